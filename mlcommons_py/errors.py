@@ -1,0 +1,199 @@
+"""Everything the service can refuse or fail at, in one tree.
+
+A class carries the HTTP ``status`` and the ``type`` that OpenSearch gives the exception it stands for; the doors turn
+both into a body, nothing else does. The tree::
+
+    MLCommonsError                    500  m_l_exception
+    ├── IllegalArgument               400  illegal_argument_exception
+    │   ├── NumberFormat              400  number_format_exception
+    │   └── InvalidModel              400  illegal_argument_exception   a model file that cannot be served
+    ├── ParseFailed                   400  parse_exception              a body that is missing or malformed
+    │   └── ParsingFailed             400  parsing_exception            a query or JSON of the wrong form
+    ├── ValidationFailed              400  action_request_validation_exception
+    ├── ResourceNotFound              404  m_l_resource_not_found_exception
+    ├── VersionConflict               409  version_conflict_engine_exception
+    ├── ContentTooLong                413  content_too_long_exception
+    ├── Rejected                      429  rejected_execution_exception   a full queue; has ``Retry-After``
+    │   ├── LimitExceeded             429  m_l_limit_exceeded_exception
+    │   └── CircuitBreaking           429  circuit_breaking_exception
+    ├── StatusError                   any  status_exception
+    │   ├── BadRequest                400
+    │   ├── Forbidden                 403
+    │   ├── NotFound                  404
+    │   ├── Conflict                  409
+    │   └── Unavailable               503
+    ├── WorkerLost                    503  m_l_exception                a model's process ended under a request
+    └── InferenceFailed               500  m_l_exception                has ``caused_by``
+"""
+
+from collections.abc import Mapping
+
+
+class MLCommonsError(Exception):
+    """A fault with the status and the type that a client sees."""
+
+    status: int = 500
+    type: str = "m_l_exception"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Header fields that go out with the answer."""
+        return {}
+
+
+class IllegalArgument(MLCommonsError):
+    """The request asks for something that cannot be."""
+
+    status = 400
+    type = "illegal_argument_exception"
+
+
+class NumberFormat(IllegalArgument):
+    """A number was expected."""
+
+    type = "number_format_exception"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f'For input string: "{text}"')
+
+
+class InvalidModel(IllegalArgument):
+    """A model file cannot be served; the reason names the part at fault and the way out."""
+
+
+class ParseFailed(MLCommonsError):
+    """A body is missing, or is not what the route takes."""
+
+    status = 400
+    type = "parse_exception"
+
+
+class ParsingFailed(ParseFailed):
+    """JSON or a query is malformed; the reason names the clause."""
+
+    type = "parsing_exception"
+
+
+class ValidationFailed(MLCommonsError):
+    """A field's value is refused, in the words of OpenSearch's request validation."""
+
+    status = 400
+    type = "action_request_validation_exception"
+
+    def __init__(self, *faults: str) -> None:
+        listed = "".join(f"{number}: {fault};" for number, fault in enumerate(faults, 1))
+        super().__init__(f"Validation Failed: {listed}")
+
+
+class ResourceNotFound(MLCommonsError):
+    """What the request names does not exist."""
+
+    status = 404
+    type = "m_l_resource_not_found_exception"
+
+
+class VersionConflict(MLCommonsError):
+    """A document changed since it was read."""
+
+    status = 409
+    type = "version_conflict_engine_exception"
+
+    def __init__(self, index: str, doc_id: str, required: str, current: str) -> None:
+        super().__init__(f"[{doc_id}]: version conflict, required {required}, current document has {current}")
+        self.index = index
+        self.doc_id = doc_id
+
+
+class ContentTooLong(MLCommonsError):
+    """A body is longer than the service takes."""
+
+    status = 413
+    type = "content_too_long_exception"
+
+
+class Rejected(MLCommonsError):
+    """There is too much to do already; nothing of the request was done."""
+
+    status = 429
+    type = "rejected_execution_exception"
+
+    def __init__(self, reason: str, retry_after: int = 1) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """``Retry-After`` in whole seconds."""
+        return {"Retry-After": str(self.retry_after)}
+
+
+class LimitExceeded(Rejected):
+    """A limit that the operator set is reached."""
+
+    type = "m_l_limit_exceeded_exception"
+
+
+class CircuitBreaking(Rejected):
+    """Memory or disk is short."""
+
+    type = "circuit_breaking_exception"
+
+
+class StatusError(MLCommonsError):
+    """A fault known by its status alone."""
+
+    type = "status_exception"
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        if status is not None:
+            self.status = status
+
+
+class BadRequest(StatusError):
+    """The request cannot be carried out as it stands."""
+
+    status = 400
+
+
+class Forbidden(StatusError):
+    """The caller, or a setting, does not allow it."""
+
+    status = 403
+
+
+class NotFound(StatusError):
+    """What the request names does not exist."""
+
+    status = 404
+
+
+class Conflict(StatusError):
+    """The request clashes with the state of what it names."""
+
+    status = 409
+
+
+class Unavailable(StatusError):
+    """It cannot be done now; later it can."""
+
+    status = 503
+
+
+class WorkerLost(MLCommonsError):
+    """The process that ran the model ended while a request was under way, and again when it was tried once more."""
+
+    status = 503
+
+
+class InferenceFailed(MLCommonsError):
+    """A model failed on its input."""
+
+    def __init__(self, function_name: str, model_id: str, cause: MLCommonsError) -> None:
+        super().__init__(f"Failed to inference {function_name} model: {model_id}")
+        self.__cause__ = cause
+        self.status = cause.status

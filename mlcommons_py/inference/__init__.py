@@ -1,0 +1,1 @@
+"""Running models: the worker processes, the queue before them, and predict, the one way in."""

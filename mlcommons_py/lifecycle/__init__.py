@@ -1,0 +1,1 @@
+"""How a model comes from registered to deployed, and stays there."""

@@ -1,0 +1,1 @@
+"""Groups, models and their chunks, as documents with states."""

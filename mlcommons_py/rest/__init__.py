@@ -1,0 +1,1 @@
+"""The /_plugins/_ml door."""

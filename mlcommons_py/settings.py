@@ -1,0 +1,159 @@
+"""What an operator may choose when the service starts: flags, then ``MLCOMMONS_*`` variables, then a TOML file.
+
+Nothing here reads the environment by itself: ``__main__`` passes it in, once.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.plugin_settings import PREFIX, SETTINGS, parse
+
+DEFAULT_DATA = "~/.local/share/mlcommons-py"
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """What the operator chose; it holds as long as the service runs."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+
+    port: int = 9201
+    """Port to listen on; 0 takes a free one."""
+
+    data: Path = Path(DEFAULT_DATA)
+    """Directory of the embedded store, of converted models and of the node's id."""
+
+    store: str = "embedded"
+    """``embedded``, a SQLite file in the data directory."""
+
+    model_root: Path | None = None
+    """Directory from which ``file://`` URLs may be registered; without one they are refused."""
+
+    log_level: str = "info"
+    """``debug``, ``info``, ``warning`` or ``error``."""
+
+    threads: int = field(default_factory=available_cpus)
+    """Batches that a deployed model computes at once, one thread each."""
+
+    batch_tokens: int = 512
+    """Most tokens, padding included, that one batch holds; a longer text runs alone."""
+
+    max_queued_texts: int = 4096
+    """Texts that may wait for one model before more are refused with 429."""
+
+    max_body_bytes: int = 32 << 20
+    """Longest JSON body, after decompression; longer ones are refused with 413."""
+
+    max_text_chars: int = 1_000_000
+    """Longest text to embed, in characters; longer ones are refused."""
+
+    predict_timeout: float = 60.0
+    """Seconds after which a predict gives up, waiting for a restarting worker included."""
+
+    conversion_memory_bytes: int = 8 << 30
+    """Address space of the child that unpacks and converts a model."""
+
+    conversion_seconds: int = 600
+    """CPU time of that child."""
+
+    shutdown_seconds: float = 30.0
+    """How long requests under way may go on after SIGTERM."""
+
+    plugin: Mapping[str, Any] = field(default_factory=dict)
+    """Values of ``plugins.ml_commons.*`` keys that hold until the settings API says otherwise."""
+
+
+def read(
+    flags: Mapping[str, Any], assignments: tuple[str, ...], environ: Mapping[str, str], file: Path | None
+) -> Operator:
+    """Put together what the operator chose; a flag wins over a variable, a variable over the file.
+
+    ``assignments`` are ``KEY=VALUE`` pairs of ``plugins.ml_commons.*`` keys, the value as JSON or a plain string. A
+    variable is named after the field (``MLCOMMONS_PORT``) or after the plugin's key
+    (``MLCOMMONS_REMOTE_INFERENCE_ENABLED``); the file has the fields as top-level keys and the plugin's keys, in full,
+    in a table ``[settings]``.
+
+    Raises:
+        IllegalArgument: a value or a name is wrong; the text names it.
+    """
+    chosen: dict[str, Any] = {}
+    plugin: dict[str, Any] = {}
+    if file is not None:
+        _read_file(file, chosen, plugin)
+    _read_environment(environ, chosen, plugin)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise IllegalArgument(f"--set takes KEY=VALUE, not [{assignment}]")
+        plugin[key.strip()] = parse(key.strip(), _value(text))
+    chosen.update({key: value for key, value in flags.items() if value is not None})
+    operator = Operator(**{key: _typed(key, value) for key, value in chosen.items()}, plugin=plugin)
+    if operator.store != "embedded":
+        raise IllegalArgument(f"store [{operator.store}] is not supported by this version; use embedded")
+    return operator
+
+
+_FIELDS = {one.name: one for one in fields(Operator) if one.name != "plugin"}
+_OTHER_VARIABLES = {"MLCOMMONS_CONFIG", "MLCOMMONS_URL"}
+
+
+def _read_file(file: Path, chosen: dict[str, Any], plugin: dict[str, Any]) -> None:
+    try:
+        table = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
+        raise IllegalArgument(f"cannot read the settings file {file}: {fault}") from fault
+    for key, value in table.pop("settings", {}).items():
+        plugin[key] = parse(key, value)
+    for key, value in table.items():
+        if key not in _FIELDS:
+            raise IllegalArgument(f"{file}: unknown setting [{key}]; there are {sorted(_FIELDS)} and [settings]")
+        chosen[key] = value
+
+
+def _read_environment(environ: Mapping[str, str], chosen: dict[str, Any], plugin: dict[str, Any]) -> None:
+    by_variable = {_variable(key.removeprefix(PREFIX)): key for key in SETTINGS}
+    for name, text in environ.items():
+        if not name.startswith("MLCOMMONS_") or name in _OTHER_VARIABLES:
+            continue
+        if name in by_variable:
+            plugin[by_variable[name]] = parse(by_variable[name], _value(text))
+        elif (key := name.removeprefix("MLCOMMONS_").lower()) in _FIELDS:
+            chosen[key] = text
+        else:
+            raise IllegalArgument(f"unknown environment variable [{name}]")
+
+
+def _variable(name: str) -> str:
+    return "MLCOMMONS_" + name.upper().replace(".", "_")
+
+
+def _value(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def _typed(key: str, value: Any) -> Any:
+    """Return a value in the type of its field, which is the type of the field's default."""
+    if key in ("data", "model_root"):
+        return Path(str(value)).expanduser()
+    one = _FIELDS[key]
+    kind = type(one.default if one.default is not MISSING else one.default_factory())  # type: ignore[misc]
+    try:
+        return kind(value)
+    except (TypeError, ValueError) as fault:
+        raise IllegalArgument(f"[{key}] must be of type {kind.__name__}, not [{value}]") from fault

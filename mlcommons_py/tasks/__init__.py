@@ -1,0 +1,1 @@
+"""Work in the background, each with an owner and a final state."""

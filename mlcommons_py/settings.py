@@ -152,7 +152,7 @@ def _typed(key: str, value: Any) -> Any:
     if key in ("data", "model_root"):
         return Path(str(value)).expanduser()
     one = _FIELDS[key]
-    kind = type(one.default if one.default is not MISSING else one.default_factory())  # type: ignore[misc]
+    kind = type(one.default) if one.default is not MISSING else int
     try:
         return kind(value)
     except (TypeError, ValueError) as fault:

@@ -1,0 +1,92 @@
+"""Changing a registered model: the body of ``PUT /models/{id}``."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mlcommons_py.errors import BadRequest, Conflict, Forbidden, NotFound, ParseFailed
+from mlcommons_py.models import config, fields
+from mlcommons_py.models.documents import Model, now
+from mlcommons_py.models.groups import Groups
+from mlcommons_py.models.limits import rate_limiter
+from mlcommons_py.models.registry import Models
+from mlcommons_py.models.states import FunctionName, ModelState
+from mlcommons_py.store import Written
+
+_CHANGEABLE = (FunctionName.TEXT_EMBEDDING, FunctionName.REMOTE)
+
+
+async def update(models: Models, groups: Groups, model_id: str, body: Mapping[str, Any]) -> tuple[Model, Written]:
+    """Carry out an update, and return the model as it is now.
+
+    Objects are merged key by key; a model that moves to another group becomes that group's newest version.
+
+    Raises:
+        NotFound: the model, or the group it shall move to, does not exist.
+        Conflict: it is being deployed.
+        Forbidden: its function does not allow it.
+        BadRequest, IllegalArgument: a field cannot be changed, or is wrong.
+    """
+    if not body:
+        raise ParseFailed("Update model request has empty body")
+    document = await models.document(model_id)
+    if document is None:
+        raise NotFound(f"Failed to find model to update with the provided model id: {model_id}")
+    model = Model.from_json(document.source)
+    _refuse(model_id, model, body)
+    changes = _changes(model, body)
+    group_id = fields.text(body, "model_group_id")
+    if group_id is not None and group_id != model.model_group_id:
+        version = await groups.next_version(group_id)
+        if version is None:
+            raise NotFound(
+                "Failed to find the model group with the provided model group id in the update model input,"
+                f" MODEL_GROUP_ID: {group_id}"
+            )
+        changes.update(model_group_id=group_id, model_version=str(version))
+
+    def make(read: Model) -> Model:
+        _refuse(model_id, read, body)
+        merged = {name: _merged(getattr(read, name), value) for name, value in changes.items()}
+        return replace(read, **merged, last_updated_time=now())
+
+    changed = await models.change(model_id, make)
+    if changed is None:
+        raise NotFound(f"Failed to find model to update with the provided model id: {model_id}")
+    return changed
+
+
+def _refuse(model_id: str, model: Model, body: Mapping[str, Any]) -> None:
+    function = FunctionName(model.algorithm)
+    if function not in _CHANGEABLE:
+        raise Forbidden(f"The function category {function} is not supported at this time.")
+    if model.state in (ModelState.DEPLOYING, ModelState.LOADING):
+        raise Conflict(f"Model is deploying. Please wait for the model to complete deployment. model ID {model_id}")
+    if "connector" in body and "connector_id" in body:
+        raise BadRequest(
+            "Model cannot have both stand-alone connector and internal connector. Please check your update input body."
+        )
+    if function is not FunctionName.REMOTE and ("connector" in body or "connector_id" in body):
+        raise BadRequest("Trying to update the connector or connector_id field on a local model.")
+
+
+def _changes(model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
+    changes: dict[str, Any] = {
+        "name": fields.text(body, "name"),
+        "description": fields.text(body, "description"),
+        "is_enabled": fields.boolean(body, "is_enabled"),
+        "rate_limiter": rate_limiter(body),
+        "deploy_setting": fields.mapping(body, "deploy_setting"),
+        "interface": fields.mapping(body, "interface"),
+        "guardrails": fields.mapping(body, "guardrails"),
+    }
+    given = fields.mapping(body, "model_config")
+    if given is not None:
+        changes["model_config"] = config.check(given, FunctionName(model.algorithm), complete=False)
+    return {name: value for name, value in changes.items() if value is not None}
+
+
+def _merged(before: object, value: Any) -> Any:
+    if isinstance(before, Mapping) and isinstance(value, Mapping):
+        return {**before, **value}
+    return value

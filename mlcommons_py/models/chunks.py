@@ -1,0 +1,113 @@
+"""A model's content, in numbered chunks of at most 10,000,000 bytes, each a document of its own."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from mlcommons_py.errors import InvalidModel
+from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id
+from mlcommons_py.models.searching import exactly, found
+from mlcommons_py.store import Delete, Store
+
+
+class Chunks:
+    """The chunks of the models of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def put(self, model_id: str, model: Model, number: int, content: bytes) -> None:
+        """Store one chunk, in place of one of the same number."""
+        document: dict[str, Any] = {
+            "algorithm": model.algorithm,
+            "model_group_id": model.model_group_id,
+            "model_version": model.model_version,
+            "model_id": model_id,
+            "model_format": model.model_format,
+            "chunk_number": number,
+            "total_chunks": model.total_chunks,
+        }
+        await self._store.put(MODELS, chunk_id(model_id, number), document, content=content)
+
+    async def present(self, model_id: str) -> set[int]:
+        """Return the numbers of the chunks that are there."""
+        body = {
+            "query": {"bool": {"filter": [exactly("model_id", model_id), {"exists": {"field": "chunk_number"}}]}},
+            "_source": ["chunk_number"],
+            "size": 10_000,
+        }
+        return {int(hit["_source"]["chunk_number"]) for hit in found(await self._store.search(MODELS, body))}
+
+    async def missing(self, model_id: str, model: Model) -> list[int]:
+        """Return the numbers of the chunks that are not there, ascending."""
+        return sorted(set(range(model.total_chunks or 0)) - await self.present(model_id))
+
+    async def read(self, model_id: str, model: Model) -> AsyncIterator[bytes]:
+        """Yield the chunks in order.
+
+        Raises:
+            InvalidModel: one is missing.
+        """
+        for number in range(model.total_chunks or 0):
+            content = await self._store.content(MODELS, chunk_id(model_id, number))
+            if content is None:
+                raise InvalidModel(f"chunk {number} of model {model_id} is missing; upload it again")
+            yield content
+
+    async def verify(self, model_id: str, model: Model, copy_to: Path | None = None) -> None:
+        """Compare the size and the SHA-256 of the whole content with what the model's document says.
+
+        With ``copy_to`` the content is written to that file on the way; memory holds one chunk at a time.
+
+        Raises:
+            InvalidModel: a chunk is missing, or the size or the hash differs; the text names both values.
+        """
+        digest, size = hashlib.sha256(), 0
+        file = await asyncio.to_thread(copy_to.open, "wb") if copy_to is not None else None
+        try:
+            async for content in self.read(model_id, model):
+                size += len(content)
+                await asyncio.to_thread(digest.update, content)
+                if file is not None:
+                    await asyncio.to_thread(file.write, content)
+        finally:
+            if file is not None:
+                await asyncio.to_thread(file.close)
+        wanted = model.model_content_size_in_bytes
+        if wanted is not None and size != wanted:
+            raise InvalidModel(
+                f"model content changed: model_content_size_in_bytes is {wanted}, the chunks have {size}"
+            )
+        if digest.hexdigest() != (model.model_content_hash_value or "").lower():
+            raise InvalidModel(
+                f"model content changed: model_content_hash_value is {model.model_content_hash_value},"
+                f" the SHA-256 of the chunks is {digest.hexdigest()}"
+            )
+
+    async def split(self, model_id: str, model: Model, archive: Path) -> None:
+        """Store a file as chunks; memory holds one at a time."""
+        with await asyncio.to_thread(archive.open, "rb") as file:
+            for number in range(model.total_chunks or 0):
+                await self.put(model_id, model, number, await asyncio.to_thread(file.read, CHUNK_SIZE))
+
+    async def delete(self, model_id: str) -> None:
+        """Delete every chunk of a model."""
+        present = await self.present(model_id)
+        await self._store.bulk([Delete(MODELS, chunk_id(model_id, number)) for number in sorted(present)])
+
+    async def sweep(self) -> int:
+        """Delete chunks whose model is gone, left by a process that died between two writes; return how many."""
+        body = {
+            "query": {"exists": {"field": "chunk_number"}},
+            "size": 0,
+            "aggs": {"models": {"terms": {"field": "model_id", "size": 10_000}}},
+        }
+        answer = await self._store.search(MODELS, body)
+        owners = [str(bucket["key"]) for bucket in answer["aggregations"]["models"]["buckets"]]
+        swept = 0
+        for model_id in owners:
+            if await self._store.get(MODELS, model_id) is None:
+                swept += await self._store.delete_by_query(MODELS, exactly("model_id", model_id))
+        return swept

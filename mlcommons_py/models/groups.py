@@ -1,0 +1,186 @@
+"""Model groups: the versions of one model, under one name."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mlcommons_py.errors import (
+    Conflict,
+    IllegalArgument,
+    NotFound,
+    ParseFailed,
+    VersionConflict,
+)
+from mlcommons_py.models import fields
+from mlcommons_py.models.documents import GROUPS, MODELS, ModelGroup, now
+from mlcommons_py.models.identifiers import check_id, check_safe_text
+from mlcommons_py.models.searching import exactly, found
+from mlcommons_py.store import Document, Store, Written
+
+ACCESS_FIELDS = ("access_mode", "backend_roles", "add_all_backend_roles")
+_NO_ACCESS_CONTROL = (
+    "You cannot specify model access control parameters because the Security plugin or model access control is"
+    " disabled on your cluster."
+)
+
+
+def refuse_access_fields(body: Mapping[str, Any]) -> None:
+    """Refuse access fields while there is nobody whose access they could govern.
+
+    Raises:
+        IllegalArgument: the body has one.
+    """
+    if any(body.get(field) is not None for field in ACCESS_FIELDS):
+        raise IllegalArgument(_NO_ACCESS_CONTROL)
+
+
+class Groups:
+    """The model groups of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # A name is looked up and then taken: two registrations of one name must not pass each other in between.
+        self._naming = asyncio.Lock()
+
+    async def register(self, body: Mapping[str, Any]) -> str:
+        """Create a group and return its id.
+
+        Raises:
+            IllegalArgument: the name is missing or taken, or an access field is given.
+            ValidationFailed: the name has characters that it may not have.
+            Conflict: ``model_group_id`` is taken.
+        """
+        name = fields.text(body, "name")
+        if name is None:
+            raise IllegalArgument("model group name must not be null")
+        check_safe_text("Model group name", name)
+        description = fields.text(body, "description")
+        if description is not None:
+            check_safe_text("Model group description", description)
+        refuse_access_fields(body)
+        chosen = body.get("model_group_id")
+        group_id = None if chosen is None else check_id("model group id", chosen)
+        async with self._naming:
+            if (taken := await self.named(name)) is not None:
+                raise IllegalArgument(
+                    f"The name you provided is already being used by a model group with ID: {taken.id}."
+                )
+            return await self._create(group_id, name, description)
+
+    async def _create(self, group_id: str | None, name: str, description: str | None) -> str:
+        at = now()
+        group = ModelGroup(name=name, description=description, created_time=at, last_updated_time=at)
+        try:
+            written = await self._store.put(GROUPS, group_id, group.to_json(), create=True)
+        except VersionConflict as fault:
+            raise Conflict(f"model group id '{group_id}' already exists") from fault
+        return written.id
+
+    async def reuse_or_create(self, name: str, description: str | None) -> tuple[str, bool]:
+        """Return the id of the group of that name, and whether it was created by this call."""
+        async with self._naming:
+            if (existing := await self.named(name)) is not None:
+                return existing.id, False
+            return await self._create(None, name, description), True
+
+    async def named(self, name: str) -> Document | None:
+        """Return the group of that very name, or None."""
+        body = {"query": exactly("name.keyword", name), "size": 1}
+        for hit in found(await self._store.search(GROUPS, body)):
+            return await self._store.get(GROUPS, hit["_id"])
+        return None
+
+    async def get(self, group_id: str) -> dict[str, Any]:
+        """Return a group's document.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        document = await self._store.get(GROUPS, group_id)
+        if document is None:
+            raise NotFound(f"Failed to find model group with the provided model group id: {group_id}")
+        return document.source
+
+    async def exists(self, group_id: str) -> bool:
+        """Return whether there is a group of that id."""
+        return await self._store.get(GROUPS, group_id) is not None
+
+    async def update(self, group_id: str, body: Mapping[str, Any]) -> None:
+        """Change a group's name or description; what is missing, null or blank stays.
+
+        Raises:
+            NotFound: there is no such group.
+            IllegalArgument: the name is taken, or an access field is given.
+        """
+        if not body:
+            raise ParseFailed("Model group request has empty body")
+        name, description = fields.text(body, "name"), fields.text(body, "description")
+        document = await self._store.get(GROUPS, group_id)
+        if document is None:
+            raise NotFound(f"Failed to find model group with the provided model group id: {group_id}")
+        refuse_access_fields(body)
+        changes: dict[str, Any] = {}
+        if description is not None and description.strip():
+            changes["description"] = check_safe_text("Model group description", description)
+        async with self._naming:
+            if name is not None and name.strip() and name != document.source["name"]:
+                check_safe_text("Model group name", name)
+                if (taken := await self.named(name)) is not None:
+                    raise IllegalArgument(
+                        f"The name you provided is already being used by another model with ID: {taken.id}."
+                        " Please provide a different name"
+                    )
+                changes["name"] = name
+            await self._store.update(GROUPS, group_id, {**changes, "last_updated_time": now()})
+
+    async def delete(self, group_id: str) -> Written:
+        """Delete a group without models; an unknown one is ``not_found``.
+
+        Raises:
+            Conflict: it has models.
+        """
+        body = {"query": exactly("model_group_id", group_id), "size": 1}
+        if found(await self._store.search(MODELS, body)):
+            raise Conflict("Cannot delete the model group when it has associated model versions")
+        return await self._store.delete(GROUPS, group_id)
+
+    async def next_version(self, group_id: str) -> int | None:
+        """Count a group's version up by one and return it; None where there is no such group.
+
+        Registrations that race for a version all get one, each its own.
+        """
+        while (document := await self._store.get(GROUPS, group_id)) is not None:
+            group = ModelGroup.from_json(document.source)
+            version = int(group.latest_version) + 1
+            changed = replace(group, latest_version=version, last_updated_time=now())
+            try:
+                await self._store.put(
+                    GROUPS,
+                    group_id,
+                    changed.to_json(),
+                    if_seq_no=document.seq_no,
+                    if_primary_term=document.primary_term,
+                )
+            except VersionConflict:
+                continue
+            return version
+        return None
+
+    async def give_back(self, group_id: str, version: int, *, created: bool) -> None:
+        """Undo a version that no model took: the group goes too if it was made for it and has no model."""
+        document = await self._store.get(GROUPS, group_id)
+        if document is None:
+            return
+        group = ModelGroup.from_json(document.source)
+        if int(group.latest_version) != version:
+            return
+        term = document.primary_term
+        try:
+            if created and version == 1:
+                await self._store.delete(GROUPS, group_id, if_seq_no=document.seq_no, if_primary_term=term)
+            else:
+                before = replace(group, latest_version=version - 1).to_json()
+                await self._store.put(GROUPS, group_id, before, if_seq_no=document.seq_no, if_primary_term=term)
+        except VersionConflict:
+            return  # somebody took the next version meanwhile: a gap in the numbers harms nobody

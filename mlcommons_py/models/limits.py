@@ -1,0 +1,66 @@
+"""Rate limits: how they are given, and the bucket of tokens that enforces one."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mlcommons_py.errors import IllegalArgument, ParseFailed
+from mlcommons_py.models import fields
+
+_SECONDS = {
+    "NANOSECONDS": 1e-9,
+    "MICROSECONDS": 1e-6,
+    "MILLISECONDS": 1e-3,
+    "SECONDS": 1.0,
+    "MINUTES": 60.0,
+    "HOURS": 3600.0,
+    "DAYS": 86_400.0,
+}
+
+
+def rate_limiter(body: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the ``rate_limiter`` of a body as it is stored, its limit as text as given; None where there is none.
+
+    Raises:
+        ParseFailed: the limit is no number of at least 0.
+        IllegalArgument: the unit is not a Java ``TimeUnit``.
+    """
+    given = fields.mapping(body, "rate_limiter")
+    if given is None:
+        return None
+    stored: dict[str, str] = {}
+    if (limit := given.get("limit")) is not None:
+        try:
+            number = -1.0 if isinstance(limit, bool) else float(limit)
+        except (TypeError, ValueError):
+            number = -1.0
+        if not (math.isfinite(number) and number >= 0):
+            raise ParseFailed("Limit field must be a positive number.")
+        stored["limit"] = str(limit)
+    if (unit := fields.text(given, "unit")) is not None:
+        if unit not in _SECONDS:
+            raise IllegalArgument(f"No enum constant java.util.concurrent.TimeUnit.{unit}")
+        stored["unit"] = unit
+    return stored
+
+
+class TokenBucket:
+    """Lets through ``limit`` requests a ``unit``, at most ``limit`` (at least one) at once."""
+
+    def __init__(self, limit: str, unit: str) -> None:
+        self.limit, self.unit = limit, unit
+        self._rate = float(limit) / _SECONDS[unit]
+        self._burst = max(float(limit), 1.0)
+        self._tokens = self._burst
+        self._at = time.monotonic()
+
+    def take(self) -> bool:
+        """Return whether one more request may go through now."""
+        at = time.monotonic()
+        self._tokens = min(self._burst, self._tokens + (at - self._at) * self._rate)
+        self._at = at
+        if self._rate == 0 or self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

@@ -1,0 +1,127 @@
+"""What a client asks for when it registers a model: the body of ``_register`` and ``_register_meta``, checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.models import config, fields
+from mlcommons_py.models.documents import CHUNK_SIZE, MAX_MODEL_SIZE, Model, now
+from mlcommons_py.models.groups import refuse_access_fields
+from mlcommons_py.models.identifiers import check_id
+from mlcommons_py.models.limits import rate_limiter
+from mlcommons_py.models.states import FunctionName, ModelFormat, ModelState
+
+_MAX_CHUNKS = -(-MAX_MODEL_SIZE // CHUNK_SIZE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """A registration whose fields are of the right form.
+
+    Attributes:
+        function: what the model does.
+        url: where the archive is to be fetched from; None where its chunks are uploaded.
+        total_chunks, size, digest: of the archive, as far as the client said.
+    """
+
+    name: str
+    function: FunctionName
+    model_format: ModelFormat
+    model_config: Mapping[str, Any] | None
+    model_id: str | None = None
+    model_group_id: str | None = None
+    description: str | None = None
+    url: str | None = None
+    total_chunks: int | None = None
+    size: int | None = None
+    digest: str | None = None
+    is_enabled: bool | None = None
+    rate_limiter: Mapping[str, Any] | None = None
+    deploy_setting: Mapping[str, Any] | None = None
+    interface: Mapping[str, Any] | None = None
+    guardrails: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of_meta(cls, body: Mapping[str, Any]) -> Self:
+        """Return the registration that a ``_register_meta`` body asks for.
+
+        Raises:
+            IllegalArgument: a field is missing or wrong.
+        """
+        registration = cls._read(body, str(fields.text(body, "model_format") or ""))
+        if registration.digest is None:
+            raise IllegalArgument("model content hash value is null")
+        if registration.total_chunks is None:
+            raise IllegalArgument("total chunks field is null")
+        size, chunks = registration.size, registration.total_chunks
+        if size is not None and not chunks <= size <= chunks * CHUNK_SIZE:
+            raise IllegalArgument(
+                f"[model_content_size_in_bytes] {size} does not fit into [total_chunks] {chunks}"
+                f" of 1 to {CHUNK_SIZE} bytes each"
+            )
+        return registration
+
+    @classmethod
+    def of_url(cls, body: Mapping[str, Any]) -> Self:
+        """Return the registration that a ``_register`` body with a ``url`` asks for.
+
+        Raises:
+            IllegalArgument: a field is missing or wrong.
+        """
+        return cls._read(body, str(fields.text(body, "model_format") or "").upper())
+
+    @classmethod
+    def _read(cls, body: Mapping[str, Any], format_name: str) -> Self:
+        name = fields.text(body, "name")
+        if name is None or not name.strip():
+            raise IllegalArgument("model name is null")
+        function = FunctionName.named(fields.text(body, "function_name") or FunctionName.TEXT_EMBEDDING)
+        if not format_name:
+            raise IllegalArgument("model format is null")
+        model_format = ModelFormat.named(format_name)
+        digest = fields.text(body, "model_content_hash_value")
+        refuse_access_fields(body)
+        model_id = body.get("model_id")
+        return cls(
+            name=name,
+            function=function,
+            model_format=model_format,
+            digest=None if digest is None else digest.lower(),
+            total_chunks=fields.integer(body, "total_chunks", low=1, high=_MAX_CHUNKS),
+            model_config=config.read(body, function, model_format),
+            model_id=None if model_id is None else check_id("model id", model_id),
+            model_group_id=fields.text(body, "model_group_id"),
+            description=fields.text(body, "description"),
+            url=fields.text(body, "url"),
+            size=fields.integer(body, "model_content_size_in_bytes", low=1, high=MAX_MODEL_SIZE),
+            is_enabled=fields.boolean(body, "is_enabled"),
+            rate_limiter=rate_limiter(body),
+            deploy_setting=fields.mapping(body, "deploy_setting"),
+            interface=fields.mapping(body, "interface"),
+            guardrails=fields.mapping(body, "guardrails"),
+        )
+
+    def model(self, group_id: str, version: int) -> Model:
+        """Return the model as it is stored while its content is on its way."""
+        at = now()
+        return Model(
+            name=self.name,
+            model_group_id=group_id,
+            algorithm=self.function,
+            model_version=str(version),
+            description=self.description,
+            model_format=self.model_format,
+            model_state=ModelState.REGISTERING,
+            model_content_size_in_bytes=self.size,
+            model_content_hash_value=self.digest,
+            model_config=self.model_config,
+            deploy_setting=self.deploy_setting,
+            is_enabled=self.is_enabled,
+            rate_limiter=self.rate_limiter,
+            interface=self.interface,
+            guardrails=self.guardrails,
+            created_time=at,
+            last_updated_time=at,
+            total_chunks=self.total_chunks,
+        )

@@ -1,0 +1,195 @@
+"""Models: their registration in pieces, reading, changing and deleting them."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+from weakref import WeakValueDictionary
+
+from mlcommons_py.errors import (
+    BadRequest,
+    Conflict,
+    ContentTooLong,
+    IllegalArgument,
+    NotFound,
+    ResourceNotFound,
+    VersionConflict,
+)
+from mlcommons_py.models.chunks import Chunks
+from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id, now
+from mlcommons_py.models.groups import Groups
+from mlcommons_py.models.registration import Registration
+from mlcommons_py.models.searching import api_body
+from mlcommons_py.models.states import ModelState
+from mlcommons_py.store import CONTENT, Document, Store, Written
+
+
+class Models:
+    """The models of a store."""
+
+    def __init__(self, store: Store, groups: Groups) -> None:
+        self._store = store
+        self._groups = groups
+        self.chunks = Chunks(store)
+        self._completing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def create(self, registration: Registration) -> str:
+        """Store the meta document of a model that is being registered, and return the model's id.
+
+        The model takes the next version of its group; without a group it joins that of its own name, or founds it.
+
+        Raises:
+            NotFound: the group does not exist.
+            Conflict: ``model_id`` is taken.
+        """
+        group_id, created = registration.model_group_id, False
+        if group_id is None:
+            group_id, created = await self._groups.reuse_or_create(registration.name, registration.description)
+        version = await self._groups.next_version(group_id)
+        if version is None:
+            raise NotFound("Model group not found")
+        model = registration.model(group_id, version)
+        try:
+            written = await self._store.put(MODELS, registration.model_id, model.to_json(), create=True)
+        except BaseException as fault:
+            await self._groups.give_back(group_id, version, created=created)
+            if isinstance(fault, VersionConflict):
+                raise Conflict(f"model id '{registration.model_id}' already exists") from fault
+            raise
+        return written.id
+
+    async def upload(self, model_id: str, number: int, content: bytes) -> bool:
+        """Store one chunk; return whether it was the last that was missing, so that the model is now registered.
+
+        Chunks may come in any order, several times and side by side.
+
+        Raises:
+            ResourceNotFound: there is no such model.
+            IllegalArgument: the number is out of range, or the chunk is empty.
+            ContentTooLong: the chunk is longer than 10,000,000 bytes.
+            InvalidModel: all chunks are there, but size or hash of the whole are not as announced.
+            Conflict: the model is registered already, with other content.
+        """
+        model = await self.model(model_id)
+        if not 0 <= number < (model.total_chunks or 0):
+            raise IllegalArgument("Chunk number exceeds total chunks")
+        if not content:
+            raise IllegalArgument("Chunk size either 0 or null")
+        if len(content) > CHUNK_SIZE:
+            raise ContentTooLong("Chunk size exceeds 10MB")
+        if not model.state.is_incomplete:
+            if await self._store.content(MODELS, chunk_id(model_id, number)) != content:
+                raise Conflict(
+                    f"Model {model_id} is {model.state} and its content cannot change; register a new version instead"
+                )
+            return False
+        await self.chunks.put(model_id, model, number, content)
+        if await self._store.get(MODELS, model_id) is None:  # deleted meanwhile: leave nothing behind
+            await self._store.delete(MODELS, chunk_id(model_id, number))
+            raise ResourceNotFound("Failed to find model")
+        return await self._complete(model_id, model)
+
+    async def _complete(self, model_id: str, model: Model) -> bool:
+        if await self.chunks.missing(model_id, model):
+            return False
+        # Of chunks that arrive side by side only one verifies the whole.
+        async with self._completing.setdefault(model_id, asyncio.Lock()):
+            if not (await self.model(model_id)).state.is_incomplete:
+                return False
+            await self.chunks.verify(model_id, model)
+            at = now()
+            await self.change(
+                model_id,
+                lambda read: replace(
+                    read, model_state=ModelState.REGISTERED, last_registered_time=at, last_updated_time=at
+                ),
+            )
+            return True
+
+    async def document(self, model_id: str) -> Document | None:
+        """Return a model's meta document, or None where there is none of that id."""
+        document = await self._store.get(MODELS, model_id)
+        if document is None or "chunk_number" in document.source:
+            return None
+        return document
+
+    async def model(self, model_id: str) -> Model:
+        """Return a model.
+
+        Raises:
+            ResourceNotFound: there is none of that id.
+        """
+        document = await self.document(model_id)
+        if document is None:
+            raise ResourceNotFound("Failed to find model")
+        return Model.from_json(document.source)
+
+    async def get(self, model_id: str) -> dict[str, Any]:
+        """Return a model's document as the API shows it.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        document = await self.document(model_id)
+        if document is None:
+            raise NotFound(f"Failed to find model with the provided model id: {model_id}")
+        return document.source
+
+    async def change(self, model_id: str, make: Callable[[Model], Model]) -> tuple[Model, Written] | None:
+        """Replace a model by what ``make`` makes of it, again until no other writer comes between.
+
+        Returns what was stored, or None where there is no such model.
+        """
+        while (document := await self.document(model_id)) is not None:
+            model = make(Model.from_json(document.source))
+            try:
+                written = await self._store.put(
+                    MODELS,
+                    model_id,
+                    model.to_json(),
+                    if_seq_no=document.seq_no,
+                    if_primary_term=document.primary_term,
+                )
+            except VersionConflict:
+                continue
+            return model, written
+        return None
+
+    async def delete(self, model_id: str) -> tuple[Model, Written]:
+        """Delete a model and its chunks; return what it was.
+
+        Raises:
+            NotFound: there is no such model.
+            BadRequest: it is deployed.
+        """
+        while (document := await self.document(model_id)) is not None:
+            model = Model.from_json(document.source)
+            if model.state.is_deployed:
+                raise BadRequest(
+                    "Model cannot be deleted in deploying or deployed state. Try undeploy model first then delete"
+                )
+            try:
+                # The meta document goes first: chunks that a crash leaves behind are found and swept at the next start.
+                written = await self._store.delete(
+                    MODELS, model_id, if_seq_no=document.seq_no, if_primary_term=document.primary_term
+                )
+            except VersionConflict:
+                continue
+            await self.chunks.delete(model_id)
+            return model, written
+        await self.chunks.delete(model_id)
+        raise NotFound("Failed to find model")
+
+    async def search(self, body: Mapping[str, Any], *, dashboards: bool = False) -> dict[str, Any]:
+        """Return the answer to a client's search; ``dashboards`` shows what only Dashboards keeps and reads."""
+        hidden = [CONTENT, "content"] if dashboards else [CONTENT, "content", "ui_metadata"]
+        return await self._store.search(MODELS, api_body(body, hidden=hidden))
+
+    async def matching(self, query: Mapping[str, Any]) -> list[tuple[str, Model]]:
+        """Return the models, without their chunks, that a query finds, with their ids."""
+        body = {
+            "query": {"bool": {"filter": [query], "must_not": [{"exists": {"field": "chunk_number"}}]}},
+            "size": 10_000,
+        }
+        hits = (await self._store.search(MODELS, body))["hits"]["hits"]
+        return [(hit["_id"], Model.from_json(hit["_source"])) for hit in hits]

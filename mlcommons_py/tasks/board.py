@@ -1,0 +1,164 @@
+"""Tasks: what runs in the background, kept where every caller can look it up."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from mlcommons_py.errors import BadRequest, Conflict, NotFound, VersionConflict
+from mlcommons_py.store import Store, Written
+from mlcommons_py.store.record import Record
+
+TASKS = ".plugins-ml-task"
+
+
+class TaskState(StrEnum):
+    """Where a task is."""
+
+    CREATED = "CREATED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    COMPLETED_WITH_ERROR = "COMPLETED_WITH_ERROR"
+    CANCELLING = "CANCELLING"
+    EXPIRED = "EXPIRED"
+    UNREACHABLE = "UNREACHABLE"
+
+
+UNFINISHED = (TaskState.CREATED, TaskState.RUNNING, TaskState.CANCELLING)
+
+
+class TaskType(StrEnum):
+    """What a task does."""
+
+    REGISTER_MODEL = "REGISTER_MODEL"
+    DEPLOY_MODEL = "DEPLOY_MODEL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Record):
+    """A task's document (``MLTask.java``).
+
+    Attributes:
+        worker_node: ids of the nodes that carry it out.
+        create_time, last_update_time: milliseconds since the epoch.
+        error: why it failed; of a deployment a JSON object by node id, as text.
+    """
+
+    model_id: str | None = None
+    task_type: str
+    function_name: str
+    state: str = TaskState.CREATED
+    worker_node: Sequence[str] = ()
+    create_time: int | None = None
+    last_update_time: int | None = None
+    error: str | None = None
+    is_async: bool = True
+
+
+class Tasks:
+    """The tasks of a store."""
+
+    def __init__(self, store: Store, node_id: str) -> None:
+        self._store = store
+        self._node_id = node_id
+
+    async def create(self, task_type: TaskType, function_name: str, model_id: str | None = None) -> str:
+        """Store a new task of this node and return its id."""
+        at = _now()
+        task = Task(
+            model_id=model_id,
+            task_type=task_type,
+            function_name=function_name,
+            worker_node=(self._node_id,),
+            create_time=at,
+            last_update_time=at,
+        )
+        return (await self._store.put(TASKS, None, task.to_json(), create=True)).id
+
+    async def start(self, task_id: str) -> None:
+        """Note that a task runs."""
+        await self._change(task_id, state=TaskState.RUNNING)
+
+    async def complete(self, task_id: str, model_id: str | None = None) -> None:
+        """Note that a task is done."""
+        await self._change(task_id, state=TaskState.COMPLETED, model_id=model_id)
+
+    async def fail(self, task_id: str, error: str, state: TaskState = TaskState.FAILED) -> None:
+        """Note that a task failed, and why."""
+        await self._change(task_id, state=state, error=error)
+
+    async def _change(self, task_id: str, **changes: Any) -> None:
+        """Change a task that is not finished; a final state is final."""
+        given = {key: value for key, value in changes.items() if value is not None}
+        while (document := await self._store.get(TASKS, task_id)) is not None:
+            task = Task.from_json(document.source)
+            if task.state not in UNFINISHED:
+                return
+            changed = replace(task, **given, last_update_time=_now())
+            try:
+                await self._store.put(
+                    TASKS,
+                    task_id,
+                    changed.to_json(),
+                    if_seq_no=document.seq_no,
+                    if_primary_term=document.primary_term,
+                )
+            except VersionConflict:
+                continue
+            return
+
+    async def get(self, task_id: str) -> dict[str, Any]:
+        """Return a task's document.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        document = await self._store.get(TASKS, task_id)
+        if document is None:
+            raise NotFound("Failed to find task")
+        return document.source
+
+    async def delete(self, task_id: str) -> Written:
+        """Delete a task that does not run.
+
+        Raises:
+            NotFound: there is none of that id.
+            Conflict: it runs.
+        """
+        task = Task.from_json(await self.get(task_id))
+        if task.state == TaskState.RUNNING:
+            raise Conflict("Task cannot be deleted in running state. Try after some time.")
+        return await self._store.delete(TASKS, task_id)
+
+    async def cancel(self, task_id: str) -> None:
+        """Cancel a batch job; no task of this version is one.
+
+        Raises:
+            NotFound: there is no such task.
+            BadRequest: it is no batch job.
+        """
+        if await self._store.get(TASKS, task_id) is None:
+            raise NotFound("Fail to find task")
+        raise BadRequest("The task ID you provided does not have any associated batch job")
+
+    async def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the answer to a client's search."""
+        return await self._store.search(TASKS, {**body, "version": True, "seq_no_primary_term": True})
+
+    async def unfinished(self) -> list[tuple[str, Task]]:
+        """Return the tasks of this node that are not finished, with their ids."""
+        body = {
+            "query": {
+                "bool": {"filter": [{"terms": {"state": list(UNFINISHED)}}, {"term": {"worker_node": self._node_id}}]}
+            },
+            "size": 10_000,
+        }
+        hits = (await self._store.search(TASKS, body))["hits"]["hits"]
+        return [(hit["_id"], Task.from_json(hit["_source"])) for hit in hits]
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

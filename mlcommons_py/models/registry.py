@@ -1,6 +1,7 @@
 """Models: their registration in pieces, reading, changing and deleting them."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,9 @@ from mlcommons_py.models.searching import api_body
 from mlcommons_py.models.states import ModelState
 from mlcommons_py.store import CONTENT, Document, Store, Written
 
+FRESH = 1.0
+"""Seconds for which a predict may go by a model's document without reading it again."""
+
 
 class Models:
     """The models of a store."""
@@ -32,6 +36,7 @@ class Models:
         self._groups = groups
         self.chunks = Chunks(store)
         self._completing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._recent: dict[str, tuple[float, Model]] = {}
 
     async def create(self, registration: Registration) -> str:
         """Store the meta document of a model that is being registered, and return the model's id.
@@ -124,6 +129,21 @@ class Models:
             raise ResourceNotFound("Failed to find model")
         return Model.from_json(document.source)
 
+    async def recent(self, model_id: str) -> Model:
+        """Return a model as it was at most :data:`FRESH` seconds ago, or as this process last changed it.
+
+        Raises:
+            ResourceNotFound: there is none of that id.
+        """
+        at = time.monotonic()
+        kept = self._recent.get(model_id)
+        if kept is not None and at - kept[0] < FRESH:
+            return kept[1]
+        self._recent.pop(model_id, None)
+        model = await self.model(model_id)
+        self._recent[model_id] = (at, model)
+        return model
+
     async def get(self, model_id: str) -> dict[str, Any]:
         """Return a model's document as the API shows it.
 
@@ -152,6 +172,7 @@ class Models:
                 )
             except VersionConflict:
                 continue
+            self._recent.pop(model_id, None)
             return model, written
         return None
 
@@ -175,6 +196,7 @@ class Models:
                 )
             except VersionConflict:
                 continue
+            self._recent.pop(model_id, None)
             await self.chunks.delete(model_id)
             return model, written
         await self.chunks.delete(model_id)

@@ -82,6 +82,10 @@ class Tasks:
         """Note that a task runs."""
         await self._change(task_id, state=TaskState.RUNNING)
 
+    async def attach(self, task_id: str, model_id: str) -> None:
+        """Note which model a running task is about."""
+        await self._change(task_id, model_id=model_id)
+
     async def complete(self, task_id: str, model_id: str | None = None) -> None:
         """Note that a task is done."""
         await self._change(task_id, state=TaskState.COMPLETED, model_id=model_id)

@@ -1,0 +1,125 @@
+"""Deploying and undeploying, as the API asks for it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from weakref import WeakValueDictionary
+
+from mlcommons_py.errors import BadRequest, IllegalArgument, LimitExceeded, NotFound
+from mlcommons_py.lifecycle.keeper import Keeper
+from mlcommons_py.models import fields
+from mlcommons_py.models.documents import Model, now
+from mlcommons_py.models.registry import Models
+from mlcommons_py.models.states import ModelState
+from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.tasks.board import Tasks, TaskType
+
+LOCAL_MODELS_OFF = (
+    "Local Model is currently disabled. To enable it, update the setting"
+    ' "plugins.ml_commons.local_model.enabled" to true.'
+)
+
+
+class Deployer:
+    """Changes the desired state of models, and has the keeper bring it about."""
+
+    def __init__(self, node_id: str, models: Models, tasks: Tasks, keeper: Keeper, settings: PluginSettings) -> None:
+        self._node_id = node_id
+        self._models = models
+        self._tasks = tasks
+        self._keeper = keeper
+        self._settings = settings
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def deploy(self, model_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Start deploying a model and return the answer of ``_deploy``; the task tells how it went.
+
+        Raises:
+            NotFound: there is no such model.
+            BadRequest: local models are switched off.
+            IllegalArgument: chunks are missing, or the nodes are not to be chosen.
+            LimitExceeded: ``max_deploy_model_tasks_per_node`` models are being deployed already.
+        """
+        model = await self._known(model_id)
+        if not self._settings["local_model.enabled"]:
+            raise BadRequest(LOCAL_MODELS_OFF)
+        self._check_nodes(fields.texts(body, "node_ids"))
+        await self._check_chunks(model_id, model)
+        if len(self._keeper.pending()) >= max(1, self._settings["max_deploy_model_tasks_per_node"]):
+            raise LimitExceeded("exceed max running task limit")
+        async with self._turns.setdefault(model_id, asyncio.Lock()):
+            task_id = await self._tasks.create(TaskType.DEPLOY_MODEL, model.algorithm, model_id)
+            await self._keeper.want(model_id, task_id)
+        return {"task_id": task_id, "task_type": TaskType.DEPLOY_MODEL, "status": "CREATED"}
+
+    async def undeploy(self, model_ids: Sequence[str], node_ids: Sequence[str] | None) -> dict[str, Any]:
+        """Undeploy models and return the answer of ``_undeploy``: what became of each on this node.
+
+        Raises:
+            IllegalArgument: no model is named.
+            NotFound: one of them does not exist; the others stay as they are.
+        """
+        if not model_ids:
+            raise IllegalArgument("Must set specific model ids to undeploy")
+        for model_id in model_ids:
+            await self._known(model_id)
+        if node_ids and self._node_id not in node_ids:
+            return {}
+        stats = {model_id: await self._undeploy(model_id) for model_id in model_ids}
+        return {self._node_id: {"stats": stats}}
+
+    async def _undeploy(self, model_id: str) -> str:
+        async with self._turns.setdefault(model_id, asyncio.Lock()):
+            was_up = await self._keeper.drop(model_id)
+            at = now()
+
+            def make(model: Model) -> Model:
+                return replace(
+                    model,
+                    model_state=model.state if model.state.is_incomplete else ModelState.UNDEPLOYED,
+                    planning_worker_nodes=[],
+                    planning_worker_node_count=0,
+                    current_worker_node_count=0,
+                    deploy_to_all_nodes=None,
+                    last_undeployed_time=at,
+                    last_updated_time=at,
+                    state_reason=None,
+                )
+
+            await self._models.change(model_id, make)
+        return "undeployed" if was_up else "not_found"
+
+    async def _known(self, model_id: str) -> Model:
+        document = await self._models.document(model_id)
+        if document is None:
+            raise NotFound("Failed to find model")
+        return Model.from_json(document.source)
+
+    def _check_nodes(self, node_ids: Sequence[str] | None) -> None:
+        if not node_ids:
+            return
+        if not self._settings["allow_custom_deployment_plan"]:
+            raise IllegalArgument("Don't allow custom deployment plan")
+        if self._node_id not in node_ids:
+            raise IllegalArgument("no eligible node found")
+
+    async def _check_chunks(self, model_id: str, model: Model) -> None:
+        if not model.state.is_incomplete:
+            return
+        raise IllegalArgument(await missing_chunks(self._models, model_id, model))
+
+
+async def missing_chunks(models: Models, model_id: str, model: Model) -> str:
+    """Return the sentence that says what keeps a model from being registered."""
+    missing = await models.chunks.missing(model_id, model)
+    if not missing:
+        return (
+            f"Model {model_id} is not registered: the content of its chunks is not what its hash or size announced;"
+            " upload the right ones again"
+        )
+    shown = ", ".join(map(str, missing[:20])) + (", ..." if len(missing) > 20 else "")
+    return (
+        f"Model {model_id} is not registered yet: of its {model.total_chunks} chunks {len(missing)} are missing:"
+        f" [{shown}]. Send each to POST /_plugins/_ml/models/{model_id}/upload_chunk/<number>"
+    )

@@ -1,0 +1,69 @@
+"""Outgoing HTTP whose checked address is the connected one.
+
+The name of a host is resolved once; each address is checked; the connection goes to a checked address, so that a name
+that resolves differently the next time gains nothing. Redirects are not followed, and the environment's proxies not used.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+
+from mlcommons_py.errors import IllegalArgument
+
+
+async def addresses(host: str, port: int, *, private: bool) -> list[str]:
+    """Return the addresses of a host that may be connected to.
+
+    Raises:
+        IllegalArgument: one of them is not public, and ``private`` is not allowed.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    listed = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    if not private and not all(map(is_public, listed)):
+        raise IllegalArgument(f"Remote inference host name has private ip address: {host}")
+    return listed
+
+
+def is_public(address: str) -> bool:
+    """Return whether an address is one of the open internet.
+
+    >>> is_public("169.254.169.254"), is_public("::ffff:127.0.0.1"), is_public("93.184.215.14")
+    (False, False, True)
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return ip.is_global and not ip.is_multicast
+
+
+class CheckedBackend(httpcore.AsyncNetworkBackend):
+    """Resolves a host, checks its addresses, and connects to what it checked."""
+
+    def __init__(self, *, private: bool) -> None:
+        self._private = private
+        self._plain = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to the first address of a host that answers, all of them being allowed."""
+        try:
+            listed = await addresses(host, port, private=self._private)
+        except OSError as fault:
+            raise httpcore.ConnectError(f"cannot resolve {host}: {fault}") from fault
+        for address in listed[:-1]:
+            try:
+                return await self._plain.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return await self._plain.connect_tcp(listed[-1], port, timeout, local_address, socket_options)

@@ -1,7 +1,7 @@
 """Outgoing HTTP whose checked address is the connected one.
 
 The name of a host is resolved once; each address is checked; the connection goes to a checked address, so that a name
-that resolves differently the next time gains nothing. Redirects are not followed, and the environment's proxies not used.
+that resolves differently the next time gains nothing. Redirects are not followed, proxies of the environment not used.
 """
 
 import asyncio

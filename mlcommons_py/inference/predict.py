@@ -1,0 +1,162 @@
+"""Predict: the one way in to a running model, whichever door the request came through."""
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlcommons_py.errors import (
+    BadRequest,
+    Forbidden,
+    IllegalArgument,
+    InferenceFailed,
+    MLCommonsError,
+    NotFound,
+    ResourceNotFound,
+    StatusError,
+)
+from mlcommons_py.inference.deployments import Deployment, Deployments
+from mlcommons_py.inference.text_docs import ContentType, ResultFilter, TextDocs
+from mlcommons_py.models.documents import Model
+from mlcommons_py.models.limits import TokenBucket
+from mlcommons_py.models.registry import Models
+from mlcommons_py.models.states import FunctionName
+from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.settings import Operator
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_NOT_SYMMETRIC = (
+    "The embedding model chosen is asymmetric. To use it, you must declare whether the input is of type 'QUERY' or of"
+    " type 'PASSAGE'."
+)
+_SYMMETRIC = (
+    "When passing AsymmetricTextEmbeddingParameters, the model requires to be registered with at least one of"
+    " 'query_prefix' or 'passage_prefix'."
+)
+_TEXT_FUNCTIONS = (FunctionName.TEXT_EMBEDDING, FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE)
+
+
+class Predictor:
+    """Answers predict requests, in ML Commons' order of checks."""
+
+    def __init__(self, models: Models, deployments: Deployments, settings: PluginSettings, operator: Operator) -> None:
+        self._models = models
+        self._deployments = deployments
+        self._settings = settings
+        self._operator = operator
+        self._buckets: dict[str, TokenBucket] = {}
+
+    async def predict(self, model_id: str, body: Mapping[str, Any], algorithm: str | None = None) -> dict[str, Any]:
+        """Return the answer of ``_predict``: one entry a text, in the order of the texts.
+
+        ``algorithm`` is the one the path names, where it names one. Vectors in the answer are float32 arrays.
+
+        Raises:
+            NotFound: there is no such model.
+            IllegalArgument: it is not deployed, or the body is wrong.
+            Forbidden: it is disabled.
+            StatusError: 429, its rate limit is reached.
+            Rejected: 429, too many texts wait for it.
+            InferenceFailed: it failed on the texts.
+        """
+        if algorithm is not None and FunctionName.named(algorithm) not in _TEXT_FUNCTIONS:
+            raise IllegalArgument(f"[{algorithm}] is not supported by this version; text_embedding is")
+        try:
+            model = await self._models.recent(model_id)
+        except ResourceNotFound as fault:
+            raise NotFound("Failed to find model") from fault
+        if model.is_enabled is False:
+            raise Forbidden("Model is disabled.")
+        self._throttle(model_id, model)
+        if not self._settings["local_model.enabled"]:
+            raise BadRequest(
+                "Local Model is currently disabled. To enable it, update the setting"
+                ' "plugins.ml_commons.local_model.enabled" to true.'
+            )
+        docs = TextDocs.of(body, self._operator.max_text_chars)
+        deployment = self._deployments.get(model_id)
+        if deployment is None and self._is_coming(model):
+            deployment = await self._deployments.wait_for(model_id, self._operator.predict_timeout)
+        if deployment is None:
+            raise IllegalArgument("Model not ready yet. Please deploy the model first.")
+        return await self._embed(model_id, model, deployment, docs)
+
+    def _is_coming(self, model: Model) -> bool:
+        """Whether the model was deployed before the service started, and is on its way back."""
+        return model.state.is_deployed and model.last_deployed_time is not None
+
+    async def _embed(self, model_id: str, model: Model, deployment: Deployment, docs: TextDocs) -> dict[str, Any]:
+        try:
+            prefix = _prefix(model, docs)
+            texts = [prefix + text for text in docs.texts if text is not None]
+            urgent = docs.content_type is ContentType.QUERY or (len(texts) == 1 and docs.content_type is None)
+            rows: NDArray[np.float32] | None = None
+            if texts:
+                vectors = await deployment.embed(texts, urgent=urgent, timeout=self._operator.predict_timeout)
+                rows = vectors.rows()
+        except MLCommonsError as fault:
+            if fault.status in (429, 503):
+                raise
+            raise InferenceFailed(model.algorithm, model_id, fault) from fault
+        nested = model.config.get("framework_type") == "HUGGINGFACE_TRANSFORMERS"
+        if docs.filter.return_bytes:
+            return await asyncio.to_thread(_results, docs, rows, nested=nested)
+        return _results(docs, rows, nested=nested)
+
+    def _throttle(self, model_id: str, model: Model) -> None:
+        limiter = model.rate_limiter or {}
+        limit, unit = limiter.get("limit"), limiter.get("unit")
+        if limit is None or unit is None:
+            self._buckets.pop(model_id, None)
+            return
+        bucket = self._buckets.get(model_id)
+        if bucket is None or (bucket.limit, bucket.unit) != (limit, unit):
+            bucket = self._buckets[model_id] = TokenBucket(limit, unit)
+        if not bucket.take():
+            raise StatusError("Request is throttled at model level.", 429)
+
+
+def _prefix(model: Model, docs: TextDocs) -> str:
+    """Return what goes before each text, for models that are told queries from passages by it."""
+    query, passage = model.config.get("query_prefix"), model.config.get("passage_prefix")
+    if query is None and passage is None:
+        if docs.has_parameters and docs.content_type is not None:
+            raise IllegalArgument(_SYMMETRIC)
+        return ""
+    if not docs.has_parameters:
+        raise IllegalArgument(_NOT_SYMMETRIC)
+    chosen = passage if docs.content_type is ContentType.PASSAGE else query
+    return str(chosen or "")
+
+
+def _results(docs: TextDocs, rows: "NDArray[np.float32] | None", *, nested: bool) -> dict[str, Any]:
+    entries: list[dict[str, Any]] = []
+    vectors = iter(() if rows is None else rows)
+    for text in docs.texts:
+        if text is None:
+            entries.append({})
+            continue
+        tensor = _tensor(next(vectors), docs.filter, nested=nested)
+        entries.append({} if tensor is None else {"output": [tensor]})
+    return {"inference_results": entries}
+
+
+def _tensor(row: "NDArray[np.float32]", wanted: ResultFilter, *, nested: bool) -> dict[str, Any] | None:
+    name = "sentence_embedding"
+    if not wanted.keeps(name, 0):
+        return None
+    dimension = int(row.shape[0])
+    tensor: dict[str, Any] = {
+        "name": name,
+        "data_type": "FLOAT32",
+        "shape": [1, dimension] if nested else [dimension],
+    }
+    if wanted.return_number:
+        tensor["data"] = row
+    if wanted.return_bytes:
+        packed = base64.b64encode(row.astype("<f4", copy=False).tobytes()).decode()
+        tensor["byte_buffer"] = {"array": packed, "order": "LITTLE_ENDIAN"}
+    return tensor

@@ -1,0 +1,189 @@
+"""The real program, started as a user starts it, for tests that talk to it over a real socket."""
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+CHUNK = 10_000_000
+UPLOADS = "plugins.ml_commons.allow_registering_model_via_local_file=true"
+
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
+    """Return what a condition returns as soon as it is neither None nor False."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if (value := condition()) is not None and value is not False:
+            return value
+        threading.Event().wait(0.02)
+    raise AssertionError(f"{what}: not within {patience:.0f} s")
+
+
+class Service:
+    """One run after another of the program on one data directory."""
+
+    def __init__(self, data: Path, *settings: str, flags: tuple[str, ...] = ()) -> None:
+        self.data = data
+        self.settings = (UPLOADS, *settings)
+        self.flags = flags
+        self.process: subprocess.Popen[str] | None = None
+        self.http = httpx.Client(timeout=PATIENCE)
+        self.output: list[str] = []
+
+    def start(self, *, wait_ready: bool = True) -> "Service":
+        """Start it on a free port, and wait until it serves."""
+        command = [sys.executable, "-m", "mlcommons_py", "serve", "--port", "0", "--data", str(self.data), *self.flags]
+        for setting in self.settings:
+            command += ["--set", setting]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("MLCOMMONS_")}
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.output = []
+        assert self.process.stdout is not None
+        threading.Thread(target=self.output.extend, args=(self.process.stdout,), daemon=True).start()
+        url = until(self._url, "the service's address on its output")
+        self.http = httpx.Client(base_url=url, timeout=PATIENCE)
+        if wait_ready:
+            until(lambda: self.http.get("/_health/ready").status_code == 200, "readiness")
+        return self
+
+    def _url(self) -> str | None:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the service ended with {self.process.returncode}: {''.join(self.output)}")
+        found = re.search(r"http://127\.0\.0\.1:\d+", "".join(self.output))
+        return found and found[0]
+
+    @property
+    def pid(self) -> int:
+        """The service's process."""
+        assert self.process is not None
+        return self.process.pid
+
+    def kill(self) -> None:
+        """End it as the kernel would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End it as an operator would, and return its exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        self.http.close()
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    def workers(self) -> list[int]:
+        """Return the worker processes that live."""
+        pids = []
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = status.read_text().rsplit(")", 1)[1].split()
+                command = (status.parent / "cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(fields[1]) == self.pid and b"inference.worker" in command and fields[0] != "Z":
+                pids.append(int(status.parent.name))
+        return pids
+
+    def rss(self, pid: int | None = None) -> int:
+        """Return the resident memory of a process in bytes."""
+        status = Path(f"/proc/{pid or self.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) << 10
+
+    def ml(self, method: str, path: str, status: int = 200, **arguments: Any) -> Any:
+        """Send a request below ``/_plugins/_ml`` and return its JSON answer, which must come with that status."""
+        answer = self.http.request(method, f"/_plugins/_ml{path}", **arguments)
+        assert answer.status_code == status, (answer.status_code, answer.text[:2000])
+        return answer.json()
+
+    def register_meta(self, archive: bytes, **fields: Any) -> str:
+        """Announce an archive and return its model's id."""
+        body = {
+            "name": "a model",
+            "function_name": "TEXT_EMBEDDING",
+            "model_format": "SAFETENSORS",
+            "model_content_hash_value": hashlib.sha256(archive).hexdigest(),
+            "model_content_size_in_bytes": len(archive),
+            "total_chunks": -(-len(archive) // CHUNK),
+            **fields,
+        }
+        return str(self.ml("POST", "/models/_register_meta", json=body)["model_id"])
+
+    def upload(self, model_id: str, archive: bytes, number: int) -> None:
+        """Send one chunk."""
+        answer = self.ml(
+            "POST",
+            f"/models/{model_id}/upload_chunk/{number}",
+            content=archive[number * CHUNK : (number + 1) * CHUNK],
+            headers={"content-type": "application/json"},
+        )
+        assert answer == {"status": "Uploaded"}
+
+    def register(self, archive: bytes, **fields: Any) -> str:
+        """Announce an archive, send all of it, and return its model's id."""
+        model_id = self.register_meta(archive, **fields)
+        for number in range(-(-len(archive) // CHUNK)):
+            self.upload(model_id, archive, number)
+        return model_id
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        """Wait for the end of a task and return it."""
+
+        def final() -> dict[str, Any] | None:
+            task: dict[str, Any] = self.ml("GET", f"/tasks/{task_id}")
+            return None if task["state"] in ("CREATED", "RUNNING") else task
+
+        return until(final, f"the end of task {task_id}")
+
+    def deploy(self, model_id: str) -> dict[str, Any]:
+        """Deploy a model and return the task at its end."""
+        return self.task(self.ml("POST", f"/models/{model_id}/_deploy")["task_id"])
+
+    def deployed(self, archive: bytes, **fields: Any) -> str:
+        """Register and deploy an archive, and return its model's id."""
+        model_id = self.register(archive, **fields)
+        task = self.deploy(model_id)
+        assert task["state"] == "COMPLETED", task
+        return model_id
+
+    def embed(self, model_id: str, texts: list[str | None], **fields: Any) -> list[list[float]]:
+        """Return the embeddings of texts."""
+        answer = self.ml("POST", f"/models/{model_id}/_predict", json={"text_docs": texts, **fields})
+        return [entry["output"][0]["data"] for entry in answer["inference_results"]]
+
+
+@contextmanager
+def running(data: Path, *settings: str, flags: tuple[str, ...] = ()) -> Iterator[Service]:
+    """Run the program on a data directory, and end it afterwards, whatever happens."""
+    service = Service(data, *settings, flags=flags)
+    try:
+        yield service.start()
+    finally:
+        service.close()

@@ -15,7 +15,7 @@ from mlcommons_py.errors import (
 from mlcommons_py.models import fields
 from mlcommons_py.models.documents import GROUPS, MODELS, ModelGroup, now
 from mlcommons_py.models.identifiers import check_id, check_safe_text
-from mlcommons_py.models.searching import exactly, found
+from mlcommons_py.models.searching import api_body, exactly, found
 from mlcommons_py.store import Document, Store, Written
 
 ACCESS_FIELDS = ("access_mode", "backend_roles", "add_all_backend_roles")
@@ -144,6 +144,10 @@ class Groups:
         if found(await self._store.search(MODELS, body)):
             raise Conflict("Cannot delete the model group when it has associated model versions")
         return await self._store.delete(GROUPS, group_id)
+
+    async def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the answer to a client's search."""
+        return await self._store.search(GROUPS, api_body(body))
 
     async def next_version(self, group_id: str) -> int | None:
         """Count a group's version up by one and return it; None where there is no such group.

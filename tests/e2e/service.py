@@ -44,6 +44,7 @@ class Service:
         self.process: subprocess.Popen[str] | None = None
         self.http = httpx.Client(timeout=PATIENCE)
         self.output: list[str] = []
+        self.ready_after = 0.0
 
     def start(self, *, wait_ready: bool = True) -> "Service":
         """Start it on a free port, and wait until it serves."""
@@ -59,6 +60,7 @@ class Service:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        began = time.monotonic()
         self.output = []
         assert self.process.stdout is not None
         threading.Thread(target=self.output.extend, args=(self.process.stdout,), daemon=True).start()
@@ -66,6 +68,7 @@ class Service:
         self.http = httpx.Client(base_url=url, timeout=PATIENCE)
         if wait_ready:
             until(lambda: self.http.get("/_health/ready").status_code == 200, "readiness")
+        self.ready_after = time.monotonic() - began
         return self
 
     def _url(self) -> str | None:

@@ -1,0 +1,48 @@
+"""Who this process is: an id that stays the same over restarts, kept in the data directory."""
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlcommons_py.errors import Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The node that this process is.
+
+    Attributes:
+        id: 22 url-safe characters, as OpenSearch's node ids.
+        name: what people call it; the machine's name.
+        cluster_uuid: id of the cluster of one that the data directory is.
+    """
+
+    id: str
+    name: str
+    cluster_uuid: str
+
+
+def identify(data: Path, name: str) -> Node:
+    """Return the node of a data directory, made up when the directory is new.
+
+    Raises:
+        Unavailable: the directory cannot be written.
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        return Node(id=_kept(data / "node_id"), name=name, cluster_uuid=_kept(data / "cluster_uuid"))
+    except OSError as fault:
+        raise Unavailable(f"the data directory {data} cannot be used: {fault}; choose another with --data") from fault
+
+
+def _kept(path: Path) -> str:
+    try:
+        if kept := path.read_text().strip():
+            return kept
+    except FileNotFoundError:
+        pass
+    made = secrets.token_urlsafe(16)
+    draft = path.with_suffix(".new")
+    draft.write_text(made)
+    draft.replace(path)
+    return made

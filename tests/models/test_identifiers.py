@@ -5,6 +5,10 @@ import pytest
 from mlcommons_py.errors import IllegalArgument, ValidationFailed
 from mlcommons_py.models.identifiers import check_id, check_safe_text
 
+CHARACTERS = (
+    "model id must contain only letters, digits, underscores, and hyphens, and must start with a letter or digit"
+)
+
 
 @pytest.mark.parametrize("value", ["a", "A-1_b", "9", "x" * 512])
 def test_good_id(value: str) -> None:
@@ -23,11 +27,11 @@ def test_good_id(value: str) -> None:
         ("x" * 513, "model id is too long, max length is 512"),
         (
             "a b",
-            "model id must contain only letters, digits, underscores, and hyphens, and must start with a letter or digit",
+            CHARACTERS,
         ),
         (
             "é",
-            "model id must contain only letters, digits, underscores, and hyphens, and must start with a letter or digit",
+            CHARACTERS,
         ),
     ],
 )

@@ -217,7 +217,7 @@ class EmbeddedStore:
                 raise
             self._writer.execute("COMMIT")
             if shrinks:
-                self._writer.execute("PRAGMA incremental_vacuum").fetchall()
+                self._writer.executescript("PRAGMA incremental_vacuum")  # execute() would free a single page
             return done
 
         # A caller that is cancelled must not take its write with it half-way: the thread finishes either way.

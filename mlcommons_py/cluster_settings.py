@@ -1,0 +1,131 @@
+"""The ``plugins.ml_commons.*`` settings as the settings API changes them, kept in the store."""
+
+import asyncio
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from mlcommons_py.errors import IllegalArgument, ParsingFailed, ValidationFailed
+from mlcommons_py.plugin_settings import SETTINGS, PluginSettings, parse
+from mlcommons_py.store import Store
+
+INDEX = ".plugins-ml-settings"
+DOCUMENT = "cluster"
+SCOPES = ("persistent", "transient")
+
+
+def flatten(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return a tree of settings by full key.
+
+    >>> flatten({"plugins": {"ml_commons.a": 1}})
+    {'plugins.ml_commons.a': 1}
+    """
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        at = f"{path}.{key}" if path else key
+        if isinstance(inner, Mapping):
+            flat.update(flatten(inner, at))
+        else:
+            flat[at] = inner
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by full key as a tree.
+
+    A key that is also the beginning of others stays dotted, as OpenSearch shows it.
+
+    >>> nest({"a.b": 1, "a.c.d": 2})
+    {'a': {'b': 1, 'c': {'d': 2}}}
+    """
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        at, parts = tree, key.split(".")
+        for place, part in enumerate(parts[:-1]):
+            inner = at.setdefault(part, {})
+            if not isinstance(inner, dict):
+                at[".".join(parts[place:])] = value
+                break
+            at = inner
+        else:
+            at[parts[-1]] = value
+    return tree
+
+
+def shown(value: Any) -> Any:
+    """Return a setting's value as OpenSearch shows it: texts, and lists of texts."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return [shown(one) for one in value]
+    return str(value)
+
+
+class ClusterSettings:
+    """Reads and changes the settings; a change is all or nothing."""
+
+    def __init__(self, store: Store, settings: PluginSettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._changing = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Put what is stored into force; a key that this version does not know stays stored, and nothing else."""
+        document = await self._store.get(INDEX, DOCUMENT)
+        stored = {} if document is None else document.source["persistent"]
+        self._settings.persistent = {key: value for key, value in stored.items() if key in SETTINGS}
+
+    def current(self) -> dict[str, dict[str, Any]]:
+        """Return both scopes, by full key, in the form they are shown."""
+        return {scope: {key: shown(value) for key, value in getattr(self._settings, scope).items()} for scope in SCOPES}
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what holds for the keys that neither scope sets, in the form it is shown."""
+        return {key: shown(value) for key, value in self._settings.defaults().items()}
+
+    async def change(self, body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Change settings and return what was changed, by scope and full key.
+
+        A null resets a key; a key may have wildcards then.
+
+        Raises:
+            IllegalArgument: a key is unknown or cannot be changed while the service runs, or a value is wrong.
+            ValidationFailed: there is nothing to change.
+            ParsingFailed: the body has another key than the two scopes.
+        """
+        for key, value in body.items():
+            if key not in SCOPES:
+                raise ParsingFailed(f"[cluster_update_settings_request] unknown field [{key}]")
+            if value is not None and not isinstance(value, Mapping):
+                raise ParsingFailed(f"[{key}] must be an object")
+        given = {scope: flatten(body.get(scope) or {}) for scope in SCOPES}
+        if not any(given.values()):
+            raise ValidationFailed("no settings to update")
+        async with self._changing:
+            changes = {scope: self._checked(scope, values) for scope, values in given.items()}
+            after = {scope: _apply(getattr(self._settings, scope), changes[scope]) for scope in SCOPES}
+            if changes["persistent"]:
+                await self._store.put(INDEX, DOCUMENT, {"persistent": after["persistent"]})
+            self._settings.persistent, self._settings.transient = after["persistent"], after["transient"]
+        return {
+            scope: {key: shown(value) for key, value in values.items() if value is not None}
+            for scope, values in changes.items()
+        }
+
+    def _checked(self, scope: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        changes: dict[str, Any] = {}
+        for key, value in values.items():
+            if value is None and "*" in key:
+                changes.update({one: None for one in getattr(self._settings, scope) if fnmatchcase(one, key)})
+                continue
+            setting = SETTINGS.get(key)
+            if setting is None:
+                raise IllegalArgument(f"{scope} setting [{key}], not recognized")
+            if not setting.dynamic:
+                raise IllegalArgument(f"{scope} setting [{key}], not dynamically updateable")
+            changes[key] = None if value is None else parse(key, value)
+        return changes
+
+
+def _apply(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in {**before, **changes}.items() if value is not None}

@@ -1,0 +1,49 @@
+"""How often what was asked for, and how often it failed: the numbers of the stats API."""
+
+from collections import Counter
+
+
+class Counters:
+    """Requests and failures by algorithm and action, and by model and action."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, str]] = Counter()
+        self.failures: Counter[tuple[str, str]] = Counter()
+        self.model_requests: Counter[tuple[str, str]] = Counter()
+        self.model_failures: Counter[tuple[str, str]] = Counter()
+        self.executing = 0
+
+    def begin(self, algorithm: str, action: str, model_id: str | None = None) -> None:
+        """Count a request that begins; names are lower-cased, as the API shows them."""
+        self.executing += 1
+        self.requests[algorithm.lower(), action] += 1
+        if model_id is not None:
+            self.model_requests[model_id, action] += 1
+
+    def end(self, algorithm: str, action: str, model_id: str | None = None, *, failed: bool) -> None:
+        """Count a request that ended."""
+        self.executing -= 1
+        if failed:
+            self.failures[algorithm.lower(), action] += 1
+            if model_id is not None:
+                self.model_failures[model_id, action] += 1
+
+    def by_algorithm(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return the counts by algorithm and action."""
+        return _tree(self.requests, self.failures)
+
+    def by_model(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return the counts by model and action."""
+        return _tree(self.model_requests, self.model_failures)
+
+
+def _tree(
+    requests: Counter[tuple[str, str]], failures: Counter[tuple[str, str]]
+) -> dict[str, dict[str, dict[str, int]]]:
+    tree: dict[str, dict[str, dict[str, int]]] = {}
+    for (name, action), count in requests.items():
+        counts = {"ml_action_request_count": count}
+        if failed := failures[name, action]:
+            counts["ml_action_failure_count"] = failed
+        tree.setdefault(name, {})[action] = counts
+    return tree

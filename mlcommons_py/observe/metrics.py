@@ -1,0 +1,99 @@
+"""What Prometheus scrapes."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedModel:
+    """What a running model is at the moment of a scrape; counts are since it was deployed here.
+
+    Attributes:
+        waiting: texts admitted and not yet answered.
+        rss: resident memory of its worker in bytes; 0 while there is none.
+    """
+
+    model_id: str
+    up: bool
+    texts: int
+    tokens: int
+    truncated: int
+    failures: int
+    rejected: int
+    restarts: int
+    waiting: int
+    rss: int
+
+
+class Metrics:
+    """The service's metrics, in a registry of their own."""
+
+    def __init__(self, deployed: Callable[[], Iterable[DeployedModel]]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Histogram(
+            "mlcommons_http_request_seconds",
+            "Time from a request's head to its answer",
+            ("route", "method", "status"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._stages = Histogram(
+            "mlcommons_predict_stage_seconds",
+            "Time that a predict spent waiting for its first batch, and computing",
+            ("model", "stage"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._tasks = Counter(
+            "mlcommons_tasks", "Tasks that ended, by type and state", ("type", "state"), registry=self._registry
+        )
+        self._registry.register(_Deployed(deployed))
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count an answered request; ``route`` is the template, never the path."""
+        self._requests.labels(route, method, status).observe(seconds)
+
+    def predicted(self, model_id: str, queued: float, computed: float) -> None:
+        """Count a predict's stages, in seconds."""
+        self._stages.labels(model_id, "queued").observe(queued)
+        self._stages.labels(model_id, "computed").observe(computed)
+
+    def task(self, task_type: str, state: str) -> None:
+        """Count a task that ended."""
+        self._tasks.labels(task_type, state).inc()
+
+    def render(self) -> bytes:
+        """Return the text that Prometheus reads."""
+        return generate_latest(self._registry)
+
+
+class _Deployed(Collector):
+    def __init__(self, deployed: Callable[[], Iterable[DeployedModel]]) -> None:
+        self._deployed = deployed
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what running models are right now."""
+        models = list(self._deployed())
+        for name, text in (("texts", "embedded"), ("tokens", "embedded"), ("truncated", "cut for their length"),
+                           ("failures", "that failed"), ("rejected", "refused for a full queue")):  # fmt: skip
+            what = "Tokens" if name == "tokens" else "Requests" if name in ("failures", "rejected") else "Texts"
+            counter = CounterMetricFamily(f"mlcommons_model_{name}", f"{what} {text}", labels=("model",))
+            for one in models:
+                counter.add_metric((one.model_id,), getattr(one, name))
+            yield counter
+        restarts = CounterMetricFamily("mlcommons_worker_restarts", "Workers that were replaced", labels=("model",))
+        up = GaugeMetricFamily("mlcommons_worker_up", "Whether the model's worker runs", labels=("model",))
+        waiting = GaugeMetricFamily("mlcommons_queue_texts", "Texts not yet answered", labels=("model",))
+        rss = GaugeMetricFamily("mlcommons_worker_resident_bytes", "Memory of the worker", labels=("model",))
+        for one in models:
+            restarts.add_metric((one.model_id,), one.restarts)
+            up.add_metric((one.model_id,), float(one.up))
+            waiting.add_metric((one.model_id,), one.waiting)
+            rss.add_metric((one.model_id,), one.rss)
+        yield from (restarts, up, waiting, rss)

@@ -1,0 +1,20 @@
+"""Handlers of predict."""
+
+from mlcommons_py.errors import ParseFailed
+from mlcommons_py.rest.answer import Answer
+from mlcommons_py.rest.request import Request
+from mlcommons_py.rest.services import Services
+
+_HEAVY = 16
+"""Entries from which on an answer is rendered in a thread."""
+
+
+async def predict(services: Services, request: Request) -> object:
+    """POST /models/{model_id}/_predict, /_predict/{algorithm}/{model_id}."""
+    body = await request.json_or_none()
+    if body is None:
+        raise ParseFailed("request body is required")
+    answer = await services.predictor.predict(
+        request.params["model_id"], body, algorithm=request.params.get("algorithm")
+    )
+    return Answer(answer, heavy=len(answer["inference_results"]) >= _HEAVY)

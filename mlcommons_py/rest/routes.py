@@ -1,0 +1,56 @@
+"""The table of routes."""
+
+from mlcommons_py.rest import cluster, groups, health, models, predicting, stats, tasks
+from mlcommons_py.rest.door import Route
+
+ML = "/_plugins/_ml"
+_SETTINGS = frozenset({"flat_settings", "cluster_manager_timeout", "master_timeout", "timeout"})
+_HEALTH = frozenset({"wait_for_status", "timeout", "level", "local", "cluster_manager_timeout", "master_timeout"})
+
+TABLE: tuple[Route, ...] = (
+    Route("GET", "/", cluster.banner),
+    Route("GET", "/_cluster/health", cluster.health, _HEALTH),
+    Route("GET", "/_cluster/settings", cluster.get_settings, _SETTINGS | {"include_defaults", "local"}),
+    Route("PUT", "/_cluster/settings", cluster.put_settings, _SETTINGS),
+    Route("GET", "/_health/live", health.live),
+    Route("GET", "/_health/ready", health.ready),
+    Route("GET", "/metrics", health.metrics),
+    Route("POST", f"{ML}/model_groups/_register", groups.register),
+    Route("GET,POST", f"{ML}/model_groups/_search", groups.search),
+    Route("GET", f"{ML}/model_groups/{{model_group_id}}", groups.get),
+    Route("PUT", f"{ML}/model_groups/{{model_group_id}}", groups.update),
+    Route("DELETE", f"{ML}/model_groups/{{model_group_id}}", groups.delete),
+    Route("POST", f"{ML}/models/_register", models.register, frozenset({"deploy"})),
+    Route("POST", f"{ML}/models/_upload", models.register, frozenset({"load", "deploy"})),
+    Route("POST", f"{ML}/models/{{model_id}}/{{version}}/_register", models.register_legacy),
+    Route("POST", f"{ML}/models/{{model_id}}/{{version}}/_upload", models.register_legacy),
+    Route("POST", f"{ML}/models/_register_meta", models.register_meta),
+    Route("POST", f"{ML}/models/meta", models.register_meta),
+    Route("POST", f"{ML}/models/{{model_id}}/upload_chunk/{{chunk_number}}", models.upload_chunk, body="raw"),
+    Route("POST", f"{ML}/models/{{model_id}}/chunk/{{chunk_number}}", models.upload_chunk, body="raw"),
+    Route("GET,POST", f"{ML}/models/_search", models.search),
+    Route("POST", f"{ML}/models/_undeploy", models.undeploy_many),
+    Route("POST", f"{ML}/models/_unload", models.undeploy_many),
+    Route("GET", f"{ML}/models/{{model_id}}", models.get, frozenset({"return_content"})),
+    Route("PUT", f"{ML}/models/{{model_id}}", models.update),
+    Route("DELETE", f"{ML}/models/{{model_id}}", models.delete),
+    Route("POST", f"{ML}/models/{{model_id}}/_deploy", models.deploy),
+    Route("POST", f"{ML}/models/{{model_id}}/_load", models.deploy),
+    Route("POST", f"{ML}/models/{{model_id}}/_undeploy", models.undeploy),
+    Route("POST", f"{ML}/models/{{model_id}}/_unload", models.undeploy),
+    Route("POST", f"{ML}/models/{{model_id}}/_predict", predicting.predict, abandon=True),
+    Route("POST", f"{ML}/_predict/{{algorithm}}/{{model_id}}", predicting.predict, abandon=True),
+    Route("GET,POST", f"{ML}/tasks/_search", tasks.search),
+    Route("GET", f"{ML}/tasks/{{task_id}}", tasks.get),
+    Route("DELETE", f"{ML}/tasks/{{task_id}}", tasks.delete),
+    Route("POST", f"{ML}/tasks/{{task_id}}/_cancel", tasks.cancel),
+    Route("GET", f"{ML}/stats", stats.stats),
+    Route("GET", f"{ML}/stats/{{stat}}", stats.stats),
+    Route("GET", f"{ML}/{{node_id}}/stats", stats.stats),
+    Route("GET", f"{ML}/{{node_id}}/stats/{{stat}}", stats.stats),
+    Route("GET", f"{ML}/profile", stats.profile, frozenset({"view"})),
+    Route("GET", f"{ML}/profile/models", stats.profile, frozenset({"view"})),
+    Route("GET", f"{ML}/profile/models/{{model_ids}}", stats.profile, frozenset({"view"})),
+    Route("GET", f"{ML}/profile/tasks", stats.profile, frozenset({"view"})),
+    Route("GET", f"{ML}/profile/tasks/{{task_ids}}", stats.profile, frozenset({"view"})),
+)

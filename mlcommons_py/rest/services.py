@@ -1,0 +1,42 @@
+"""What handlers work with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlcommons_py.cluster_settings import ClusterSettings
+from mlcommons_py.inference.deployments import Deployments
+from mlcommons_py.inference.predict import Predictor
+from mlcommons_py.lifecycle.deploying import Deployer
+from mlcommons_py.lifecycle.keeper import Keeper
+from mlcommons_py.lifecycle.registering import Registrar
+from mlcommons_py.models.groups import Groups
+from mlcommons_py.models.registry import Models
+from mlcommons_py.node import Node
+from mlcommons_py.observe.metrics import Metrics
+from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.settings import Operator
+from mlcommons_py.tasks.board import Tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a handler may call.
+
+    Attributes:
+        unready: returns why the service is not ready, or an empty list.
+    """
+
+    operator: Operator
+    node: Node
+    settings: PluginSettings
+    cluster_settings: ClusterSettings
+    groups: Groups
+    models: Models
+    tasks: Tasks
+    registrar: Registrar
+    deployer: Deployer
+    keeper: Keeper
+    deployments: Deployments
+    predictor: Predictor
+    metrics: Metrics
+    unready: Callable[[], list[str]]

@@ -4,6 +4,7 @@ Everything is decided from the central directory, before a byte is unpacked; wha
 more, because a directory can lie. One bad entry spoils the whole archive, whether the entry is needed or not.
 """
 
+import errno
 import io
 import os
 import re
@@ -186,7 +187,7 @@ def _faults(name: str) -> Iterator[None]:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as fault:
         raise InvalidModel(f"{name} is damaged or not a zip file: {fault}") from fault
     except OSError as fault:
-        if fault.errno is not None:
+        if fault.errno not in (None, errno.EINVAL):  # EINVAL: an offset that is no offset
             raise
         raise InvalidModel(f"{name} is damaged: {fault}") from fault
 

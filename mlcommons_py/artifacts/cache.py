@@ -112,7 +112,7 @@ class ConvertedModels:
 
     def _remove(self, path: Path) -> None:
         """Take a directory away in one step, then delete it."""
-        with suppress(FileNotFoundError):
+        if path.exists():
             doomed = Path(tempfile.mkdtemp(dir=self._staging))
             path.rename(doomed / "model")
             shutil.rmtree(doomed, ignore_errors=True)

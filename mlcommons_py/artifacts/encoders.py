@@ -144,7 +144,8 @@ def build(
     With ``writable`` each weight is a copy of its own, which quantization may change in place.
 
     Raises:
-        InvalidModel: the family or its activation is unknown, or tensors are missing, left over or of the wrong shape.
+        InvalidModel: the family or its activation is unknown, or tensors are missing, left over, of the wrong shape or
+            not finite.
     """
     if architecture.family not in FAMILIES:
         raise InvalidModel(f"the architecture {architecture.family!r} is not supported; {supported()}")
@@ -250,7 +251,10 @@ class _Weights:
         }
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
-        return np.array(self._arrays[name], np.float32, order="C", copy=self._copy)
+        array = np.array(self._arrays[name], np.float32, order="C", copy=self._copy)
+        if not np.isfinite(array).all():
+            raise InvalidModel(f"tensor {self._prefix}{name} has values that are not finite; the weights are damaged")
+        return array
 
     def check(self, family: Family, architecture: Architecture) -> None:
         """Compare the weights there are with those the architecture has."""

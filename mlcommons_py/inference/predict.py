@@ -102,6 +102,8 @@ class Predictor:
         deployment = self._deployments.get(model_id)
         if deployment is None and self._is_coming(model):
             deployment = await self._deployments.wait_for(model_id, self._operator.predict_timeout)
+        if deployment is None and model.state.is_incomplete:
+            raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
         if deployment is None:
             raise IllegalArgument("Model not ready yet. Please deploy the model first.")
         return await self._embed(model_id, model, deployment, docs)

@@ -78,6 +78,8 @@ def _safetensors(archive: Archive) -> dict[str, str]:
         wanted[root + "modules.json"] = "modules.json"
     for number, module in enumerate(modules[1:], 1):
         folder = _inside(root, module["path"])
+        if folder + "pytorch_model.bin" in archive and folder + _SINGLE not in archive:
+            raise InvalidModel(_missing(folder, [folder + "pytorch_model.bin"]))
         for name in ("config.json", _SINGLE):
             if folder != first and folder + name in archive:
                 wanted[folder + name] = f"module-{number}/{name}"
@@ -128,12 +130,17 @@ def _weights(archive: Archive, folder: str) -> dict[str, str]:
         pickles = [name for name in present if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".h5", ".onnx"))]
         if pickles and pickles[0].endswith((".pt", ".onnx")):
             raise InvalidModel(f"Model format is SAFETENSORS, but find {PurePosixPath(pickles[0]).suffix} file")
-        there = f"; {pickles[0]} is not read, save the model with safe_serialization=True" if pickles else ""
-        raise InvalidModel(f"Can't find model file: {folder}{_SINGLE} is not in the archive{there}")
+        raise InvalidModel(_missing(folder, pickles))
     extra = sorted(set(weights) - set(wanted))
     if extra:
         raise InvalidModel(f"{_MULTIPLE}: beside {_listed(wanted)} there is {_listed(extra)}")
     return {name: name.removeprefix(folder) for name in wanted}
+
+
+def _missing(folder: str, pickles: list[str]) -> str:
+    """Return the text of an error for weights that are not there, or only as a pickle."""
+    there = f"; {pickles[0]} is not read, save the model again as safetensors" if pickles else ""
+    return f"Can't find model file: {folder}{_SINGLE} is not in the archive{there}"
 
 
 def _shards(archive: Archive, folder: str) -> list[str]:

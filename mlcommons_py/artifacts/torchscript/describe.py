@@ -29,6 +29,7 @@ _ENCODERS = {
     "DistilBertModel": "distilbert",
     "MPNetModel": "mpnet",
 }
+_DEFAULT_EPSILON = 1e-5
 _STEPS = ("Pooling", "Normalize", "Dense")
 _SILENT = ("Dropout", "Identity")
 
@@ -151,13 +152,13 @@ def _head_size(module: Module, paths: list[str], hidden: int) -> int:
 
 
 def _epsilon(module: Module, paths: list[str]) -> float:
+    """Return what layer norms add; an argument that has its default is not printed."""
+    call = re.compile(r"torch\.layer_norm\([^\n]*\], \w+, \w+(?:, (\d+(?:\.\d*)?(?:e-?\d+)?))?(?:, \w+)?\)")
     found = {
-        float(number)
+        float(number or _DEFAULT_EPSILON)
         for path in paths
         if module.kind(path) == "LayerNorm"
-        for number in re.findall(
-            r"torch\.layer_norm\([^\n]*, (\d+(?:\.\d*)?(?:e-?\d+)?)(?:, \w+)?\)", module.source(path)
-        )
+        for number in call.findall(module.source(path))
     }
     if len(found) != 1:
         raise InvalidModel(f"the TorchScript model's layer norms add {sorted(found)}; exactly one number was expected")
@@ -189,7 +190,7 @@ def _pooling(source: str) -> Pooling:
     if joined and "," in joined.group(1):
         raise InvalidModel("the TorchScript model pools in several ways at once; it is not supported by this version")
     marks: dict[Pooling, bool] = {
-        "max": bool({"max", "amax"} & operations),
+        "max": bool({"max", "amax"} & operations) and "gather" not in operations,
         "last_token": "gather" in operations,
         "weighted_mean": "arange" in operations and "div" in operations and "gather" not in operations,
         "mean_sqrt_len": "sqrt" in operations,

@@ -77,7 +77,7 @@ def test_other_functions(rewrite: Rewrite, name: str) -> None:
     [
         ({"torch.div(sum_embeddings, sum_mask0)": "torch.div(sum_embeddings, torch.sqrt(sum_mask0))"}, "mean_sqrt_len"),
         ({"torch.div(sum_embeddings, sum_mask0)": "torch.div(torch.arange(1), sum_mask0)"}, "weighted_mean"),
-        ({"torch.div(sum_embeddings, sum_mask0)": "torch.gather(sum_embeddings, 1)"}, "last_token"),
+        ({"torch.div(sum_embeddings, sum_mask0)": "torch.gather(torch.max(sum_embeddings), 1)"}, "last_token"),
     ],
 )
 def test_pooling(rewrite: Rewrite, replaced: dict[str, str], mode: str) -> None:
@@ -100,6 +100,12 @@ def test_unknown_code(rewrite: Rewrite, replaced: dict[str, str], fault: str) ->
     """Code that computes something else is refused by what it is."""
     with pytest.raises(InvalidModel, match=fault):
         describe.read(rewrite("bert-mean-normalized", replaced))
+
+
+def test_default_epsilon(rewrite: Rewrite) -> None:
+    """An epsilon that is not printed is PyTorch's default."""
+    path = rewrite("bert-mean-normalized", {", weight, bias, 9.9999999999999998e-13)": ", weight, bias)"})
+    assert describe.read(path).architecture.layer_norm_eps == 1e-5
 
 
 def test_tanh_gelu(rewrite: Rewrite) -> None:

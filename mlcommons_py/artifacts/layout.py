@@ -29,7 +29,7 @@ def select(archive: Archive, model_format: ModelFormat) -> dict[str, str]:
     """Return the files that a model needs, by name in the archive, with the names they are to be unpacked under.
 
     Those are, for ``TORCH_SCRIPT``, ``model.pt`` and ``tokenizer.json``; for ``SAFETENSORS`` ``config.json``,
-    ``tokenizer.json``, the weights under their own names, where present ``modules.json`` and
+    ``tokenizer.json``, the weights under their own names, where present ``tokenizer_config.json``, ``modules.json`` and
     ``sentence_bert_config.json``, and ``module-N/config.json`` and ``module-N/model.safetensors`` of the further
     modules.
 
@@ -74,6 +74,9 @@ def _safetensors(archive: Archive) -> dict[str, str]:
         if name in archive:
             wanted[name] = SENTENCE_CONFIGS[0]
             break
+    beside = tokenizer.removesuffix(".json") + "_config.json"
+    if beside in archive:
+        wanted[beside] = "tokenizer_config.json"
     if modules:
         wanted[root + "modules.json"] = "modules.json"
     for number, module in enumerate(modules[1:], 1):

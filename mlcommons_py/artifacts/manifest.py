@@ -12,6 +12,12 @@ import orjson
 
 NAME = "mlcommons.json"
 
+CONVERTER = 1
+"""Version of the conversion; a directory of another one is converted anew."""
+
+ModelFormat = Literal["SAFETENSORS", "TORCH_SCRIPT"]
+"""What a model is converted from."""
+
 Pooling = Literal["mean", "mean_sqrt_len", "max", "weighted_mean", "cls", "last_token", "none"]
 
 
@@ -66,7 +72,7 @@ class Manifest:
     pad_id: int
     compute_type: str
     files: dict[str, str] = field(default_factory=dict)
-    converter: int = 1
+    converter: int = CONVERTER
 
     def to_json(self) -> dict[str, Any]:
         """Return the note as a JSON object."""

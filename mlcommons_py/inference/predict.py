@@ -21,6 +21,8 @@ from mlcommons_py.models.documents import Model
 from mlcommons_py.models.limits import TokenBucket
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName
+from mlcommons_py.observe.counters import Counters
+from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.settings import Operator
 
@@ -42,11 +44,21 @@ _TEXT_FUNCTIONS = (FunctionName.TEXT_EMBEDDING, FunctionName.SPARSE_ENCODING, Fu
 class Predictor:
     """Answers predict requests, in ML Commons' order of checks."""
 
-    def __init__(self, models: Models, deployments: Deployments, settings: PluginSettings, operator: Operator) -> None:
+    def __init__(
+        self,
+        models: Models,
+        deployments: Deployments,
+        settings: PluginSettings,
+        operator: Operator,
+        metrics: Metrics,
+        counters: Counters,
+    ) -> None:
         self._models = models
         self._deployments = deployments
         self._settings = settings
         self._operator = operator
+        self._metrics = metrics
+        self._counters = counters
         self._buckets: dict[str, TokenBucket] = {}
 
     async def predict(self, model_id: str, body: Mapping[str, Any], algorithm: str | None = None) -> dict[str, Any]:
@@ -68,6 +80,16 @@ class Predictor:
             model = await self._models.recent(model_id)
         except ResourceNotFound as fault:
             raise NotFound("Failed to find model") from fault
+        failed = True
+        self._counters.begin(model.algorithm, "predict", model_id)
+        try:
+            answer = await self._predict(model_id, model, body)
+            failed = False
+        finally:
+            self._counters.end(model.algorithm, "predict", model_id, failed=failed)
+        return answer
+
+    async def _predict(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
         if model.is_enabled is False:
             raise Forbidden("Model is disabled.")
         self._throttle(model_id, model)
@@ -80,6 +102,8 @@ class Predictor:
         deployment = self._deployments.get(model_id)
         if deployment is None and self._is_coming(model):
             deployment = await self._deployments.wait_for(model_id, self._operator.predict_timeout)
+        if deployment is None and model.state.is_incomplete:
+            raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
         if deployment is None:
             raise IllegalArgument("Model not ready yet. Please deploy the model first.")
         return await self._embed(model_id, model, deployment, docs)
@@ -97,6 +121,7 @@ class Predictor:
             if texts:
                 vectors = await deployment.embed(texts, urgent=urgent, timeout=self._operator.predict_timeout)
                 rows = vectors.rows()
+                self._metrics.predicted(model_id, vectors.answer.queued, vectors.answer.computed)
         except MLCommonsError as fault:
             if fault.status in (429, 503):
                 raise

@@ -45,7 +45,8 @@ class Deployer:
         if not self._settings["local_model.enabled"]:
             raise BadRequest(LOCAL_MODELS_OFF)
         self._check_nodes(fields.texts(body, "node_ids"))
-        await self._check_chunks(model_id, model)
+        if model.state.is_incomplete:
+            raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
         if len(self._keeper.pending()) >= max(1, self._settings["max_deploy_model_tasks_per_node"]):
             raise LimitExceeded("exceed max running task limit")
         async with self._turns.setdefault(model_id, asyncio.Lock()):
@@ -103,23 +104,3 @@ class Deployer:
             raise IllegalArgument("Don't allow custom deployment plan")
         if self._node_id not in node_ids:
             raise IllegalArgument("no eligible node found")
-
-    async def _check_chunks(self, model_id: str, model: Model) -> None:
-        if not model.state.is_incomplete:
-            return
-        raise IllegalArgument(await missing_chunks(self._models, model_id, model))
-
-
-async def missing_chunks(models: Models, model_id: str, model: Model) -> str:
-    """Return the sentence that says what keeps a model from being registered."""
-    missing = await models.chunks.missing(model_id, model)
-    if not missing:
-        return (
-            f"Model {model_id} is not registered: the content of its chunks is not what its hash or size announced;"
-            " upload the right ones again"
-        )
-    shown = ", ".join(map(str, missing[:20])) + (", ..." if len(missing) > 20 else "")
-    return (
-        f"Model {model_id} is not registered yet: of its {model.total_chunks} chunks {len(missing)} are missing:"
-        f" [{shown}]. Send each to POST /_plugins/_ml/models/{model_id}/upload_chunk/<number>"
-    )

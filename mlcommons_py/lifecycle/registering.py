@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.errors import (
     BadRequest,
     IllegalArgument,
@@ -27,9 +28,11 @@ from mlcommons_py.models.documents import CHUNK_SIZE, Model, now
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.registry import Models
+from mlcommons_py.models.searching import exactly
 from mlcommons_py.models.states import FunctionName, ModelState
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.settings import Operator
+from mlcommons_py.store import Written
 from mlcommons_py.tasks.board import Tasks, TaskType
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ class Registrar:
         tasks: Tasks,
         proof: Proof,
         deployer: Deployer,
+        converted: ConvertedModels,
         settings: PluginSettings,
         operator: Operator,
     ) -> None:
@@ -58,6 +62,7 @@ class Registrar:
         self._tasks = tasks
         self._proof = proof
         self._deployer = deployer
+        self._converted = converted
         self._settings = settings
         self._operator = operator
         self._running: set[asyncio.Task[None]] = set()
@@ -113,6 +118,19 @@ class Registrar:
         task_id = await self._tasks.create(TaskType.REGISTER_MODEL, registration.function)
         self._spawn(self._register(task_id, registration, deploy=deploy))
         return {"task_id": task_id, "status": "CREATED"}
+
+    async def delete(self, model_id: str) -> Written:
+        """Delete a model that is not deployed, with its chunks, and its converted form if no other model needs it.
+
+        Raises:
+            NotFound: there is no such model.
+            BadRequest: it is deployed.
+        """
+        model, written = await self._models.delete(model_id)
+        digest = model.model_content_hash_value
+        if digest and not await self._models.matching(exactly("model_content_hash_value", digest)):
+            await self._converted.forget(digest)
+        return written
 
     async def restore(self) -> None:
         """End what the last run was killed in: proofs are taken up again, registrations from a URL are undone."""

@@ -44,6 +44,20 @@ class Chunks:
         """Return the numbers of the chunks that are not there, ascending."""
         return sorted(set(range(model.total_chunks or 0)) - await self.present(model_id))
 
+    async def shortfall(self, model_id: str, model: Model) -> str:
+        """Return the sentence that says what keeps a model from being registered."""
+        missing = await self.missing(model_id, model)
+        if not missing:
+            return (
+                f"Model {model_id} is not registered: the content of its chunks is not what its hash or size announced;"
+                " upload the right ones again"
+            )
+        shown = ", ".join(map(str, missing[:20])) + (", ..." if len(missing) > 20 else "")
+        return (
+            f"Model {model_id} is not registered yet: of its {model.total_chunks} chunks {len(missing)} are missing:"
+            f" [{shown}]. Send each to POST /_plugins/_ml/models/{model_id}/upload_chunk/<number>"
+        )
+
     async def read(self, model_id: str, model: Model) -> AsyncIterator[bytes]:
         """Yield the chunks in order.
 

@@ -207,6 +207,11 @@ class Models:
         hidden = [CONTENT, "content"] if dashboards else [CONTENT, "content", "ui_metadata"]
         return await self._store.search(MODELS, api_body(body, hidden=hidden))
 
+    async def count(self) -> int:
+        """Return how many models there are."""
+        body = {"query": {"bool": {"must_not": [{"exists": {"field": "chunk_number"}}]}}, "size": 0}
+        return int((await self._store.search(MODELS, body))["hits"]["total"]["value"])
+
     async def matching(self, query: Mapping[str, Any]) -> list[tuple[str, Model]]:
         """Return the models, without their chunks, that a query finds, with their ids."""
         body = {

@@ -14,7 +14,7 @@ _SECRET = re.compile(
 class Redacted(logging.Formatter):
     """Formats records and blots out what looks like a secret."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record's line, or lines where it has a traceback."""

@@ -12,6 +12,7 @@ from mlcommons_py.lifecycle.registering import Registrar
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registry import Models
 from mlcommons_py.node import Node
+from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.settings import Operator
@@ -39,4 +40,5 @@ class Services:
     deployments: Deployments
     predictor: Predictor
     metrics: Metrics
+    counters: Counters
     unready: Callable[[], list[str]]

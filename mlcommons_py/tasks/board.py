@@ -1,7 +1,7 @@
 """Tasks: what runs in the background, kept where every caller can look it up."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -61,9 +61,11 @@ class Task(Record):
 class Tasks:
     """The tasks of a store."""
 
-    def __init__(self, store: Store, node_id: str) -> None:
+    def __init__(self, store: Store, node_id: str, ended: Callable[[str, str], None] | None = None) -> None:
+        """Keep the tasks of a node; ``ended`` is told the type and the state of each that ends."""
         self._store = store
         self._node_id = node_id
+        self._ended = ended
 
     async def create(self, task_type: TaskType, function_name: str, model_id: str | None = None) -> str:
         """Store a new task of this node and return its id."""
@@ -112,6 +114,8 @@ class Tasks:
                 )
             except VersionConflict:
                 continue
+            if changed.state not in UNFINISHED and self._ended is not None:
+                self._ended(changed.task_type, changed.state)
             return
 
     async def get(self, task_id: str) -> dict[str, Any]:
@@ -151,6 +155,10 @@ class Tasks:
     async def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a client's search."""
         return await self._store.search(TASKS, {**body, "version": True, "seq_no_primary_term": True})
+
+    async def count(self) -> int:
+        """Return how many tasks there are."""
+        return int((await self._store.search(TASKS, {"size": 0}))["hits"]["total"]["value"])
 
     async def unfinished(self) -> list[tuple[str, Task]]:
         """Return the tasks of this node that are not finished, with their ids."""

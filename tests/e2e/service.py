@@ -45,6 +45,7 @@ class Service:
         self.http = httpx.Client(timeout=PATIENCE)
         self.output: list[str] = []
         self.ready_after = 0.0
+        self._reading = threading.Thread()
 
     def start(self, *, wait_ready: bool = True) -> "Service":
         """Start it on a free port, and wait until it serves."""
@@ -63,8 +64,10 @@ class Service:
         began = time.monotonic()
         self.output = []
         assert self.process.stdout is not None
-        threading.Thread(target=self.output.extend, args=(self.process.stdout,), daemon=True).start()
+        self._reading = threading.Thread(target=self.output.extend, args=(self.process.stdout,), daemon=True)
+        self._reading.start()
         url = until(self._url, "the service's address on its output")
+        self.http.close()
         self.http = httpx.Client(base_url=url, timeout=PATIENCE)
         if wait_ready:
             until(lambda: self.http.get("/_health/ready").status_code == 200, "readiness")
@@ -88,13 +91,21 @@ class Service:
         """End it as the kernel would."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait()
+        self._ended()
 
     def stop(self) -> int:
         """End it as an operator would, and return its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        return self._ended()
+
+    def _ended(self) -> int:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        status = self.process.wait(PATIENCE)
+        self._reading.join(PATIENCE)
+        self.process.stdout.close()
+        return status
 
     def close(self) -> None:
         """Leave nothing running."""

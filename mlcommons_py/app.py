@@ -1,0 +1,145 @@
+"""Puts the service together, and runs it."""
+
+import asyncio
+import logging
+import platform
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from mlcommons_py import __version__
+from mlcommons_py.artifacts.cache import ConvertedModels
+from mlcommons_py.cluster_settings import ClusterSettings
+from mlcommons_py.inference.deployments import Deployments
+from mlcommons_py.inference.predict import Predictor
+from mlcommons_py.lifecycle.deploying import Deployer
+from mlcommons_py.lifecycle.keeper import Keeper
+from mlcommons_py.lifecycle.proof import Proof
+from mlcommons_py.lifecycle.registering import Registrar
+from mlcommons_py.models.groups import Groups
+from mlcommons_py.models.registry import Models
+from mlcommons_py.node import identify
+from mlcommons_py.observe.counters import Counters
+from mlcommons_py.observe.logs import configure
+from mlcommons_py.observe.metrics import DeployedModel, Metrics
+from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.rest.door import web_app
+from mlcommons_py.rest.routes import TABLE
+from mlcommons_py.rest.server import listen, serve
+from mlcommons_py.rest.services import Services
+from mlcommons_py.settings import Operator
+from mlcommons_py.store import Store
+from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.tasks.board import Tasks
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The service's parts, wired."""
+
+    services: Services
+    store: Store
+
+    async def restore(self) -> None:
+        """Bring about what the store says should be."""
+        await self.services.registrar.restore()
+        await self.services.keeper.restore()
+
+    async def close(self) -> None:
+        """Stop everything; what should be deployed stays so in the store."""
+        await self.services.registrar.close()
+        await self.services.keeper.close()
+        await self.services.deployments.close()
+        await self.store.close()
+
+
+async def wire(operator: Operator, store: Store, data: Path) -> App:
+    """Return the service over a store, its settings loaded, and nothing running yet."""
+    settings = PluginSettings(operator.plugin)
+    cluster_settings = ClusterSettings(store, settings)
+    await cluster_settings.load()
+    node = await asyncio.to_thread(identify, data, platform.node())
+    groups = Groups(store)
+    models = Models(store, groups)
+    counters = Counters()
+    deployments = Deployments(operator.max_queued_texts)
+    metrics = Metrics(lambda: _deployed(deployments))
+    tasks = Tasks(store, node.id, metrics.task)
+    converted = ConvertedModels(data / "converted", operator.conversion_memory_bytes, operator.conversion_seconds)
+    proof = Proof(models, converted, operator)
+    keeper = Keeper(node.id, models, tasks, proof, deployments, settings)
+    deployer = Deployer(node.id, models, tasks, keeper, settings)
+    services = Services(
+        operator=operator,
+        node=node,
+        settings=settings,
+        cluster_settings=cluster_settings,
+        groups=groups,
+        models=models,
+        tasks=tasks,
+        registrar=Registrar(groups, models, tasks, proof, deployer, converted, settings, operator),
+        deployer=deployer,
+        keeper=keeper,
+        deployments=deployments,
+        predictor=Predictor(models, deployments, settings, operator, metrics, counters),
+        metrics=metrics,
+        counters=counters,
+        unready=lambda: keeper.pending() if keeper.restored else ["the models of the last run"],
+    )
+    return App(services, store)
+
+
+def _deployed(deployments: Deployments) -> Iterator[DeployedModel]:
+    for model_id in deployments.ids():
+        if (deployment := deployments.get(model_id)) is not None:
+            numbers = deployment.stats()
+            yield DeployedModel(
+                model_id=model_id,
+                up=numbers.up,
+                texts=numbers.texts,
+                tokens=numbers.tokens,
+                truncated=numbers.truncated,
+                failures=numbers.failures,
+                rejected=numbers.rejected,
+                restarts=numbers.restarts,
+                waiting=numbers.waiting,
+                rss=numbers.rss,
+            )
+
+
+async def _run(operator: Operator) -> None:
+    data = operator.data.expanduser()
+    listening = listen(operator.host, operator.port)
+    store = await EmbeddedStore.open(data / "store.db")
+    app = await wire(operator, store, data)
+    host, port = listening.getsockname()[:2]
+
+    def serves() -> None:
+        print(f"mlcommons-py {__version__} serves on http://{host}:{port}", flush=True)  # noqa: T201
+
+    restoring = asyncio.create_task(app.restore())
+    try:
+        await serve(web_app(app.services, TABLE), listening, operator.shutdown_seconds, serves)
+    finally:
+        restoring.cancel()
+        await asyncio.wait([restoring])
+        await app.close()
+
+
+def run(operator: Operator) -> int:
+    """Serve until told to stop; return the exit status.
+
+    Raises:
+        Unavailable: the address or the data directory cannot be used.
+    """
+    configure(operator.log_level)
+    # Until the server takes the signals over, they end the process as they always do.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(operator))
+    return 0

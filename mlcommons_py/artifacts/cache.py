@@ -1,0 +1,166 @@
+"""Converted models on disk, under the hash of what they were converted from.
+
+``models/KEY`` is a converted model, moved there in one step when it was complete; ``staging/`` holds what is under
+way, and is emptied when the cache is opened. Nothing here is precious: what is missing, half-written, of another
+version or changed by someone is converted anew.
+"""
+
+import asyncio
+import errno
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from mlcommons_py.artifacts.manifest import CONVERTER, NAME, Manifest, ModelFormat
+from mlcommons_py.artifacts.sandbox import convert
+from mlcommons_py.errors import CircuitBreaking, InvalidModel
+
+FORMATS: dict[str, ModelFormat] = {"SAFETENSORS": "SAFETENSORS", "TORCH_SCRIPT": "TORCH_SCRIPT"}
+"""Formats that can be converted, by the name that the API has for them."""
+
+_AT_ONCE = 2
+"""Conversions that run at the same time; each takes about twice its model's size of memory."""
+
+Fetch = Callable[[Path], Awaitable[None]]
+
+
+class ConvertedModels:
+    """The directory of converted models."""
+
+    def __init__(self, root: Path, memory_bytes: int, cpu_seconds: int) -> None:
+        """Open the cache under ``root``; the limits are those of one conversion."""
+        self._models = root / "models"
+        self._staging = root / "staging"
+        self._memory_bytes = memory_bytes
+        self._cpu_seconds = cpu_seconds
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._verified: dict[str, tuple[object, ...]] = {}
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._staging.mkdir(parents=True)
+        self._models.mkdir(exist_ok=True)
+
+    async def directory(self, content_hash: str, model_format: str, compute_type: str, fetch: Fetch) -> Path:
+        """Return the directory of a converted model, converting it first where it is not there.
+
+        Calls for one model wait for each other, so that it is converted once; where that fails, the next in line tries
+        with its own ``fetch``, which writes the archive to the path it is given.
+
+        Raises:
+            InvalidModel: the model cannot be served.
+            CircuitBreaking: the disk is full.
+            Unavailable: the conversion was killed from outside; it may work the next time.
+        """
+        if model_format not in FORMATS:
+            raise InvalidModel(f"[model_format] {model_format} is not supported; {' and '.join(FORMATS)} are")
+        key = f"{_stem(content_hash)}-{model_format.lower()}-{compute_type}"
+        path = self._models / key
+        async with self._lock(content_hash):
+            if not await asyncio.to_thread(self._is_sound, key, path):
+                async with self._turns:
+                    await self._build(key, path, model_format, compute_type, fetch)
+        return path
+
+    async def forget(self, content_hash: str) -> None:
+        """Remove what was converted from this content."""
+        async with self._lock(content_hash):
+            for path in await asyncio.to_thread(lambda: list(self._models.glob(f"{_stem(content_hash)}-*"))):
+                self._verified.pop(path.name, None)
+                await asyncio.to_thread(self._remove, path)
+
+    async def size(self) -> int:
+        """Return the bytes that converted models take on the disk."""
+        return await asyncio.to_thread(_size, self._models)
+
+    def _lock(self, content_hash: str) -> asyncio.Lock:
+        return self._locks.setdefault(content_hash, asyncio.Lock())
+
+    async def _build(self, key: str, path: Path, model_format: str, compute_type: str, fetch: Fetch) -> None:
+        staging = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._staging))
+        archive, built = staging / "archive.zip", staging / "model"
+        try:
+            await fetch(archive)
+            await convert(
+                archive,
+                FORMATS[model_format],
+                built,
+                compute_type=compute_type,
+                memory_bytes=self._memory_bytes,
+                cpu_seconds=self._cpu_seconds,
+            )
+            await asyncio.to_thread(self._install, key, built, path)
+        except OSError as fault:
+            if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise CircuitBreaking(
+                    f"the disk of {self._staging} is full: a model needs three times the size of its archive while it"
+                    " is converted",
+                    retry_after=60,
+                ) from fault
+            raise
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True))
+
+    def _install(self, key: str, built: Path, path: Path) -> None:
+        self._remove(path)
+        built.rename(path)
+        self._verified[key] = _stamp(path)
+
+    def _remove(self, path: Path) -> None:
+        """Take a directory away in one step, then delete it."""
+        if path.exists():
+            doomed = Path(tempfile.mkdtemp(dir=self._staging))
+            path.rename(doomed / "model")
+            shutil.rmtree(doomed, ignore_errors=True)
+
+    def _is_sound(self, key: str, path: Path) -> bool:
+        """Return whether a converted model is whole; its files are read once in a process, then only looked at."""
+        try:
+            stamp = _stamp(path)
+            if self._verified.get(key) != stamp:
+                _verify(path)
+        except (OSError, ValueError, TypeError, KeyError):
+            self._verified.pop(key, None)
+            return False
+        self._verified[key] = stamp
+        return True
+
+
+def _verify(path: Path) -> None:
+    """Compare a converted model with its manifest; any difference is a ValueError."""
+    manifest = Manifest.read(path)
+    if manifest.converter != CONVERTER:
+        raise ValueError("converted by another version")
+    found = {file.name for file in path.iterdir()} - {NAME}
+    if found != set(manifest.files):
+        raise ValueError("files are missing or left over")
+    for name, digest in manifest.files.items():
+        with (path / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise ValueError(f"{name} has changed")
+
+
+def _stamp(path: Path) -> tuple[object, ...]:
+    """Return what changes when a file of a directory does."""
+    states = sorted((file.name, file.stat()) for file in path.iterdir())
+    return tuple((name, state.st_size, state.st_mtime_ns, state.st_ino) for name, state in states)
+
+
+def _stem(content_hash: str) -> str:
+    """Return a content's part of the keys; what is no hash is hashed, for it becomes the name of a file."""
+    if re.fullmatch(r"[0-9a-f]{64}", content_hash):
+        return content_hash
+    return hashlib.sha256(content_hash.encode()).hexdigest()
+
+
+def _size(directory: Path) -> int:
+    total = 0
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                total += path.stat().st_size
+    return total

@@ -1,0 +1,94 @@
+"""Turns an archive into a converted model; to be run where it can do no harm, see :mod:`.sandbox`."""
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from mlcommons_py.artifacts import encoders, hugging_face
+from mlcommons_py.artifacts.archive import Archive
+from mlcommons_py.artifacts.checkpoint import Checkpoint
+from mlcommons_py.artifacts.encoders import Encoder
+from mlcommons_py.artifacts.layout import read_json, select
+from mlcommons_py.artifacts.manifest import NAME, Manifest, ModelFormat
+from mlcommons_py.artifacts.torchscript import describe
+from mlcommons_py.artifacts.trial import measure, open_tokenizer
+
+_SLACK = 64 << 20
+_WIDENING = 4
+"""How much larger than its file a model may get: half-precision weights double, the rest is room."""
+
+
+def convert(archive: Path, model_format: ModelFormat, directory: Path, compute_type: str) -> Manifest:
+    """Unpack an archive, convert the model in it into ``directory``, prove it, and write its manifest last.
+
+    Raises:
+        InvalidModel: it cannot be served; the text names the file or the tensor at fault.
+    """
+    unpacked = directory / "unpacked"
+    directory.mkdir(parents=True)
+    with Archive(archive) as opened:
+        opened.unpack(select(opened, model_format), unpacked)
+    checkpoint = describe.read(unpacked / "model.pt") if model_format == "TORCH_SCRIPT" else hugging_face.read(unpacked)
+    manifest = _write(checkpoint, unpacked, directory, compute_type)
+    del checkpoint
+    shutil.rmtree(unpacked)
+    manifest = replace(manifest, dimension=measure(directory, manifest), files=digests(directory))
+    manifest.write(directory)
+    return manifest
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a converted model but its manifest, in hex, by name."""
+    found = {}
+    for path in sorted(directory.iterdir()):
+        if path.name != NAME:
+            with path.open("rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _write(checkpoint: Checkpoint, unpacked: Path, directory: Path, compute_type: str) -> Manifest:
+    """Write all but the manifest, and return it without what is to be measured."""
+    _write_tokenizer(unpacked / "tokenizer.json", directory / "tokenizer.json", lower_case=checkpoint.lower_case)
+    encoder = encoders.build(
+        checkpoint.architecture, checkpoint.tensors, checkpoint.prefix, writable=compute_type == "int8"
+    )
+    size = sum(path.stat().st_size for path in unpacked.iterdir() if path.suffix in (".pt", ".safetensors"))
+    encoders.save(encoder, directory, compute_type, _WIDENING * size + _SLACK)
+    for name, array in checkpoint.arrays.items():
+        np.save(directory / name, np.ascontiguousarray(array, np.float32), allow_pickle=False)
+    return Manifest(
+        family=checkpoint.architecture.family,
+        inside=checkpoint.inside,
+        steps=checkpoint.steps,
+        dimension=0,
+        hidden_size=encoder.hidden_size,
+        vocab_size=encoder.vocab_size,
+        max_positions=encoder.max_positions,
+        max_length=_max_length(checkpoint, encoder, directory),
+        token_types=encoder.token_types,
+        positions_as_types=encoder.positions_as_types,
+        pad_id=checkpoint.architecture.pad_id,
+        compute_type=compute_type,
+    )
+
+
+def _max_length(checkpoint: Checkpoint, encoder: Encoder, directory: Path) -> int:
+    """Return the tokens at which a text is cut: what the model says, else the tokenizer, within the positions."""
+    truncation = open_tokenizer(directory / "tokenizer.json").truncation or {}
+    wished = checkpoint.max_length or truncation.get("max_length") or encoder.max_positions
+    return min(wished, checkpoint.longest or encoder.max_positions, encoder.max_positions)
+
+
+def _write_tokenizer(source: Path, target: Path, *, lower_case: bool) -> None:
+    if not lower_case:
+        shutil.copyfile(source, target)
+        return
+    tokenizer = read_json(source.read_bytes(), "tokenizer.json", dict)
+    normalizers = [{"type": "Lowercase"}, *filter(None, [tokenizer.get("normalizer")])]
+    tokenizer["normalizer"] = {"type": "Sequence", "normalizers": normalizers}
+    target.write_bytes(orjson.dumps(tokenizer))

@@ -1,0 +1,1 @@
+"""TorchScript archives (``.pt``), read without PyTorch and without running anything in them."""

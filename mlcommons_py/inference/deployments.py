@@ -1,0 +1,271 @@
+"""The models that run here, each watched over."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlcommons_py.errors import InvalidModel, MLCommonsError, Rejected, Unavailable, WorkerLost
+from mlcommons_py.inference.options import RunOptions
+from mlcommons_py.inference.process import Vectors, Worker, WorkerDied
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 30.0
+SETTLED = 60.0
+"""Seconds after which a worker counts as stable, and the next restart is immediate again."""
+
+STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What a deployment has done since it was deployed.
+
+    Attributes:
+        waiting: texts admitted and not yet answered.
+        rss: resident memory of the worker in bytes.
+        latencies: count, max, min, average and percentiles of the last requests, in milliseconds; empty before any.
+    """
+
+    pid: int
+    up: bool
+    requests: int
+    texts: int
+    tokens: int
+    truncated: int
+    failures: int
+    rejected: int
+    restarts: int
+    waiting: int
+    rss: int
+    latencies: dict[str, float]
+
+
+class Deployment:
+    """One model and its worker, which is replaced whenever it ends by itself."""
+
+    def __init__(self, model_id: str, directory: Path, options: RunOptions, max_queued_texts: int) -> None:
+        self.model_id = model_id
+        self.options = options
+        self._directory = directory
+        self._limit = max_queued_texts
+        self._worker: Worker | None = None
+        self._changed = asyncio.Condition()
+        self._watching: asyncio.Task[None] | None = None
+        self._closed = False
+        self._waiting = 0
+        self._requests = self._texts = self._tokens = self._truncated = 0
+        self._failures = self._rejected = self._restarts = 0
+        self._recent: deque[tuple[float, float, int]] = deque(maxlen=100)
+
+    async def start(self) -> None:
+        """Start the worker.
+
+        Raises:
+            InvalidModel: the model cannot be loaded.
+            MLCommonsError: the worker ended while it loaded the model.
+        """
+        try:
+            self._worker = await Worker.start(self._directory, self.options)
+        except WorkerDied as fault:
+            raise MLCommonsError(str(fault)) from fault
+        self._watching = asyncio.create_task(self._watch(), name=f"watch {self.model_id}")
+
+    async def stop(self) -> None:
+        """End the worker; who still waits is refused."""
+        self._closed = True
+        async with self._changed:
+            self._changed.notify_all()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        if self._worker is not None:
+            await self._worker.stop(STOP_SECONDS)
+
+    async def embed(self, texts: list[str], *, urgent: bool, timeout: float) -> Vectors:  # noqa: ASYNC109
+        """Return the embeddings of texts.
+
+        If the worker ends before it answers, the texts go once more, to its successor. A request with more texts than
+        may wait is taken when nothing else waits.
+
+        Raises:
+            Rejected: too many texts wait already.
+            WorkerLost: two workers ended under these texts.
+            Unavailable: it took longer than ``timeout`` seconds, or the model was undeployed meanwhile.
+            MLCommonsError: the model failed on the texts.
+        """
+        with self._admitted(len(texts)):
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(timeout):
+                    vectors = await self._try_twice(texts, urgent=urgent, until=began + timeout)
+            except TimeoutError as fault:
+                self._failures += 1
+                raise Unavailable(f"model {self.model_id} did not answer within {timeout:.0f} s") from fault
+            except MLCommonsError:
+                self._failures += 1
+                raise
+            ended = time.monotonic()
+            self._requests += 1
+            self._texts += len(texts)
+            self._tokens += sum(vectors.answer.tokens)
+            self._truncated += vectors.answer.truncated
+            self._recent.append((ended, ended - began, len(texts)))
+            return vectors
+
+    async def _try_twice(self, texts: list[str], *, urgent: bool, until: float) -> Vectors:
+        for _ in range(2):
+            worker = await self._current()
+            try:
+                return await worker.embed(texts, urgent=urgent, timeout=until - time.monotonic())
+            except WorkerDied as fault:
+                how = str(fault)
+        raise WorkerLost(f"the worker of model {self.model_id} ended twice under this request: {how}")
+
+    async def _current(self) -> Worker:
+        """Return the worker, waiting for the next one where there is none."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or (self._worker is not None and self._worker.alive))
+        if self._closed or self._worker is None:
+            raise Unavailable(f"model {self.model_id} was undeployed")
+        return self._worker
+
+    @contextmanager
+    def _admitted(self, texts: int) -> Iterator[None]:
+        if self._waiting and self._waiting + texts > self._limit:
+            self._rejected += 1
+            raise Rejected(
+                f"model {self.model_id} has {self._waiting} texts waiting and takes no more than {self._limit}",
+                retry_after=self._seconds_of_work(),
+            )
+        self._waiting += texts
+        try:
+            yield
+        finally:
+            self._waiting -= texts
+
+    def _seconds_of_work(self) -> int:
+        """Return how long what waits will take, at the pace of late; at least a second, at most a minute."""
+        if len(self._recent) < 2:
+            return 1
+        span = self._recent[-1][0] - self._recent[0][0]
+        pace = sum(texts for _, _, texts in self._recent) / max(span, 1e-3)
+        return max(1, min(60, round(self._waiting / max(pace, 1e-3))))
+
+    async def _watch(self) -> None:
+        pause = 0.0
+        while True:
+            assert self._worker is not None
+            began = time.monotonic()
+            how = await asyncio.shield(self._worker.ended)
+            self._restarts += 1
+            log.warning("the worker of model %s %s; starting another", self.model_id, how)
+            if time.monotonic() - began > SETTLED:
+                pause = 0.0
+            pause = await self._replace(pause)
+
+    async def _replace(self, pause: float) -> float:
+        """Start workers until one stays up long enough to load; return the pause before the next restart."""
+        while True:
+            if pause:
+                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
+            pause = min(LONGEST_PAUSE, max(0.25, 2 * pause))
+            try:
+                worker = await Worker.start(self._directory, self.options)
+            except (WorkerDied, InvalidModel, OSError, TimeoutError) as fault:
+                log.warning("the worker of model %s does not start: %s", self.model_id, fault)
+                continue
+            async with self._changed:
+                self._worker = worker
+                self._changed.notify_all()
+            return pause
+
+    def stats(self) -> Numbers:
+        """Return what was done so far."""
+        worker = self._worker
+        up = worker is not None and worker.alive
+        return Numbers(
+            pid=worker.pid if worker is not None else 0,
+            up=up,
+            requests=self._requests,
+            texts=self._texts,
+            tokens=self._tokens,
+            truncated=self._truncated,
+            failures=self._failures,
+            rejected=self._rejected,
+            restarts=self._restarts,
+            waiting=self._waiting,
+            rss=worker.rss if worker is not None and up else 0,
+            latencies=_summary([1e3 * took for _, took, _ in self._recent], self._requests),
+        )
+
+
+def _summary(values: list[float], count: int) -> dict[str, float]:
+    if not values:
+        return {}
+    ordered = sorted(values)
+    at = {f"p{share}": ordered[min(len(ordered) - 1, len(ordered) * share // 100)] for share in (50, 90, 99)}
+    return {"count": count, "max": ordered[-1], "min": ordered[0], "average": sum(ordered) / len(ordered), **at}
+
+
+class Deployments:
+    """All models that run here, by their ids."""
+
+    def __init__(self, max_queued_texts: int) -> None:
+        self._limit = max_queued_texts
+        self._running: dict[str, Deployment] = {}
+        self._changed = asyncio.Condition()
+
+    async def deploy(self, model_id: str, directory: Path, options: RunOptions) -> Deployment:
+        """Run a model; one that runs already, with the same options, is left alone.
+
+        Raises:
+            MLCommonsError: its worker does not come up.
+        """
+        before = self._running.get(model_id)
+        if before is not None and before.options == options:
+            return before
+        deployment = Deployment(model_id, directory, options, self._limit)
+        await deployment.start()
+        async with self._changed:
+            self._running[model_id] = deployment
+            self._changed.notify_all()
+        if before is not None:
+            await before.stop()
+        return deployment
+
+    async def undeploy(self, model_id: str) -> bool:
+        """End a model's worker; return whether the model ran."""
+        deployment = self._running.pop(model_id, None)
+        if deployment is None:
+            return False
+        await deployment.stop()
+        return True
+
+    def get(self, model_id: str) -> Deployment | None:
+        """Return a model that runs, or None."""
+        return self._running.get(model_id)
+
+    def ids(self) -> list[str]:
+        """Return the models that run."""
+        return sorted(self._running)
+
+    async def wait_for(self, model_id: str, seconds: float) -> Deployment | None:
+        """Return a model as soon as it runs; None if it does not within so many seconds."""
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: model_id in self._running)
+        except TimeoutError:
+            return None
+        return self._running.get(model_id)
+
+    async def close(self) -> None:
+        """End all workers."""
+        running, self._running = self._running, {}
+        await asyncio.gather(*(deployment.stop() for deployment in running.values()))

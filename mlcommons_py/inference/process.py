@@ -1,0 +1,227 @@
+"""A worker process, as the service sees it."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlcommons_py.errors import InvalidModel, MLCommonsError
+from mlcommons_py.inference.options import RunOptions
+from mlcommons_py.inference.wire import LENGTHS, Cancel, Embed, Embedded, Failed, Message, Ready, Stop, pack, unpack
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+_AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"})
+_LOADING_SECONDS = 600.0
+
+
+class WorkerDied(Exception):
+    """The process ended with requests under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """The embeddings of a request.
+
+    Attributes:
+        payload: float32, little-endian, row by row.
+        answer: what the worker said of them.
+    """
+
+    payload: bytes
+    answer: Embedded
+
+    def rows(self) -> "NDArray[np.float32]":
+        """Return the embeddings, ``[texts, dimension]``."""
+        import numpy as np  # the service needs its 17 MB only once something is embedded
+
+        return np.frombuffer(self.payload, "<f4").reshape(-1, self.answer.dimension)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a worker: threads are its own business, and the fastest instructions are used.
+
+    CTranslate2 never chooses AVX-512 by itself, and fails on a CPU without it.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
+    chosen = {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE", ""),
+    }
+    if cpu_flags() >= _AVX512:
+        chosen["CT2_FORCE_CPU_ISA"] = "AVX512"
+    return {**kept, **chosen}
+
+
+def cpu_flags() -> frozenset[str]:
+    """Return what the CPU can do, in the kernel's words."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+
+
+class Worker:
+    """One process that runs one model. Make it with :meth:`start`."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._waiting: dict[int, asyncio.Future[Vectors]] = {}
+        self._number = 0
+        self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Task[str] = asyncio.create_task(self._receive())
+        self.alive = True
+        self.rss = 0
+
+    @classmethod
+    async def start(cls, directory: Path, options: RunOptions, environ: Mapping[str, str] | None = None) -> "Worker":
+        """Start a process and wait until its model is loaded.
+
+        Raises:
+            InvalidModel: the model cannot be loaded; the text is the worker's.
+            WorkerDied: the process ended while it loaded.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "mlcommons_py.inference.worker",
+                str(theirs.fileno()),
+                str(directory),
+                options.to_text(),
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                env=dict(environ if environ is not None else environment()),
+            )
+        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        worker = cls(process, reader, writer)
+        try:
+            async with asyncio.timeout(_LOADING_SECONDS):
+                await asyncio.wait((worker._ready, worker.ended), return_when=asyncio.FIRST_COMPLETED)
+                if not worker._ready.done():
+                    raise WorkerDied(f"the worker ended while it loaded the model: {worker.ended.result()}")
+                worker.rss = worker._ready.result().rss
+        except BaseException:
+            await worker.kill()
+            raise
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    async def embed(self, texts: list[str], *, urgent: bool, timeout: float | None) -> Vectors:  # noqa: ASYNC109
+        """Return the embeddings of texts.
+
+        A caller that stops waiting has its work dropped in the worker.
+
+        Raises:
+            WorkerDied: the process ended before it answered.
+            MLCommonsError: the worker refused the texts, or failed on them.
+        """
+        if not self.alive:
+            raise WorkerDied("the worker has ended")
+        self._number += 1
+        number = self._number
+        answer: asyncio.Future[Vectors] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        try:
+            await self._send(Embed(number, texts, urgent, timeout))
+            return await answer
+        except asyncio.CancelledError:
+            if self.alive:
+                self._writer.write(pack(Cancel(number)))
+            raise
+        finally:
+            self._waiting.pop(number, None)
+
+    async def _send(self, message: Message) -> None:
+        try:
+            self._writer.write(pack(message))
+            await self._writer.drain()
+        except (ConnectionError, RuntimeError) as fault:
+            raise WorkerDied("the worker's socket is closed") from fault
+
+    async def stop(self, patience: float) -> None:
+        """Let the worker finish what it has, for so many seconds; then end it."""
+        if self.alive:
+            try:
+                async with asyncio.timeout(patience):
+                    await self._send(Stop())
+                    await asyncio.shield(self.ended)
+            except (WorkerDied, TimeoutError):
+                pass
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End the process now."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self.ended
+        self._writer.close()
+
+    async def _receive(self) -> str:
+        """Take in frames until the process ends; return how it ended."""
+        try:
+            while True:
+                lengths = await self._reader.readexactly(LENGTHS.size)
+                header, payload = LENGTHS.unpack(lengths)
+                message = unpack(await self._reader.readexactly(header))
+                self._take(message, await self._reader.readexactly(payload))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        self.alive = False
+        how = _describe(await self._process.wait())
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(WorkerDied(how))
+        return how
+
+    def _take(self, message: Message, payload: bytes) -> None:
+        if isinstance(message, Ready):
+            if not self._ready.done():
+                self._ready.set_result(message)
+            return
+        if isinstance(message, Failed) and message.id == 0:
+            if not self._ready.done():
+                self._ready.set_exception(InvalidModel(message.reason))
+            return
+        if not isinstance(message, Embedded | Failed):
+            return
+        answer = self._waiting.get(message.id)
+        if answer is None or answer.done():
+            return
+        if isinstance(message, Embedded):
+            self.rss = message.rss
+            answer.set_result(Vectors(payload, message))
+        else:
+            fault = MLCommonsError(message.reason)
+            fault.status, fault.type = message.status, message.type
+            answer.set_exception(fault)
+
+
+def _describe(status: int) -> str:
+    if status < 0:
+        name = signal.Signals(-status).name
+        hint = "; the kernel may have been short of memory" if name == "SIGKILL" else ""
+        return f"killed by {name}{hint}"
+    return f"ended with status {status}"

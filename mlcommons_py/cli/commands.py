@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlcommons_py import __version__
-from mlcommons_py.errors import IllegalArgument, InvalidModel, MLCommonsError
+from mlcommons_py.errors import BadRequest, IllegalArgument, InvalidModel, MLCommonsError
 
 if TYPE_CHECKING:
     from mlcommons_py.cli.client import Client
@@ -108,9 +108,9 @@ def serve(
         "log_level": log_level,
     }
     operator = settings.read(flags, tuple(assignments or ()), session.environ, file)
-    from mlcommons_py import app as service
+    from mlcommons_py.app import run as run_service
 
-    raise typer.Exit(service.run(operator))
+    raise typer.Exit(run_service(operator))
 
 
 @app.command()
@@ -268,6 +268,8 @@ def delete(
     with _client(context, url) as client:
         found = client.model(model)
         title = f"model {found.get('name')} version {found.get('model_version')} ({found['id']})"
+        if found["model_state"] == "DEPLOYED" and not undeploy_first:
+            raise BadRequest(f"{title} is deployed; --undeploy does both")
         if not yes:
             if not sys.stdin.isatty():
                 raise typer.BadParameter("there is nobody to ask; say --yes")

@@ -43,7 +43,7 @@ def predict(
     answer = client.patiently(lambda: client.call("POST", path, body))
     seconds = time.perf_counter() - began
     if as_json:
-        show.as_json(answer)
+        show.as_json(answer, compact=True)
         return
     show.say(f"model {model.get('name')} version {model.get('model_version')} ({model['id']})")
     if sample:

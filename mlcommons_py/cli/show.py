@@ -34,9 +34,9 @@ _COLOURS = {
 }
 
 
-def as_json(value: Any) -> None:
-    """Print a value as indented JSON and nothing else."""
-    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())  # noqa: T201 - printing is what it is for
+def as_json(value: Any, *, compact: bool = False) -> None:
+    """Print a value as JSON and nothing else: on one line if compact, else indented."""
+    print(orjson.dumps(value, option=0 if compact else orjson.OPT_INDENT_2).decode())  # noqa: T201 - printing is what it is for
 
 
 def say(text: str) -> None:
@@ -85,7 +85,7 @@ def models(found: Sequence[Mapping[str, Any]]) -> None:
             str((one.get("model_config") or {}).get("embedding_dimension", "")),
             size(one.get("model_content_size_in_bytes")),
         )
-    OUT.print(table if found else "no models; register one with: mlcommons register DIRECTORY --deploy")
+    _print(table if found else "no models; register one with: mlcommons register DIRECTORY --deploy")
 
 
 def tasks(found: Sequence[Mapping[str, Any]]) -> None:
@@ -101,7 +101,7 @@ def tasks(found: Sequence[Mapping[str, Any]]) -> None:
             "" if created is None else f"{datetime.fromtimestamp(created / 1000).astimezone():%Y-%m-%d %H:%M:%S}",
             escape(str(one.get("error") or "")),
         )
-    OUT.print(table if found else "no tasks")
+    _print(table if found else "no tasks")
 
 
 def vector(text: str, data: Sequence[float]) -> None:
@@ -132,6 +132,11 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column == "id")
     return table
+
+
+def _print(table: Table | str) -> None:
+    # A pipe has no width; a row is a line there, whole.
+    OUT.print(table, width=None if OUT.is_terminal else 1000)
 
 
 def _state(state: Any) -> str:

@@ -136,7 +136,8 @@ def _table(*columns: str) -> Table:
 
 def _print(table: Table | str) -> None:
     # A pipe has no width; a row is a line there, whole.
-    OUT.print(table, width=None if OUT.is_terminal else 1000)
+    console = OUT if OUT.is_terminal else Console(width=1000, highlight=False)
+    console.print(table)
 
 
 def _state(state: Any) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from benchmarks.texts import workload
+from mlcommons_py import malloc
 
 
 def batches(lengths: list[int], budget: int) -> list[list[int]]:
@@ -29,6 +30,7 @@ def batches(lengths: list[int], budget: int) -> list[list[int]]:
 
 def main(directory: Path, compute_type: str, threads: int, budget: int) -> None:
     """Serve the lines of standard input."""
+    malloc.tune(mapped_from=64 << 20)  # as the worker does
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(256)

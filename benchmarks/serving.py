@@ -9,6 +9,7 @@ beside it, in the same run and by turns, a bare CTranslate2 loop over the same t
 import argparse
 import asyncio
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -16,10 +17,9 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-import orjson
-
 from benchmarks.load import Measured, requests, run
 from benchmarks.texts import LENGTHS, workload
+from mlcommons_py.inference.process import environment
 from tests.e2e.service import Service, running
 
 SHAPES = [(each, clients) for each in (1, 32) for clients in (1, 4, 16)]
@@ -27,8 +27,6 @@ SHAPES = [(each, clients) for each in (1, 32) for clients in (1, 4, 16)]
 
 def bare(directory: Path, compute_type: str) -> "subprocess.Popen[str]":
     """Start the bare loop on the model that the service converted, with the worker's environment."""
-    from mlcommons_py.inference.process import environment
-
     threads = len(os.sched_getaffinity(0))
     command = [sys.executable, "-m", "benchmarks.bare", str(directory), compute_type, str(threads), "512"]
     return subprocess.Popen(
@@ -50,11 +48,12 @@ def ask(process: "subprocess.Popen[str]", name: str, seconds: float) -> float:
 
 
 def deploy(service: Service, model: Path, compute_type: str) -> str:
-    """Register and deploy a model with the command line, and return its id."""
-    command = [sys.executable, "-m", "mlcommons_py", "register", str(model), "--compute-type", compute_type]
-    options = ["--deploy", "--wait", "--json", "--url", str(service.http.base_url)]
-    done = subprocess.run([*command, *options], check=True, stdout=subprocess.PIPE, text=True)
-    return str(orjson.loads(done.stdout)["model_id"])
+    """Register and deploy a model's directory, and return its id."""
+    with tempfile.TemporaryDirectory() as directory:
+        archive = shutil.make_archive(str(Path(directory) / "model"), "zip", model)
+        return service.deployed(
+            Path(archive).read_bytes(), name="benchmark", model_config={"compute_type": compute_type}
+        )
 
 
 def median(rounds: list[Measured]) -> Measured:

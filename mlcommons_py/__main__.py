@@ -1,29 +1,15 @@
-"""The command line."""
+"""The program: ``mlcommons``, or ``python -m mlcommons_py``."""
 
-import argparse
 import os
 import sys
-from pathlib import Path
+from typing import NoReturn
 
-from mlcommons_py import settings
-from mlcommons_py.errors import MLCommonsError
+from mlcommons_py.cli import commands
 
 
-def main() -> None:
-    """Run one command."""
-    from mlcommons_py.app import run
-
-    parser = argparse.ArgumentParser()
-    parser.add_argument("command", choices=["serve"])
-    parser.add_argument("--port")
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--set", action="append", default=[])
-    arguments = parser.parse_args()
-    flags = {"port": arguments.port, "data": arguments.data}
-    try:
-        sys.exit(run(settings.read(flags, tuple(arguments.set), os.environ, None)))
-    except MLCommonsError as fault:
-        sys.exit(fault.reason)
+def main() -> NoReturn:
+    """Run the command line with this process's arguments and environment, and end with its exit status."""
+    sys.exit(commands.run(sys.argv[1:], os.environ))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from mlcommons_py import __version__
+from mlcommons_py import __version__, malloc
 from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.cluster_settings import ClusterSettings
 from mlcommons_py.inference.deployments import Deployments
@@ -138,6 +138,7 @@ def run(operator: Operator) -> int:
         Unavailable: the address or the data directory cannot be used.
     """
     configure(operator.log_level)
+    malloc.tune(mapped_from=1 << 20)  # chunks of models pass through, 10 MB each
     # Until the server takes the signals over, they end the process as they always do.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import re
 import shutil
-import tempfile
+import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +22,9 @@ from mlcommons_py.errors import CircuitBreaking, InvalidModel
 
 FORMATS: dict[str, ModelFormat] = {"SAFETENSORS": "SAFETENSORS", "TORCH_SCRIPT": "TORCH_SCRIPT"}
 """Formats that can be converted, by the name that the API has for them."""
+
+COMPUTE_TYPES = ("float32", "int8")
+"""Types that weights can be stored in."""
 
 _AT_ONCE = 2
 """Conversions that run at the same time; each takes about twice its model's size of memory."""
@@ -58,6 +61,8 @@ class ConvertedModels:
         """
         if model_format not in FORMATS:
             raise InvalidModel(f"[model_format] {model_format} is not supported; {' and '.join(FORMATS)} are")
+        if compute_type not in COMPUTE_TYPES:
+            raise InvalidModel(f"[compute_type] {compute_type} is not supported; {' and '.join(COMPUTE_TYPES)} are")
         key = f"{_stem(content_hash)}-{model_format.lower()}-{compute_type}"
         path = self._models / key
         async with self._lock(content_hash):
@@ -81,9 +86,10 @@ class ConvertedModels:
         return self._locks.setdefault(content_hash, asyncio.Lock())
 
     async def _build(self, key: str, path: Path, model_format: str, compute_type: str, fetch: Fetch) -> None:
-        staging = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._staging))
+        staging = self._staging / uuid.uuid4().hex
         archive, built = staging / "archive.zip", staging / "model"
         try:
+            await asyncio.to_thread(staging.mkdir)
             await fetch(archive)
             await convert(
                 archive,
@@ -93,7 +99,7 @@ class ConvertedModels:
                 memory_bytes=self._memory_bytes,
                 cpu_seconds=self._cpu_seconds,
             )
-            await asyncio.to_thread(self._install, key, built, path)
+            self._install(key, built, path, staging / "old")
         except OSError as fault:
             if fault.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise CircuitBreaking(
@@ -105,17 +111,18 @@ class ConvertedModels:
         finally:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True))
 
-    def _install(self, key: str, built: Path, path: Path) -> None:
-        self._remove(path)
+    def _install(self, key: str, built: Path, path: Path, old: Path) -> None:
+        """Put a converted model in its place; a few renames, done at once so that nothing comes between them."""
+        with suppress(FileNotFoundError):
+            path.rename(old)
         built.rename(path)
         self._verified[key] = _stamp(path)
 
     def _remove(self, path: Path) -> None:
         """Take a directory away in one step, then delete it."""
-        if path.exists():
-            doomed = Path(tempfile.mkdtemp(dir=self._staging))
-            path.rename(doomed / "model")
-            shutil.rmtree(doomed, ignore_errors=True)
+        doomed = self._staging / uuid.uuid4().hex
+        path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
     def _is_sound(self, key: str, path: Path) -> bool:
         """Return whether a converted model is whole; its files are read once in a process, then only looked at."""
@@ -123,7 +130,7 @@ class ConvertedModels:
             stamp = _stamp(path)
             if self._verified.get(key) != stamp:
                 _verify(path)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             self._verified.pop(key, None)
             return False
         self._verified[key] = stamp

@@ -83,6 +83,7 @@ def confine(job: Job) -> None:
     ):
         _limit(kind, limit, limit)
     _limit(resource.RLIMIT_CPU, job.cpu_seconds, job.cpu_seconds + 5)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.nice(5)
 
 

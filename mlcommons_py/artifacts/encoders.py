@@ -282,7 +282,7 @@ class _Weights:
         if faults:
             more = f"; and {len(faults) - 8} more" if len(faults) > 8 else ""
             raise InvalidModel(
-                f"the weights are not those of a {architecture.family} model of {architecture.layers} layers:"
+                f"the weights are not those of {architecture.family} with {architecture.layers} layers:"
                 f" {'; '.join(faults[:8])}{more}"
             )
         first = architecture.pad_id + 1 if family.behind_padding else 0

@@ -33,6 +33,7 @@ _POOLING_NAMES: dict[str, Pooling] = {
     "weightedmean": "weighted_mean",
     "lasttoken": "last_token",
 }
+_NO_LIMIT = 1 << 24
 _TASK_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
 
 
@@ -48,9 +49,6 @@ def read(directory: Path) -> Checkpoint:
     prefix = find_prefix(tensors)
     _check_sizes(config, architecture, tensors, prefix)
     sentence = _json(directory, "sentence_bert_config.json")
-    longest = sentence.get("max_seq_length")
-    if longest is not None and (type(longest) is not int or longest < 1):
-        raise InvalidModel(f"sentence_bert_config.json: [max_seq_length] must be a positive number, not {longest!r}")
     steps, arrays = _modules(directory)
     if not steps:
         _check_head(config)
@@ -61,7 +59,7 @@ def read(directory: Path) -> Checkpoint:
         inside="sentence_transformers" if steps else "huggingface_transformers",
         steps=steps,
         arrays=arrays,
-        max_length=longest,
+        max_length=_max_length(sentence, _json(directory, "tokenizer_config.json")),
         lower_case=sentence.get("do_lower_case") is True,
     )
 
@@ -99,6 +97,22 @@ def _epsilon(config: Mapping[str, Any]) -> float:
     if not isinstance(value, int | float) or not 0 <= value < 1:
         raise InvalidModel(f"config.json: [layer_norm_eps] must be a small number, not {value!r}")
     return float(value)
+
+
+def _max_length(sentence: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int | None:
+    """Return where the model cuts a text; Sentence-Transformers says it first, and since 6 leaves it to the tokenizer.
+
+    A tokenizer without a limit says 1e30.
+    """
+    longest = sentence.get("max_seq_length")
+    if longest is not None:
+        if type(longest) is not int or longest < 1:
+            raise InvalidModel(
+                f"sentence_bert_config.json: [max_seq_length] must be a positive number, not {longest!r}"
+            )
+        return longest
+    longest = tokenizer.get("model_max_length")
+    return longest if type(longest) is int and 0 < longest < _NO_LIMIT else None
 
 
 def _check_sizes(
@@ -189,6 +203,9 @@ def _dense(number: int, folder: Path, path: str) -> tuple[Step, dict[str, NDArra
             f"{path}/config.json: [activation_function] {name} is not supported; there are"
             f" {', '.join(DENSE_ACTIVATIONS)}"
         )
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, "sentence_embedding"):
+            raise InvalidModel(f"{path}/config.json: [{key}] {config[key]!r} is not supported; sentence_embedding is")
     if not (folder / "model.safetensors").exists():
         raise InvalidModel(f"Can't find model file: {path}/model.safetensors is not in the archive")
     tensors = safetensors.read(folder / "model.safetensors")

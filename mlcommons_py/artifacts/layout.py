@@ -29,7 +29,7 @@ def select(archive: Archive, model_format: ModelFormat) -> dict[str, str]:
     """Return the files that a model needs, by name in the archive, with the names they are to be unpacked under.
 
     Those are, for ``TORCH_SCRIPT``, ``model.pt`` and ``tokenizer.json``; for ``SAFETENSORS`` ``config.json``,
-    ``tokenizer.json``, the weights under their own names, where present ``modules.json`` and
+    ``tokenizer.json``, the weights under their own names, where present ``tokenizer_config.json``, ``modules.json`` and
     ``sentence_bert_config.json``, and ``module-N/config.json`` and ``module-N/model.safetensors`` of the further
     modules.
 
@@ -74,10 +74,15 @@ def _safetensors(archive: Archive) -> dict[str, str]:
         if name in archive:
             wanted[name] = SENTENCE_CONFIGS[0]
             break
+    beside = tokenizer.removesuffix(".json") + "_config.json"
+    if beside in archive:
+        wanted[beside] = "tokenizer_config.json"
     if modules:
         wanted[root + "modules.json"] = "modules.json"
     for number, module in enumerate(modules[1:], 1):
         folder = _inside(root, module["path"])
+        if folder + "pytorch_model.bin" in archive and folder + _SINGLE not in archive:
+            raise InvalidModel(_missing(folder, [folder + "pytorch_model.bin"]))
         for name in ("config.json", _SINGLE):
             if folder != first and folder + name in archive:
                 wanted[folder + name] = f"module-{number}/{name}"
@@ -128,12 +133,17 @@ def _weights(archive: Archive, folder: str) -> dict[str, str]:
         pickles = [name for name in present if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".h5", ".onnx"))]
         if pickles and pickles[0].endswith((".pt", ".onnx")):
             raise InvalidModel(f"Model format is SAFETENSORS, but find {PurePosixPath(pickles[0]).suffix} file")
-        there = f"; {pickles[0]} is not read, save the model with safe_serialization=True" if pickles else ""
-        raise InvalidModel(f"Can't find model file: {folder}{_SINGLE} is not in the archive{there}")
+        raise InvalidModel(_missing(folder, pickles))
     extra = sorted(set(weights) - set(wanted))
     if extra:
         raise InvalidModel(f"{_MULTIPLE}: beside {_listed(wanted)} there is {_listed(extra)}")
     return {name: name.removeprefix(folder) for name in wanted}
+
+
+def _missing(folder: str, pickles: list[str]) -> str:
+    """Return the text of an error for weights that are not there, or only as a pickle."""
+    there = f"; {pickles[0]} is not read, save the model again as safetensors" if pickles else ""
+    return f"Can't find model file: {folder}{_SINGLE} is not in the archive{there}"
 
 
 def _shards(archive: Archive, folder: str) -> list[str]:

@@ -5,10 +5,12 @@ holds nothing of the service's. A crash in it is an error here.
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import orjson
 from mlcommons_py.artifacts.child import Job
 from mlcommons_py.artifacts.manifest import Manifest, ModelFormat
 from mlcommons_py.errors import CircuitBreaking, InvalidModel, MLCommonsError, Unavailable
+
+log = logging.getLogger(__name__)
 
 FILE_BYTES = 16 << 30
 _ANSWER_BYTES = 1 << 20
@@ -74,6 +78,7 @@ async def _run(job: Job) -> tuple[bytes, bytes, int]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=_environment(),
+        start_new_session=True,  # a Ctrl-C at the terminal is for the service alone
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -87,7 +92,8 @@ async def _run(job: Job) -> tuple[bytes, bytes, int]:
         raise InvalidModel(f"converting the model took more than {_WAITING * job.cpu_seconds} s") from fault
     finally:
         if process.returncode is None:
-            process.kill()
+            with suppress(ProcessLookupError):
+                process.kill()
             await asyncio.shield(process.wait())
 
 
@@ -120,6 +126,8 @@ def _environment() -> dict[str, str]:
 def _manifest(job: Job, answer: bytes, noise: bytes, status: int) -> Manifest:
     """Return the manifest that the child answered with, or raise what its end means."""
     result = _parse(answer)
+    if noise:
+        log.debug("converting %s said:\n%s", job.archive, noise.decode(errors="replace"))
     if status == 0 and "manifest" in result:
         return Manifest.from_json(result["manifest"])
     reason = result.get("reason")

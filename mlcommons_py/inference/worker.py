@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from mlcommons_py import malloc
 from mlcommons_py.artifacts.manifest import Manifest
 from mlcommons_py.errors import MLCommonsError
 from mlcommons_py.inference.encoder import Encoder, Engine
@@ -45,7 +46,6 @@ SLICE = 64
 """Texts tokenised in one go; between two slices something more urgent may come first."""
 
 _PR_SET_PDEATHSIG = 1
-_M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
 
 
 class Channel:
@@ -215,13 +215,11 @@ def resident_bytes() -> int:
 
 
 def _settle() -> None:
-    """Tie the process to its parent, leave signals to it, and keep malloc from hoarding."""
+    """Tie the process to its parent, leave signals to it, and keep the memory of activations."""
+    # They come and go with every batch: mapped and unmapped each time, they cost page faults by the thousand.
+    malloc.tune(mapped_from=64 << 20)
     libc: Any = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Activations come and go with every batch: without this each is mapped and unmapped, page fault by page fault.
-    libc.mallopt(_M_MMAP_THRESHOLD, 64 << 20)
-    libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
-    libc.mallopt(_M_ARENA_MAX, 2)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service decides
 

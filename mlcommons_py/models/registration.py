@@ -91,7 +91,7 @@ class Registration:
             total_chunks=fields.integer(body, "total_chunks", low=1, high=_MAX_CHUNKS),
             model_config=config.read(body, function, model_format),
             model_id=None if model_id is None else check_id("model id", model_id),
-            model_group_id=fields.text(body, "model_group_id"),
+            model_group_id=(fields.text(body, "model_group_id") or "").strip() or None,
             description=fields.text(body, "description"),
             url=fields.text(body, "url"),
             size=fields.integer(body, "model_content_size_in_bytes", low=1, high=MAX_MODEL_SIZE),

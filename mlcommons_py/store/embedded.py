@@ -56,7 +56,7 @@ class EmbeddedStore:
     ) -> Written:
         """Store a whole document."""
         expected = _expected(if_seq_no, if_primary_term)
-        chosen = doc_id if doc_id is not None else secrets.token_urlsafe(15)
+        chosen = doc_id if doc_id is not None else _new_id()
         return await self._database.write(
             lambda connection: _put(
                 connection, index, chosen, source, create=create, expected=expected, content=content
@@ -155,6 +155,13 @@ def merge(before: Source, changes: Source) -> dict[str, Any]:
 
 
 Expected = tuple[int, int] | None
+
+
+def _new_id() -> str:
+    """Return a random id of 20 characters that no command line takes for an option."""
+    while (made := secrets.token_urlsafe(15)).startswith("-"):
+        pass
+    return made
 
 
 def _expected(seq_no: int | None, primary_term: int | None) -> Expected:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from mlcommons_py.artifacts.cache import ConvertedModels
-from mlcommons_py.artifacts.manifest import NAME, Manifest
+from mlcommons_py.artifacts.manifest import CONVERTER, NAME, Manifest
 from mlcommons_py.errors import CircuitBreaking, InvalidModel
 
 MEMORY = 4 << 30
@@ -83,9 +83,9 @@ def _flip(path: Path) -> None:
     (path / "model.bin").write_bytes(data)
 
 
-def _another_version(path: Path) -> None:
+def _rewrite(path: Path, **fields: object) -> None:
     manifest = orjson.loads((path / NAME).read_bytes())
-    (path / NAME).write_bytes(orjson.dumps({**manifest, "converter": manifest["converter"] + 1}))
+    (path / NAME).write_bytes(orjson.dumps({**manifest, **fields}))
 
 
 def _empty(path: Path) -> None:
@@ -97,28 +97,39 @@ def _empty(path: Path) -> None:
     "damage",
     [
         _flip,
-        _another_version,
+        lambda path: _rewrite(path, converter=CONVERTER + 1),
         lambda path: (path / "model.bin").write_bytes(b""),
         lambda path: (path / "tokenizer.json").unlink(),
         lambda path: (path / NAME).unlink(),
         lambda path: (path / NAME).write_bytes(b"{"),
         lambda path: (path / NAME).write_bytes(b"[]"),
         lambda path: (path / NAME).write_bytes(b'{"steps": [1]}'),
+        lambda path: _rewrite(path, files=[]),
+        lambda path: _rewrite(path, unknown=1),
         lambda path: (path / "stranger").write_bytes(b""),
         _empty,
     ],
 )
-@pytest.mark.parametrize("reopened", [True, False])
-async def test_rebuilds(tmp_path: Path, source: Source, damage: Callable[[Path], object], reopened: bool) -> None:
-    """A directory that is damaged, incomplete or of another version is converted anew, in this process or the next."""
+async def test_rebuilds(tmp_path: Path, source: Source, damage: Callable[[Path], object]) -> None:
+    """A directory that is damaged, incomplete or of another version is converted anew."""
     cache = opened(tmp_path)
     path = await get(cache, source)
     whole = {file.name: file.read_bytes() for file in path.iterdir()}
     damage(path)
-    assert await get(opened(tmp_path) if reopened else cache, source) == path
+    assert await get(cache, source) == path
     assert source.fetched == 2
     assert {file.name: file.read_bytes() for file in path.iterdir()} == whole
     assert is_clean(tmp_path)
+
+
+async def test_verifies_once_a_process(tmp_path: Path, source: Source) -> None:
+    """A change that size and time do not show is found by the next process, which reads every file once."""
+    path = await get(opened(tmp_path), source)
+    before = (path / "model.bin").stat()
+    _flip(path)
+    os.utime(path / "model.bin", ns=(before.st_atime_ns, before.st_mtime_ns))
+    await get(opened(tmp_path), source)
+    assert source.fetched == 2
 
 
 async def test_failure_leaves_nothing(tmp_path: Path, traced: Path) -> None:
@@ -192,6 +203,8 @@ async def test_no_hash(tmp_path: Path, source: Source) -> None:
 
 
 async def test_unknown_format(tmp_path: Path, source: Source) -> None:
-    """A format that cannot be converted is named, beside those that can."""
+    """A format or a type that is not known is named, beside those that are."""
+    with pytest.raises(InvalidModel, match=r"\.\./x is not supported; float32 and int8 are"):
+        await get(opened(tmp_path), source, "../x")
     with pytest.raises(InvalidModel, match="ONNX is not supported; SAFETENSORS and TORCH_SCRIPT are"):
         await opened(tmp_path).directory(HASH, "ONNX", "float32", source)

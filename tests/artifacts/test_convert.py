@@ -27,10 +27,13 @@ GOLDEN = json.loads((Path(__file__).parent.parent / "data" / "golden-minilm.json
         "distilbert-mean-dense",
         "roberta-mean-normalized",
         "mpnet-mean-normalized",
+        "../sentence-transformers/2.7-roberta-mean-normalized",
+        "../sentence-transformers/6.2-bert-cls-relu",
+        "../sentence-transformers/6.2-mpnet-mean-normalized",
     ],
 )
 def test_traced(name: str, traced: Path, tmp_path: Path, embed: Embed) -> None:
-    """A traced model gives torch's vectors to 1e-5."""
+    """A traced model, of whatever release, gives torch's vectors to 1e-5."""
     described = json.loads((traced / f"{name}.json").read_text())
     manifest = convert(traced / f"{name}.zip", "TORCH_SCRIPT", tmp_path / "out", "float32")
     vectors = embed(tmp_path / "out", [one["text"] for one in described["expected"]])
@@ -135,15 +138,19 @@ def test_bare_encoder(save_model: SaveModel, make_zip: MakeZip, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("sentence", "truncation", "expected"),
+    ("sentence", "tokenizer_limit", "truncation", "expected"),
     [
-        ({"max_seq_length": 64}, 128, 64),
-        ({"max_seq_length": 256}, 128, 256),
-        ({"max_seq_length": 9999}, 128, 512),
-        ({"max_seq_length": None}, 128, 128),
-        (None, 100, 100),
-        (None, 9999, 512),
-        (None, None, 512),
+        ({"max_seq_length": 64}, 32, 128, 64),
+        ({"max_seq_length": 256}, None, 128, 256),
+        ({"max_seq_length": 9999}, None, 128, 512),
+        ({"max_seq_length": None}, None, 128, 128),
+        ({"transformer_task": "feature-extraction"}, 256, 128, 256),
+        (None, 256, None, 256),
+        (None, 10**30, 128, 128),
+        (None, 1e30, 128, 128),
+        (None, None, 100, 100),
+        (None, None, 9999, 512),
+        (None, None, None, 512),
     ],
 )
 def test_max_length(
@@ -151,11 +158,14 @@ def test_max_length(
     make_zip: MakeZip,
     tmp_path: Path,
     sentence: Mapping[str, Any] | None,
+    tokenizer_limit: float | None,
     truncation: int | None,
     expected: int,
 ) -> None:
     """Sentence-Transformers' own length holds, else the tokenizer's, else the positions; never more than these."""
     model = save_model()
+    if tokenizer_limit is not None:
+        model.files["tokenizer_config.json"] = json.dumps({"model_max_length": tokenizer_limit}).encode()
     if sentence is not None:
         model.files["sentence_bert_config.json"] = json.dumps(sentence).encode()
     tokenizer = json.loads(model.files["tokenizer.json"])

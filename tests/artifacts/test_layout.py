@@ -50,7 +50,6 @@ def test_sentence_transformers(make_zip: MakeZip) -> None:
         "m/1_Pooling/config.json": b"{}",
         "m/2_Dense/config.json": b"{}",
         "m/2_Dense/model.safetensors": b"",
-        "m/2_Dense/pytorch_model.bin": b"",
     }
     with Archive(make_zip(files)) as archive:
         assert select(archive, "SAFETENSORS") == {
@@ -103,6 +102,11 @@ def test_shards(make_zip: MakeZip) -> None:
             "SAFETENSORS",
             {"config.json": b"{}", "tokenizer.json": b"", "pytorch_model.bin": b""},
             "Can't find model file: model.safetensors is not in the archive; pytorch_model.bin is not read",
+        ),
+        (
+            "SAFETENSORS",
+            {**PLAIN, "modules.json": modules("", "2_Dense"), "2_Dense/pytorch_model.bin": b""},
+            "Can't find model file: 2_Dense/model.safetensors is not in the archive; 2_Dense/pytorch_model.bin is not",
         ),
         ("SAFETENSORS", {"config.json": b"{}", "model.safetensors": b"", "vocab.txt": b""}, "No tokenizer file"),
         (

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from mlcommons_py.artifacts.checkpoint import DENSE_ACTIVATIONS, Architecture, Checkpoint, check_order, dense, pooling
 from mlcommons_py.artifacts.encoders import FAMILIES, supported
-from mlcommons_py.artifacts.manifest import Pooling, Step
+from mlcommons_py.artifacts.manifest import Step
+from mlcommons_py.artifacts.torchscript.code import meddling, operations
 from mlcommons_py.artifacts.torchscript.module import Module
+from mlcommons_py.artifacts.torchscript.pooling import recognise
 from mlcommons_py.errors import InvalidModel
 
 LONGEST = 512
@@ -29,6 +31,7 @@ _ENCODERS = {
     "DistilBertModel": "distilbert",
     "MPNetModel": "mpnet",
 }
+_DEFAULT_EPSILON = 1e-5
 _STEPS = ("Pooling", "Normalize", "Dense")
 _SILENT = ("Dropout", "Identity")
 
@@ -89,7 +92,7 @@ def _steps(module: Module, encoder: str) -> tuple[tuple[Step, ...], dict[str, ND
     for number, path in enumerate(paths, 1):
         kind = module.kind(path)
         if kind == "Pooling":
-            steps.append(pooling(_pooling(module.source(path))))
+            steps.append(pooling(recognise(module.source(path))))
         elif kind == "Normalize":
             steps.append(Step("normalize"))
         else:
@@ -101,15 +104,15 @@ def _steps(module: Module, encoder: str) -> tuple[tuple[Step, ...], dict[str, ND
 
 
 def _check_rest(module: Module, encoder: str, steps: list[str]) -> None:
-    """Refuse modules that are neither encoder nor step, and computing in the modules around them."""
+    """Refuse modules that are neither encoder nor step, and modules around them that change what these return."""
     known = (encoder, *steps)
     for path in module.classes:
         if any(path == one or path.startswith(one + ".") for one in known) or module.kind(path) in _SILENT:
             continue
         around = path == "" or any(one.startswith(path + ".") for one in known)
-        computing = sorted(_operations(module.source(path)))
-        if not around or computing:
-            what = f"computes {', '.join(computing)}" if computing else "is not known"
+        applied = sorted(meddling(module.source(path))) if around else []
+        if not around or applied:
+            what = f"applies {', '.join(applied)} to its parts' results" if applied else "is not known"
             raise InvalidModel(
                 f"the TorchScript model's module {path or 'at the root'} of class {module.kind(path)} {what};"
                 " it is not supported by this version"
@@ -151,13 +154,13 @@ def _head_size(module: Module, paths: list[str], hidden: int) -> int:
 
 
 def _epsilon(module: Module, paths: list[str]) -> float:
+    """Return what layer norms add; an argument that has its default is not printed."""
+    call = re.compile(r"torch\.layer_norm\([^\n]*\], \w+, \w+(?:, (\d+(?:\.\d*)?(?:e-?\d+)?))?(?:, \w+)?\)")
     found = {
-        float(number)
+        float(number or _DEFAULT_EPSILON)
         for path in paths
         if module.kind(path) == "LayerNorm"
-        for number in re.findall(
-            r"torch\.layer_norm\([^\n]*, (\d+(?:\.\d*)?(?:e-?\d+)?)(?:, \w+)?\)", module.source(path)
-        )
+        for number in call.findall(module.source(path))
     }
     if len(found) != 1:
         raise InvalidModel(f"the TorchScript model's layer norms add {sorted(found)}; exactly one number was expected")
@@ -165,41 +168,22 @@ def _epsilon(module: Module, paths: list[str]) -> float:
 
 
 def _activation(module: Module, paths: list[str]) -> str:
-    operations = {operation for path in paths for operation in _operations(module.source(path))}
+    used = {operation for path in paths for operation in operations(module.source(path))}
     code = "\n".join(module.source(path) for path in paths)
-    if "gelu" in operations:
+    if "gelu" in used:
         return "gelu_pytorch_tanh" if 'approximate="tanh"' in code else "gelu"
-    if {"tanh", "pow"} <= operations:
+    if {"tanh", "pow"} <= used:
         return "gelu_new"
     for name in ("relu", "silu"):
-        if name in operations:
+        if name in used:
             return name
-    raise InvalidModel(f"the TorchScript model's activation is not known by {', '.join(sorted(operations))[:200]}")
+    raise InvalidModel(f"the TorchScript model's activation is not known by {', '.join(sorted(used))[:200]}")
 
 
 def _pad_id(module: Module, path: str, default: int) -> int:
     source = module.source(path) if path in module.classes else ""
     found = re.search(r"torch\.embedding\([^\n]*?, (\d{1,9})[,)]", source)
     return int(found.group(1)) if found else default
-
-
-def _pooling(source: str) -> Pooling:
-    operations = _operations(source)
-    joined = re.search(r"torch\.cat\(\[([^\]]*)\]", source)
-    if joined and "," in joined.group(1):
-        raise InvalidModel("the TorchScript model pools in several ways at once; it is not supported by this version")
-    marks: dict[Pooling, bool] = {
-        "max": bool({"max", "amax"} & operations),
-        "last_token": "gather" in operations,
-        "weighted_mean": "arange" in operations and "div" in operations and "gather" not in operations,
-        "mean_sqrt_len": "sqrt" in operations,
-        "mean": "div" in operations and not {"sqrt", "arange"} & operations,
-        "cls": "select" in operations and not {"div", "sum", "gather", "max", "amax"} & operations,
-    }
-    modes = [mode for mode, holds in marks.items() if holds]
-    if len(modes) != 1:
-        raise InvalidModel(f"the TorchScript model's pooling is not known by {', '.join(sorted(operations))[:200]}")
-    return modes[0]
 
 
 def _dense(module: Module, number: int, path: str) -> tuple[Step, dict[str, NDArray[Any]]]:
@@ -209,7 +193,3 @@ def _dense(module: Module, number: int, path: str) -> tuple[Step, dict[str, NDAr
     if weight is None or kinds.get("linear") != "Linear" or name not in DENSE_ACTIVATIONS:
         raise InvalidModel(f"the TorchScript model's Dense module {path} is made of {kinds}, which is not supported")
     return dense(number, weight, module.tensors.get(f"{path}.linear.bias"), DENSE_ACTIVATIONS[name])
-
-
-def _operations(source: str) -> set[str]:
-    return set(re.findall(r"\btorch\.(\w+)\(", source))

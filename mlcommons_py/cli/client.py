@@ -1,0 +1,209 @@
+"""The REST API as the command line uses it."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+import orjson
+import tenacity
+
+from mlcommons_py import __version__
+from mlcommons_py.errors import IllegalArgument, MLCommonsError, NotFound, StatusError, Unavailable
+
+ML = "/_plugins/_ml"
+UPLOADS = "plugins.ml_commons.allow_registering_model_via_local_file"
+UNFINISHED = ("CREATED", "RUNNING", "CANCELLING")
+_SLOWEST_POLL = 0.5
+
+
+class Client:
+    """A running service, ML Commons' or ours, at a URL.
+
+    Every call raises:
+        Unavailable: it cannot be reached.
+        StatusError: it refused; the reason is the service's.
+    """
+
+    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise IllegalArgument(f"--url takes http://HOST:PORT, not [{url}]")
+        self.url = url.rstrip("/")
+        self._reached = False
+        # Proxies of the environment would come between this program and a service on the same machine.
+        self._http = httpx.Client(
+            base_url=self.url,
+            transport=transport,
+            trust_env=False,
+            timeout=httpx.Timeout(120.0, connect=10.0),
+            headers={"user-agent": f"mlcommons/{__version__}"},
+        )
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        content: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Send one request, with a JSON body or with bytes, and return the JSON of its answer."""
+        sent = dict(headers or {})
+        if body is not None:
+            content, sent["content-type"] = orjson.dumps(body), "application/json"
+        try:
+            answer = self._http.request(method, path, content=content, headers=sent)
+        except httpx.ConnectError as fault:
+            kind = Unavailable if self._reached else NothingThere
+            raise kind(f"nothing answers at {self.url}; start the service first: mlcommons serve") from fault
+        except httpx.TransportError as fault:
+            raise Unavailable(f"the connection to {self.url} broke: {fault or type(fault).__name__}") from fault
+        self._reached = True
+        if answer.is_success:
+            return _json(answer)
+        raise Refused(answer)
+
+    def patiently(self, call: Callable[[], Any], attempts: int = 6, sleep: Callable[[float], None] = time.sleep) -> Any:
+        """Make a call that may be made twice; when the service is busy or out of reach, make it again, later."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_may_pass),
+            stop=tenacity.stop_after_attempt(attempts),
+            wait=_wait,
+            sleep=sleep,
+            reraise=True,
+        )
+        return retrying(call)
+
+    def search(self, what: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the documents that a search in ``models``, ``model_groups`` or ``tasks`` finds, with their ids."""
+        hits = self.patiently(lambda: self.call("POST", f"{ML}/{what}/_search", body))["hits"]["hits"]
+        return [{"id": hit["_id"], **hit["_source"]} for hit in hits]
+
+    def models(self, *filters: Mapping[str, Any], size: int = 1000, sort: str = "created_time") -> list[dict[str, Any]]:
+        """Return the models that match, the newest by ``sort`` first."""
+        query = {"bool": {"filter": list(filters), "must_not": [{"exists": {"field": "chunk_number"}}]}}
+        return self.search("models", {"query": query, "size": size, "sort": [{sort: {"order": "desc"}}]})
+
+    def find(self, name_or_id: str) -> dict[str, Any] | None:
+        """Return the model of that id, or the latest version of that name, or None."""
+        by_id = self.models({"ids": {"values": [name_or_id]}}, size=1)
+        named = by_id or self.models({"term": {"name.keyword": name_or_id}})
+        return max(
+            named, key=lambda one: (int(one.get("model_version") or 0), one.get("created_time") or 0), default=None
+        )
+
+    def model(self, name_or_id: str) -> dict[str, Any]:
+        """Return the model of that id or name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = self.find(name_or_id)
+        if found is None:
+            raise NotFound(f"there is no model {name_or_id}; mlcommons models lists what there is")
+        return found
+
+    def last_deployed(self) -> dict[str, Any]:
+        """Return the model that was deployed last, of those that are deployed.
+
+        Raises:
+            NotFound: none is.
+        """
+        deployed = self.models({"terms": {"model_state": ["DEPLOYED", "PARTIALLY_DEPLOYED"]}})
+        if not deployed:
+            raise NotFound("no model is deployed; register one with: mlcommons register DIRECTORY --deploy")
+        return max(deployed, key=lambda one: (one.get("last_deployed_time") or 0, one.get("created_time") or 0))
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        """Wait until a task is final, and return it.
+
+        Raises:
+            StatusError: it did not complete; the reason is the task's error.
+        """
+        task = self._poll(
+            lambda: self.call("GET", f"{ML}/tasks/{task_id}"), lambda read: read["state"] not in UNFINISHED
+        )
+        if task["state"] != "COMPLETED":
+            raise StatusError(f"{task['task_type']} ended {task['state']}: {task_error(task)}", 500)
+        return task
+
+    def registered(self, model_id: str) -> dict[str, Any]:
+        """Wait until all chunks of a model are taken in, and return the model."""
+        return self._poll(
+            lambda: self.call("GET", f"{ML}/models/{model_id}"),
+            lambda read: read["model_state"] not in ("REGISTERING", "UPLOADING"),
+        )
+
+    def _poll(self, read: Callable[[], Any], enough: Callable[[Any], bool]) -> dict[str, Any]:
+        pause = 0.02
+        while True:
+            document: dict[str, Any] = self.patiently(read)
+            if enough(document):
+                return document
+            time.sleep(pause)
+            pause = min(_SLOWEST_POLL, pause * 1.5)
+
+
+class NothingThere(Unavailable):
+    """The service was not there from the start, so that waiting for it is of no use."""
+
+
+class Refused(StatusError):
+    """The service answered with an error."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        super().__init__(_reason(answer), answer.status_code)
+        after = answer.headers.get("retry-after", "")
+        self.retry_after = float(after) if after.isdigit() else None
+
+
+def task_error(task: Mapping[str, Any]) -> str:
+    """Return why a task failed; a deployment keeps a JSON object by node id, of which the values count."""
+    error = str(task.get("error") or "no reason given")
+    try:
+        by_node = orjson.loads(error)
+    except orjson.JSONDecodeError:
+        return error
+    return "; ".join(dict.fromkeys(map(str, by_node.values()))) if isinstance(by_node, dict) else error
+
+
+def _may_pass(fault: BaseException) -> bool:
+    if isinstance(fault, NothingThere):
+        return False
+    return isinstance(fault, MLCommonsError) and fault.status in (429, 502, 503, 504)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    fault = state.outcome.exception() if state.outcome is not None else None
+    asked = fault.retry_after if isinstance(fault, Refused) else None
+    return asked if asked is not None else min(10.0, 0.25 * 2**state.attempt_number)
+
+
+def _json(answer: httpx.Response) -> Any:
+    try:
+        return orjson.loads(answer.content)
+    except orjson.JSONDecodeError as fault:
+        raise StatusError(f"the answer of {answer.url} is not JSON; is it the service?", 502) from fault
+
+
+def _reason(answer: httpx.Response) -> str:
+    """Return the service's reason in one line, with its cause where there is one."""
+    try:
+        error = orjson.loads(answer.content)["error"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return f"the service answered {answer.status_code} {answer.reason_phrase}"
+    if not isinstance(error, dict):
+        return str(error)
+    reason, cause = str(error.get("reason")), (error.get("caused_by") or {}).get("reason")
+    return f"{reason}: {cause}" if cause and cause not in reason else reason

@@ -61,7 +61,7 @@ class _Parser:
         return match
 
     def _fault(self) -> ParsingFailed:
-        where = f"at [{self._text[self._at :][:40]}]" if self._at < len(self._text) else "at its end"
+        where = f"at [{self._text[self._at :].lstrip()[:40]}]" if self._at < len(self._text) else "at its end"
         return ParsingFailed(f"[query_string] Failed to parse query [{self._text[:200]}] {where}")
 
     def _peek(self) -> re.Match[str] | None:

@@ -29,8 +29,10 @@ class Candidate:
         return [one for one in _descend(self.source, _path(field)) if not isinstance(one, Mapping)]
 
     def has(self, field: str) -> bool:
-        """Return whether there is anything under a dotted path, an object included."""
-        return field in ("_id", "_index") or any(value != {} for value in _descend(self.source, _path(field)))
+        """Return whether there is any value at a dotted path or below."""
+        if field in ("_id", "_index"):
+            return True
+        return any(True for value in _descend(self.source, _path(field)) for _ in _paths(value, field))
 
     def fields(self) -> set[str]:
         """Return the dotted paths of all values."""

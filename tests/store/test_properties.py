@@ -214,8 +214,8 @@ TestStore = StoreMachine.TestCase
 TestStore.settings = settings(max_examples=25, stateful_step_count=20, deadline=None, derandomize=True)
 
 
-def leaves(source: Any, path: str) -> list[Any]:
-    """Return every scalar of a document whose dotted path is the one asked for."""
+def leaves(source: Any, path: str, *, below: bool = False) -> list[Any]:
+    """Return every scalar of a document whose dotted path is the one asked for, or begins with it."""
     found: list[Any] = []
 
     def walk(value: Any, at: str) -> None:
@@ -225,7 +225,7 @@ def leaves(source: Any, path: str) -> list[Any]:
         elif isinstance(value, list):
             for inner in value:
                 walk(inner, at)
-        elif value is not None and at == path:
+        elif value is not None and (at == path or (below and at.startswith(f"{path}."))):
             found.append(value)
 
     walk(source, "")
@@ -287,7 +287,7 @@ def oracle(query: Json, source: Json, doc_id: str) -> bool:
     if name == "ids":
         return doc_id in body["values"]
     if name == "exists":
-        return bool(leaves(source, body["field"]))
+        return bool(leaves(source, body["field"], below=True))
     if name == "bool":
         if not any(body[key] for key in ("must", "filter", "should", "must_not")):
             return True

@@ -52,7 +52,7 @@ class Operator:
     """Most tokens, padding included, that one batch holds; a longer text runs alone."""
 
     max_queued_texts: int = 4096
-    """Texts that may wait for one model before more are refused with 429."""
+    """Texts that may wait for one model before more are refused with 429; also the most of one request."""
 
     max_body_bytes: int = 32 << 20
     """Longest JSON body, after decompression; longer ones are refused with 413."""

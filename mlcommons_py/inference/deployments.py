@@ -91,8 +91,7 @@ class Deployment:
     async def embed(self, texts: list[str], *, urgent: bool, timeout: float) -> Vectors:  # noqa: ASYNC109
         """Return the embeddings of texts.
 
-        If the worker ends before it answers, the texts go once more, to its successor. A request with more texts than
-        may wait is taken when nothing else waits.
+        If the worker ends before it answers, the texts go once more, to its successor.
 
         Raises:
             Rejected: too many texts wait already.
@@ -138,7 +137,7 @@ class Deployment:
 
     @contextmanager
     def _admitted(self, texts: int) -> Iterator[None]:
-        if self._waiting and self._waiting + texts > self._limit:
+        if self._waiting + texts > self._limit:
             self._rejected += 1
             raise Rejected(
                 f"model {self.model_id} has {self._waiting} texts waiting and takes no more than {self._limit}",

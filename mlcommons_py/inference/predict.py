@@ -98,7 +98,7 @@ class Predictor:
                 "Local Model is currently disabled. To enable it, update the setting"
                 ' "plugins.ml_commons.local_model.enabled" to true.'
             )
-        docs = TextDocs.of(body, self._operator.max_text_chars)
+        docs = TextDocs.of(body, self._operator.max_queued_texts, self._operator.max_text_chars)
         deployment = self._deployments.get(model_id)
         if deployment is None and self._is_coming(model):
             deployment = await self._deployments.wait_for(model_id, self._operator.predict_timeout)

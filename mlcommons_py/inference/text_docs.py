@@ -76,7 +76,7 @@ class TextDocs:
     has_parameters: bool
 
     @classmethod
-    def of(cls, body: Mapping[str, Any], max_text_chars: int) -> Self:
+    def of(cls, body: Mapping[str, Any], max_texts: int, max_text_chars: int) -> Self:
         """Return the texts of a body.
 
         Raises:
@@ -89,6 +89,10 @@ class TextDocs:
             raise IllegalArgument("Empty text docs")
         if not isinstance(given, list):
             raise IllegalArgument(f"[text_docs] must be a list of strings, not {type(given).__name__}")
+        if len(given) > max_texts:
+            raise IllegalArgument(
+                f"[text_docs] has {len(given)} texts, {max_texts} are taken at once; send them in several requests"
+            )
         parameters = fields.mapping(body, "parameters")
         return cls(
             texts=tuple(_text(position, one, max_text_chars) for position, one in enumerate(given)),

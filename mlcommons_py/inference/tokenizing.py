@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from mlcommons_py.artifacts.manifest import Manifest
 from mlcommons_py.errors import InvalidModel
+
+LONG_TOKEN = 16
+"""Characters that a token hardly has more of: so many times the length of a cut text are looked at first."""
 
 
 class Tokenizing:
@@ -23,11 +26,30 @@ class Tokenizing:
             raise InvalidModel(f"tokenizer.json cannot be read: {fault}") from fault
         self._max_length = min(max_length or manifest.max_length, manifest.max_positions)
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(self._max_length)
+        direction = (self._tokenizer.truncation or {}).get("direction", "right")
+        self._tokenizer.enable_truncation(self._max_length, direction=direction)
+        # Of a text that is cut at its end, what lies far behind the cut need not be looked at.
+        self._enough = self._max_length * LONG_TOKEN if direction == "right" else None
 
     def encode(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
         """Return the ids of each text, special ones included, and how many texts were cut."""
-        encodings = self._tokenizer.encode_batch(list(texts))
-        ids = [encoding.ids for encoding in encodings]
-        cut = sum(1 for one in encodings if len(one.ids) >= self._max_length and one.overflowing)
+        encodings = self._tokenizer.encode_batch([self._beginning(text, self._enough) for text in texts])
+        ids, cut = [], 0
+        for text, encoding in zip(texts, encodings, strict=True):
+            length = self._enough
+            while not self._is_cut(encoding) and length is not None and length < len(text):
+                length *= 4
+                encoding = self._tokenizer.encode(self._beginning(text, length))
+            ids.append(encoding.ids)
+            cut += self._is_cut(encoding)
         return ids, cut
+
+    def _is_cut(self, encoding: Encoding) -> bool:
+        return len(encoding.ids) >= self._max_length and bool(encoding.overflowing)
+
+    def _beginning(self, text: str, length: int | None) -> str:
+        """Return a text up to a blank before so many characters; all of it where there is none."""
+        if length is None or length >= len(text):
+            return text
+        blank = text.rfind(" ", 0, length)
+        return text if blank <= 0 else text[:blank]

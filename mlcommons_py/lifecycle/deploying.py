@@ -47,7 +47,7 @@ class Deployer:
         self._check_nodes(fields.texts(body, "node_ids"))
         if model.state.is_incomplete:
             raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
-        if len(self._keeper.pending()) >= max(1, self._settings["max_deploy_model_tasks_per_node"]):
+        if len(self._keeper.pending()) >= self._settings["max_deploy_model_tasks_per_node"]:
             raise LimitExceeded("exceed max running task limit")
         async with self._turns.setdefault(model_id, asyncio.Lock()):
             task_id = await self._tasks.create(TaskType.DEPLOY_MODEL, model.algorithm, model_id)

@@ -76,7 +76,7 @@ class Keeper:
 
     async def want(self, model_id: str, task_id: str) -> None:
         """Make it the desired state that this node has the model, and end the task when it has."""
-        deployed = self._deployments.get(model_id) is not None and model_id not in self._coming
+        deployed = await self._runs_as_wanted(model_id)
 
         def make(model: Model) -> Model:
             return replace(
@@ -100,6 +100,13 @@ class Keeper:
         self._waiting.setdefault(model_id, []).append(task_id)
         if model_id not in self._coming:
             self._start(model_id)
+
+    async def _runs_as_wanted(self, model_id: str) -> bool:
+        """Whether the model runs already, the way its document says now."""
+        deployment, document = self._deployments.get(model_id), await self._models.document(model_id)
+        if deployment is None or document is None or model_id in self._coming:
+            return False
+        return deployment.options == self._proof.options(Model.from_json(document.source))
 
     async def drop(self, model_id: str) -> bool:
         """Take a model down; return whether it was up, or on its way."""

@@ -113,7 +113,7 @@ class Registrar:
         self._check_function(registration.function)
         if registration.url is not None:
             check_url(registration.url, self._settings, self._operator.model_root)
-        if len(self._running) >= max(1, self._settings["max_register_model_tasks_per_node"]):
+        if len(self._running) >= self._settings["max_register_model_tasks_per_node"]:
             raise LimitExceeded("exceed max running task limit")
         task_id = await self._tasks.create(TaskType.REGISTER_MODEL, registration.function)
         self._spawn(self._register(task_id, registration, deploy=deploy))

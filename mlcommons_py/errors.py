@@ -102,8 +102,8 @@ class VersionConflict(MLCommonsError):
     status = 409
     type = "version_conflict_engine_exception"
 
-    def __init__(self, index: str, doc_id: str, required: str, current: str) -> None:
-        super().__init__(f"[{doc_id}]: version conflict, required {required}, current document has {current}")
+    def __init__(self, index: str, doc_id: str, how: str) -> None:
+        super().__init__(f"[{doc_id}]: version conflict, {how}")
         self.index = index
         self.doc_id = doc_id
 

@@ -1,6 +1,7 @@
 """A worker process, as the service sees it."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"})
 _LOADING_SECONDS = 600.0
+_LINGERING_SECONDS = 5.0
 
 
 class WorkerDied(Exception):
@@ -153,13 +155,15 @@ class Worker:
             raise
         finally:
             self._waiting.pop(number, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # it may have come while the texts were still being sent
 
     async def _send(self, message: Message) -> None:
         try:
             self._writer.write(pack(message))
             await self._writer.drain()
         except (ConnectionError, RuntimeError) as fault:
-            raise WorkerDied("the worker's socket is closed") from fault
+            raise WorkerDied(await asyncio.shield(self.ended)) from fault
 
     async def stop(self, patience: float) -> None:
         """Let the worker finish what it has, for so many seconds; then end it."""
@@ -177,7 +181,6 @@ class Worker:
         if self._process.returncode is None:
             self._process.kill()
         await self.ended
-        self._writer.close()
 
     async def _receive(self) -> str:
         """Take in frames until the process ends; return how it ended."""
@@ -190,11 +193,23 @@ class Worker:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         self.alive = False
-        how = _describe(await self._process.wait())
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+        how = _describe(await self._gone())
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(WorkerDied(how))
         return how
+
+    async def _gone(self) -> int:
+        """Return the exit status of a process whose socket is closed; one that lingers is ended."""
+        try:
+            async with asyncio.timeout(_LINGERING_SECONDS):
+                return await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            return await self._process.wait()
 
     def _take(self, message: Message, payload: bytes) -> None:
         if isinstance(message, Ready):

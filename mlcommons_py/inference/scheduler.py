@@ -66,9 +66,9 @@ class Item:
 class Scheduler:
     """Hands out batches to the threads that compute."""
 
-    def __init__(self, budget: int, threads: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, budget: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Hand out batches of at most ``budget`` tokens, padding included."""
         self._budget = budget
-        self._threads = threads
         self._clock = clock
         self._waiting: dict[int, list[tuple[float, int, Item]]] = {}
         self._lengths: list[int] = []
@@ -78,6 +78,11 @@ class Scheduler:
         self._open = True
         self._jobs: dict[int, Job] = {}
         self._changed = threading.Condition()
+
+    @property
+    def idle(self) -> int:
+        """How many threads wait for work."""
+        return self._idle
 
     def job(self, job_id: int, count: int, *, urgent: bool, timeout: float | None) -> Job:
         """Return a new job whose texts will follow."""
@@ -145,8 +150,9 @@ class Scheduler:
                 return []
             first = self._take(length)
         # When there is less to do than the idle threads could take, each gets its share.
-        share = max(SMALLEST_SHARE, -(-(self._tokens + first.length) // self._idle))
-        budget = min(self._budget, share)
+        budget = self._budget
+        if self._idle > 1:
+            budget = min(budget, max(SMALLEST_SHARE, -(-(self._tokens + first.length) // self._idle)))
         batch, width = [first], first.length
         while width * (len(batch) + 1) <= budget and (length := self._longest_within(width)):
             if (item := self._take(length)) is not None:

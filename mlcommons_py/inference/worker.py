@@ -83,7 +83,7 @@ class Worker:
         self._channel = channel
         self._engine = engine
         self._tokenizing = tokenizing
-        self._scheduler = Scheduler(options.batch_tokens, options.threads)
+        self._scheduler = Scheduler(options.batch_tokens)
         self._texts: list[tuple[float, int, Job, list[str], int]] = []
         self._number = 0
         self._open = True

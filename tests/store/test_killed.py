@@ -18,15 +18,14 @@ WRITER = Path(__file__).with_name("writer.py")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-def start(path: Path, steps: list[int]) -> subprocess.Popen[str]:
-    """Start a process that goes on writing from these steps."""
-    command = [sys.executable, str(WRITER), str(path), *map(str, steps)]
+def start(path: Path, steps: list[int], fuse: int = 0) -> subprocess.Popen[str]:
+    """Start a process that goes on writing from these steps; with a fuse it kills itself."""
+    command = [sys.executable, str(WRITER), str(path), str(fuse), *map(str, steps)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
 
 
-def kill(process: subprocess.Popen[str]) -> list[tuple[int, int]]:
-    """Kill a process; return the steps that it had said are done and that were not read yet."""
-    process.send_signal(signal.SIGKILL)
+def outlive(process: subprocess.Popen[str]) -> list[tuple[int, int]]:
+    """Wait for a process that is or will be killed; return the steps that it had said are done."""
     with process:
         assert process.stdout is not None
         # The kill may have cut the last line short.
@@ -43,18 +42,22 @@ async def found(store: EmbeddedStore, task: int) -> State:
 
 
 async def test_killed_at_any_write(tmp_path: Path) -> None:
-    """After each kill the file is sound, acknowledged writes are there, and the others are there whole or not at all."""
+    """After each kill the file is sound, acknowledged writes are there, the others there whole or not at all."""
     path = tmp_path / "store.db"
     chance = random.Random(3)
     steps = [0] * TASKS
-    for _ in range(10):
-        process = start(path, steps)
-        assert process.stdout is not None
+    for number in range(24):
+        # Some kills come from outside, at any moment; the others within a statement.
+        fuse = chance.randrange(1, 4000) if number % 6 else 0
+        process = start(path, steps, fuse)
         done = list(steps)
-        for _ in range(chance.randrange(1, 60)):
-            task, step = map(int, process.stdout.readline().split())
-            done[task] = step + 1
-        for task, step in kill(process):
+        if not fuse:
+            assert process.stdout is not None
+            for _ in range(chance.randrange(1, 40)):
+                task, step = map(int, process.stdout.readline().split())
+                done[task] = step + 1
+            process.kill()
+        for task, step in outlive(process):
             done[task] = step + 1
         store = await EmbeddedStore.open(path)
         for task in range(TASKS):
@@ -66,6 +69,11 @@ async def test_killed_at_any_write(tmp_path: Path) -> None:
         await store.close()
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            (all_contents,) = connection.execute("SELECT count(*) FROM contents").fetchone()
+            (owned,) = connection.execute(
+                "SELECT count(*) FROM contents NATURAL JOIN documents WHERE idx = ?", (INDEX,)
+            ).fetchone()
+        assert all_contents == owned, "content without its document"
     assert min(steps) > 8, "the writers got nowhere"
 
 
@@ -77,7 +85,8 @@ async def test_killed_while_opening(tmp_path: Path) -> None:
         deadline = time.monotonic() + 10
         while not path.exists():
             assert time.monotonic() < deadline, "the file was never made"
-        kill(process)
+        process.kill()
+        outlive(process)
         store = await EmbeddedStore.open(path)
         assert (await store.put(INDEX, "a", {})).result == "created"
         await store.close()

@@ -1,11 +1,14 @@
 """A process that writes to a store until it is killed, and says what it was told is done.
 
-Run as ``writer.py FILE STEP...``: for each step given a task goes on from there. Its line ``TASK STEP`` on standard
-output comes after the store acknowledged that step.
+Run as ``writer.py FILE FUSE STEP...``: for each step given a task goes on from there. Its line ``TASK STEP`` on
+standard output comes after the store acknowledged that step. With a FUSE other than 0 the process kills itself in the
+midst of a write, when SQLite has run so many instructions: kills from outside hardly ever hit those moments.
 """
 
 import asyncio
 import hashlib
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -54,10 +57,25 @@ async def _go_on(store: EmbeddedStore, task: int, step: int) -> None:
         step += 1
 
 
-async def _main(path: Path, steps: list[int]) -> None:
+def _light(store: EmbeddedStore, fuse: int) -> None:
+    left = fuse
+
+    def burn() -> int:
+        nonlocal left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    store._database._writer.set_progress_handler(burn, 1)
+
+
+async def _main(path: Path, fuse: int, steps: list[int]) -> None:
     store = await EmbeddedStore.open(path)
+    if fuse:
+        _light(store, fuse)
     await asyncio.gather(*(_go_on(store, task, step) for task, step in enumerate(steps)))
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(Path(sys.argv[1]), [int(step) for step in sys.argv[2:]]))
+    asyncio.run(_main(Path(sys.argv[1]), int(sys.argv[2]), [int(step) for step in sys.argv[3:]]))

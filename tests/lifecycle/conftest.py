@@ -23,6 +23,13 @@ class House:
     """A service and short ways to use it."""
 
     app: App
+    closed: bool = False
+
+    async def close(self) -> None:
+        """End the service, once."""
+        if not self.closed:
+            self.closed = True
+            await self.app.close()
 
     async def end(self, task_id: str) -> dict[str, Any]:
         """Wait for the end of a task and return it."""
@@ -78,7 +85,7 @@ async def build(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
 
     yield make
     for house in houses:
-        await house.app.close()
+        await house.close()
 
 
 @pytest.fixture

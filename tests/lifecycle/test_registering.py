@@ -230,6 +230,21 @@ async def test_deleted_while_chunks_arrive(house: House, tiny: bytes) -> None:
             await registrar.upload_chunk(model_id, 0, tiny)
 
 
+async def test_proof_that_never_began_is_made_up_for(build: Callable[..., Any], tiny: bytes) -> None:
+    """A model that was registered when the service was killed, before its proof began, is proven at the next start."""
+    first: House = await build()
+    model_id = (await first.app.services.registrar.register_meta(description(tiny)))["model_id"]
+    assert await first.app.services.models.upload(model_id, 0, tiny)
+    await first.close()
+
+    second: House = await build()
+    await second.app.restore()
+
+    hits = (await second.app.services.tasks.search({}))["hits"]["hits"]
+    assert [hit["_source"]["task_type"] for hit in hits] == ["REGISTER_MODEL"]
+    assert (await second.end(hits[0]["_id"]))["state"] == "COMPLETED"
+
+
 async def test_config_is_read_from_the_file(house: House, minilm_zip: Path) -> None:
     """A SAFETENSORS archive needs no model_config: what it is stands in the document once it is proven."""
     archive = minilm_zip.read_bytes()

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"})
 _LOADING_SECONDS = 600.0
+_ENDING_SECONDS = 5.0
 
 
 class WorkerDied(Exception):
@@ -96,22 +98,29 @@ class Worker:
 
         Raises:
             InvalidModel: the model cannot be loaded; the text is the worker's.
-            WorkerDied: the process ended while it loaded.
+            MLCommonsError: something else was in the way, such as a lack of memory; it may be gone the next time.
+            WorkerDied: the process ended while it loaded, or took too long.
         """
         ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "mlcommons_py.inference.worker",
-                str(theirs.fileno()),
-                str(directory),
-                options.to_text(),
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                env=dict(environ if environ is not None else environment()),
-            )
-        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-P",  # the directory that the service was started in is not for the worker to import from
+                    "-m",
+                    "mlcommons_py.inference.worker",
+                    str(theirs.fileno()),
+                    str(directory),
+                    options.to_text(),
+                    pass_fds=[theirs.fileno()],
+                    stdin=asyncio.subprocess.DEVNULL,
+                    env=dict(environ if environ is not None else environment()),
+                    start_new_session=True,  # a Ctrl-C at the terminal is for the service alone, also while one loads
+                )
+            reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        except BaseException:
+            ours.close()  # a process that was started ends with it
+            raise
         worker = cls(process, reader, writer)
         try:
             async with asyncio.timeout(_LOADING_SECONDS):
@@ -119,6 +128,9 @@ class Worker:
                 if not worker._ready.done():
                     raise WorkerDied(f"the worker ended while it loaded the model: {worker.ended.result()}")
                 worker.rss = worker._ready.result().rss
+        except TimeoutError as fault:
+            await worker.kill()
+            raise WorkerDied(f"the worker did not load the model within {_LOADING_SECONDS:.0f} s") from fault
         except BaseException:
             await worker.kill()
             raise
@@ -177,7 +189,8 @@ class Worker:
         if self._process.returncode is None:
             self._process.kill()
         await self.ended
-        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
 
     async def _receive(self) -> str:
         """Take in frames until the process ends; return how it ended."""
@@ -189,8 +202,17 @@ class Worker:
                 self._take(message, await self._reader.readexactly(payload))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
+        except Exception:
+            log.exception("worker %d sent what is no answer; it is ended", self.pid)
+            self._process.kill()
         self.alive = False
+        try:
+            async with asyncio.timeout(_ENDING_SECONDS):
+                await self._process.wait()
+        except TimeoutError:  # it closed its socket and lives on
+            self._process.kill()
         how = _describe(await self._process.wait())
+        self._writer.close()
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(WorkerDied(how))
@@ -203,7 +225,7 @@ class Worker:
             return
         if isinstance(message, Failed) and message.id == 0:
             if not self._ready.done():
-                self._ready.set_exception(InvalidModel(message.reason))
+                self._ready.set_exception(_fault(message))
             return
         if not isinstance(message, Embedded | Failed):
             return
@@ -214,9 +236,15 @@ class Worker:
             self.rss = message.rss
             answer.set_result(Vectors(payload, message))
         else:
-            fault = MLCommonsError(message.reason)
-            fault.status, fault.type = message.status, message.type
-            answer.set_exception(fault)
+            answer.set_exception(_fault(message))
+
+
+def _fault(message: Failed) -> MLCommonsError:
+    if (message.type, message.status) == (InvalidModel.type, InvalidModel.status):
+        return InvalidModel(message.reason)
+    fault = MLCommonsError(message.reason)
+    fault.status, fault.type = message.status, message.type
+    return fault
 
 
 def _describe(status: int) -> str:

@@ -1,13 +1,13 @@
 """A worker process, as the service sees it."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"})
 _LOADING_SECONDS = 600.0
-_ENDING_SECONDS = 5.0
+_LINGERING_SECONDS = 5.0
 
 
 class WorkerDied(Exception):
@@ -165,13 +165,15 @@ class Worker:
             raise
         finally:
             self._waiting.pop(number, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # it may have come while the texts were still being sent
 
     async def _send(self, message: Message) -> None:
         try:
             self._writer.write(pack(message))
             await self._writer.drain()
         except (ConnectionError, RuntimeError) as fault:
-            raise WorkerDied("the worker's socket is closed") from fault
+            raise WorkerDied(await asyncio.shield(self.ended)) from fault
 
     async def stop(self, patience: float) -> None:
         """Let the worker finish what it has, for so many seconds; then end it."""
@@ -187,10 +189,8 @@ class Worker:
     async def kill(self) -> None:
         """End the process now."""
         if self._process.returncode is None:
-            self._process.kill()
+            self._end()
         await self.ended
-        with suppress(ConnectionError):
-            await self._writer.wait_closed()
 
     async def _receive(self) -> str:
         """Take in frames until the process ends; return how it ended."""
@@ -204,19 +204,29 @@ class Worker:
             pass
         except Exception:
             log.exception("worker %d sent what is no answer; it is ended", self.pid)
-            self._process.kill()
+            self._end()
         self.alive = False
-        try:
-            async with asyncio.timeout(_ENDING_SECONDS):
-                await self._process.wait()
-        except TimeoutError:  # it closed its socket and lives on
-            self._process.kill()
-        how = _describe(await self._process.wait())
         self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+        how = _describe(await self._gone())
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(WorkerDied(how))
         return how
+
+    async def _gone(self) -> int:
+        """Return the exit status of a process whose socket is closed; one that lingers is ended."""
+        try:
+            async with asyncio.timeout(_LINGERING_SECONDS):
+                return await self._process.wait()
+        except TimeoutError:
+            self._end()
+            return await self._process.wait()
+
+    def _end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it may have ended by itself a moment ago
+            self._process.kill()
 
     def _take(self, message: Message, payload: bytes) -> None:
         if isinstance(message, Ready):

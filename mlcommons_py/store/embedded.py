@@ -101,7 +101,7 @@ class EmbeddedStore:
     ) -> Written:
         """Store a whole document."""
         expected = _expected(if_seq_no, if_primary_term)
-        chosen = doc_id if doc_id is not None else secrets.token_urlsafe(15)
+        chosen = doc_id if doc_id is not None else _new_id()
 
         def write(connection: sqlite3.Connection) -> Written:
             return _put(connection, index, chosen, source, create=create, expected=expected, content=content)
@@ -269,6 +269,13 @@ def _writer(path: Path) -> sqlite3.Connection:
 
 
 Expected = tuple[int, int] | None
+
+
+def _new_id() -> str:
+    """Return a random id of 20 characters that no command line takes for an option."""
+    while (made := secrets.token_urlsafe(15)).startswith("-"):
+        pass
+    return made
 
 
 def _expected(seq_no: int | None, primary_term: int | None) -> Expected:

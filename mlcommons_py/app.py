@@ -37,6 +37,8 @@ from mlcommons_py.tasks.board import Tasks
 
 log = logging.getLogger(__name__)
 
+_RESTORE_PAUSE = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class App:
@@ -46,9 +48,16 @@ class App:
     store: Store
 
     async def restore(self) -> None:
-        """Bring about what the store says should be."""
-        await self.services.registrar.restore()
-        await self.services.keeper.restore()
+        """Bring about what the store says should be; whatever is in the way of it, it may be gone the next time."""
+        while True:
+            try:
+                await self.services.registrar.restore()
+                await self.services.keeper.restore()
+            except Exception:
+                log.exception("cannot read what should be deployed; trying again in %.0f s", _RESTORE_PAUSE)
+                await asyncio.sleep(_RESTORE_PAUSE)
+            else:
+                return
 
     async def close(self) -> None:
         """Stop everything; what should be deployed stays so in the store."""
@@ -89,7 +98,7 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
         predictor=Predictor(models, deployments, settings, operator, metrics, counters),
         metrics=metrics,
         counters=counters,
-        unready=lambda: keeper.pending() if keeper.restored else ["the models of the last run"],
+        unready=lambda: ["the models of the last run"] if (left := keeper.returning()) is None else left,
     )
     return App(services, store)
 

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from mlcommons_py.errors import IllegalArgument, ParsingFailed, ValidationFailed
-from mlcommons_py.plugin_settings import SETTINGS, PluginSettings, parse
+from mlcommons_py.plugin_settings import SETTINGS, PluginSettings, flatten, parse
 from mlcommons_py.store import Store
 
 INDEX = ".plugins-ml-settings"
@@ -14,41 +14,19 @@ DOCUMENT = "cluster"
 SCOPES = ("persistent", "transient")
 
 
-def flatten(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Return a tree of settings by full key.
-
-    >>> flatten({"plugins": {"ml_commons.a": 1}})
-    {'plugins.ml_commons.a': 1}
-    """
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        at = f"{path}.{key}" if path else key
-        if isinstance(inner, Mapping):
-            flat.update(flatten(inner, at))
-        else:
-            flat[at] = inner
-    return flat
-
-
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings by full key as a tree.
-
-    A key that is also the beginning of others stays dotted, as OpenSearch shows it.
+    """Return settings by full key as a tree; no key is the beginning of another.
 
     >>> nest({"a.b": 1, "a.c.d": 2})
     {'a': {'b': 1, 'c': {'d': 2}}}
     """
     tree: dict[str, Any] = {}
     for key, value in flat.items():
-        at, parts = tree, key.split(".")
-        for place, part in enumerate(parts[:-1]):
-            inner = at.setdefault(part, {})
-            if not isinstance(inner, dict):
-                at[".".join(parts[place:])] = value
-                break
-            at = inner
-        else:
-            at[parts[-1]] = value
+        *path, last = key.split(".")
+        at = tree
+        for part in path:
+            at = at.setdefault(part, {})
+        at[last] = value
     return tree
 
 
@@ -68,12 +46,14 @@ class ClusterSettings:
         self._store = store
         self._settings = settings
         self._changing = asyncio.Lock()
+        self._others: dict[str, Any] = {}
 
     async def load(self) -> None:
         """Put what is stored into force; a key that this version does not know stays stored, and nothing else."""
         document = await self._store.get(INDEX, DOCUMENT)
         stored = {} if document is None else document.source["persistent"]
         self._settings.persistent = {key: value for key, value in stored.items() if key in SETTINGS}
+        self._others = {key: value for key, value in stored.items() if key not in SETTINGS}
 
     def current(self) -> dict[str, dict[str, Any]]:
         """Return both scopes, by full key, in the form they are shown."""
@@ -105,7 +85,7 @@ class ClusterSettings:
             changes = {scope: self._checked(scope, values) for scope, values in given.items()}
             after = {scope: _apply(getattr(self._settings, scope), changes[scope]) for scope in SCOPES}
             if changes["persistent"]:
-                await self._store.put(INDEX, DOCUMENT, {"persistent": after["persistent"]})
+                await self._store.put(INDEX, DOCUMENT, {"persistent": {**self._others, **after["persistent"]}})
             self._settings.persistent, self._settings.transient = after["persistent"], after["transient"]
         return {
             scope: {key: shown(value) for key, value in values.items() if value is not None}
@@ -113,10 +93,15 @@ class ClusterSettings:
         }
 
     def _checked(self, scope: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        changes: dict[str, Any] = {}
+        patterns = [key for key, value in values.items() if value is None and "*" in key]
+        # A reset goes before a value, wherever it stands.
+        changes: dict[str, Any] = {
+            key: None
+            for key in getattr(self._settings, scope)
+            if any(fnmatchcase(key, pattern) for pattern in patterns)
+        }
         for key, value in values.items():
-            if value is None and "*" in key:
-                changes.update({one: None for one in getattr(self._settings, scope) if fnmatchcase(one, key)})
+            if key in patterns:
                 continue
             setting = SETTINGS.get(key)
             if setting is None:

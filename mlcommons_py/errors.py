@@ -9,6 +9,7 @@ both into a body, nothing else does. The tree::
     │   └── InvalidModel              400  illegal_argument_exception   a model file that cannot be served
     ├── ParseFailed                   400  parse_exception              a body that is missing or malformed
     │   └── ParsingFailed             400  parsing_exception            a query or JSON of the wrong form
+    │       └── JsonParseFailed       400  json_parse_exception         a text that is no JSON
     ├── ValidationFailed              400  action_request_validation_exception
     ├── ResourceNotFound              404  m_l_resource_not_found_exception
     ├── VersionConflict               409  version_conflict_engine_exception
@@ -78,6 +79,12 @@ class ParsingFailed(ParseFailed):
     type = "parsing_exception"
 
 
+class JsonParseFailed(ParsingFailed):
+    """A text is no JSON; the reason names the line and the column."""
+
+    type = "json_parse_exception"
+
+
 class ValidationFailed(MLCommonsError):
     """A field's value is refused, in the words of OpenSearch's request validation."""
 
@@ -102,8 +109,8 @@ class VersionConflict(MLCommonsError):
     status = 409
     type = "version_conflict_engine_exception"
 
-    def __init__(self, index: str, doc_id: str, required: str, current: str) -> None:
-        super().__init__(f"[{doc_id}]: version conflict, required {required}, current document has {current}")
+    def __init__(self, index: str, doc_id: str, how: str) -> None:
+        super().__init__(f"[{doc_id}]: version conflict, {how}")
         self.index = index
         self.doc_id = doc_id
 

@@ -1,99 +1,18 @@
-"""The ``plugins.ml_commons.*`` settings: their names, types, bounds and defaults, and the values in force.
+"""The ``plugins.ml_commons.*`` settings: reading their values, and the values in force.
 
-Names and defaults are ML Commons' (``MLCommonsSettings.java``); a value may change while the service runs.
+A value may change while the service runs.
 """
 
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.plugin_keys import PREFIX, SETTINGS, Kind
 
-PREFIX = "plugins.ml_commons."
-
-Kind = Literal["bool", "int", "float", "string", "strings", "bytes"]
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One key.
-
-    Attributes:
-        kind: ``strings`` is a list of strings, ``bytes`` a size such as ``5gb`` (``-1`` for none).
-        low, high: bounds of a number, inclusive.
-        dynamic: whether the settings API may change it; the others are given at start only.
-        check: raises :class:`IllegalArgument` for a value that is of the right type and still wrong.
-    """
-
-    default: Any
-    kind: Kind
-    low: float = -math.inf
-    high: float = math.inf
-    dynamic: bool = True
-    check: Callable[[str, Any], None] | None = None
-
-
-def _regex(key: str, value: str) -> None:
-    try:
-        re.compile(value)
-    except re.error as fault:
-        raise IllegalArgument(f"[{key}] is not a regular expression: {fault}") from fault
-
-
-def _policy(key: str, value: str) -> None:
-    if value not in ("round_robin", "least_load"):
-        raise IllegalArgument(f"[{key}] must be round_robin or least_load, not [{value}]")
-
-
-def _bool(default: bool, dynamic: bool = True) -> Setting:
-    return Setting(default, "bool", dynamic=dynamic)
-
-
-def _int(default: int, low: float = 0, high: float = math.inf) -> Setting:
-    return Setting(default, "int", low, high)
-
-
-_TABLE: dict[str, Setting] = {
-    "task_dispatch_policy": Setting("round_robin", "string", check=_policy),
-    "max_model_on_node": _int(10, 0, 10_000),
-    "max_register_model_tasks_per_node": _int(10, 0, 10),
-    "max_deploy_model_tasks_per_node": _int(10, 0, 10),
-    "max_ml_task_per_node": _int(10, 0, 10_000),
-    "only_run_on_ml_node": _bool(True),
-    "sync_up_job_interval_in_seconds": _int(10, 0, 86_400),
-    "ml_task_timeout_in_seconds": _int(600, 1, 86_400),
-    "monitoring_request_count": _int(100, 0, 10_000_000),
-    "trusted_url_regex": Setting(
-        r"^(https?|ftp|file)://[-a-zA-Z0-9+&@#/%?=~_|!:,.;]*[-a-zA-Z0-9+&@#/%=~_|]", "string", check=_regex
-    ),
-    "native_memory_threshold": _int(90, 0, 100),
-    "jvm_heap_memory_threshold": _int(85, 0, 100),
-    "disk_free_space_threshold": Setting("5gb", "bytes"),
-    "exclude_nodes._name": Setting("", "string"),
-    "allow_custom_deployment_plan": _bool(False),
-    "model_auto_deploy.enable": _bool(True),
-    "model_auto_redeploy.enable": _bool(True),
-    "model_auto_redeploy.lifetime_retry_times": _int(3),
-    "model_auto_redeploy_success_ratio": Setting(0.8, "float", 0, 1),
-    "allow_registering_model_via_url": _bool(False),
-    "allow_registering_model_via_local_file": _bool(False),
-    "remote_inference.enabled": _bool(True),
-    "local_model.enabled": _bool(True),
-    "model_access_control_enabled": _bool(False),
-    "connector_access_control_enabled": _bool(False),
-    "connector.private_ip_enabled": _bool(False),
-    "max_json_size": _int(100_000_000, -1),
-    "controller_enabled": _bool(True),
-    "stream_enabled": _bool(False),
-    "safe_delete_model": _bool(False),
-}
-
-SETTINGS: Mapping[str, Setting] = {PREFIX + name: setting for name, setting in _TABLE.items()}
-"""Every key this version knows, by its full name."""
-
-_SIZE = re.compile(r"(\d+)(b|kb|mb|gb|tb|pb)", re.IGNORECASE)
+_WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15})(b|kb|mb|gb|tb|pb)", re.IGNORECASE | re.ASCII)
 _UNITS = {"b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40, "pb": 1 << 50}
 
 
@@ -145,16 +64,13 @@ def _read_bool(key: str, value: Any) -> bool:
 
 
 def _read_int(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if isinstance(value, bool) or not isinstance(value, int | str) or not _WHOLE.fullmatch(str(value)):
         raise _refuse(key, value, "a whole number")
-    try:
-        return int(value)
-    except ValueError as fault:
-        raise _refuse(key, value, "a whole number") from fault
+    return int(value)
 
 
 def _read_float(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or "_" in str(value):
         raise _refuse(key, value, "a number")
     try:
         number = float(value)
@@ -180,6 +96,8 @@ def _read_strings(key: str, value: Any) -> list[str]:
 
 
 def _read_bytes(key: str, value: Any) -> str:
+    if not isinstance(value, str) and value != -1:
+        raise _refuse(key, value, "a size such as 5gb")
     text = str(value)
     try:
         size_in_bytes(text)
@@ -196,6 +114,25 @@ _READERS: dict[Kind, Callable[[str, Any], Any]] = {
     "strings": _read_strings,
     "bytes": _read_bytes,
 }
+
+
+def flatten(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return a tree of settings by full key.
+
+    >>> flatten({"plugins": {"ml_commons.a": 1}})
+    {'plugins.ml_commons.a': 1}
+
+    Raises:
+        IllegalArgument: a key is there twice, dotted and as a tree.
+    """
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        at = f"{path}.{key}" if path else key
+        found = flatten(inner, at) if isinstance(inner, Mapping) else {at: inner}
+        if twice := flat.keys() & found.keys():
+            raise IllegalArgument(f"setting [{min(twice)}] is given twice")
+        flat.update(found)
+    return flat
 
 
 class PluginSettings:
@@ -221,3 +158,6 @@ class PluginSettings:
             for key, setting in SETTINGS.items()
             if key not in self.transient and key not in self.persistent
         }
+
+
+__all__ = ["PREFIX", "SETTINGS", "PluginSettings", "flatten", "parse", "size_in_bytes"]

@@ -3,7 +3,10 @@
 Nothing here reads the environment by itself: ``__main__`` passes it in, once.
 """
 
+import difflib
+import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -13,7 +16,7 @@ from typing import Any
 import orjson
 
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.plugin_settings import PREFIX, SETTINGS, parse
+from mlcommons_py.plugin_settings import PREFIX, SETTINGS, flatten, parse
 
 DEFAULT_DATA = "~/.local/share/mlcommons-py"
 
@@ -108,6 +111,10 @@ def read(
 
 _FIELDS = {one.name: one for one in fields(Operator) if one.name != "plugin"}
 _OTHER_VARIABLES = {"MLCOMMONS_CONFIG", "MLCOMMONS_URL"}
+_LEVELS = ("debug", "info", "warning", "error")
+_HIGHEST: Mapping[str, int] = {"port": 65_535, "threads": 1024}
+_MAY_BE_ZERO = ("port", "shutdown_seconds")
+_WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
 def _read_file(file: Path, chosen: dict[str, Any], plugin: dict[str, Any]) -> None:
@@ -115,7 +122,11 @@ def _read_file(file: Path, chosen: dict[str, Any], plugin: dict[str, Any]) -> No
         table = tomllib.loads(file.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
         raise IllegalArgument(f"cannot read the settings file {file}: {fault}") from fault
-    for key, value in table.pop("settings", {}).items():
+    settings = table.pop("settings", {})
+    if not isinstance(settings, Mapping):
+        raise IllegalArgument(f"{file}: [settings] must be a table of plugins.ml_commons.* keys")
+    # In TOML an unquoted dotted key is a tree.
+    for key, value in flatten(settings).items():
         plugin[key] = parse(key, value)
     for key, value in table.items():
         if key not in _FIELDS:
@@ -133,7 +144,11 @@ def _read_environment(environ: Mapping[str, str], chosen: dict[str, Any], plugin
         elif (key := name.removeprefix("MLCOMMONS_").lower()) in _FIELDS:
             chosen[key] = text
         else:
-            raise IllegalArgument(f"unknown environment variable [{name}]")
+            known = [*by_variable, *map(_variable, _FIELDS), *_OTHER_VARIABLES]
+            close = difflib.get_close_matches(name, known, n=1)
+            raise IllegalArgument(
+                f"unknown environment variable [{name}]; " + (f"did you mean {close[0]}?" if close else "unset it")
+            )
 
 
 def _variable(name: str) -> str:
@@ -148,12 +163,41 @@ def _value(text: str) -> Any:
 
 
 def _typed(key: str, value: Any) -> Any:
-    """Return a value in the type of its field, which is the type of the field's default."""
+    """Return a value in the type of its field, which is the type of the field's default, and within its bounds."""
     if key in ("data", "model_root"):
         return Path(str(value)).expanduser()
     one = _FIELDS[key]
     kind = type(one.default) if one.default is not MISSING else int
+    if kind is str:
+        return _text(key, value)
+    number = _number(key, value, whole=kind is int)
+    low = 0 if key in _MAY_BE_ZERO else 1 if kind is int else math.ulp(0.0)
+    high = _HIGHEST.get(key, math.inf)
+    if number < low:
+        raise IllegalArgument(f"[{key}] must be {'at least' if kind is int else 'more than'} {int(low)}, not [{value}]")
+    if number > high:
+        raise IllegalArgument(f"[{key}] must be at most {high}, not [{value}]")
+    return number
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise IllegalArgument(f"[{key}] must be a text, not [{value}]")
+    if key == "log_level" and value.lower() not in _LEVELS:
+        raise IllegalArgument(f"[{key}] must be one of {', '.join(_LEVELS)}, not [{value}]")
+    return value
+
+
+def _number(key: str, value: Any, *, whole: bool) -> int | float:
+    wanted = "a whole number" if whole else "a number"
+    allowed = int | str if whole else int | float | str
+    text = str(value)
+    if isinstance(value, bool) or not isinstance(value, allowed) or (whole and not _WHOLE.fullmatch(text)):
+        raise IllegalArgument(f"[{key}] must be {wanted}, not [{value}]")
     try:
-        return kind(value)
-    except (TypeError, ValueError) as fault:
-        raise IllegalArgument(f"[{key}] must be of type {kind.__name__}, not [{value}]") from fault
+        number = int(text) if whole else float(text)
+    except ValueError as fault:
+        raise IllegalArgument(f"[{key}] must be {wanted}, not [{value}]") from fault
+    if not math.isfinite(number):
+        raise IllegalArgument(f"[{key}] must be {wanted}, not [{value}]")
+    return number

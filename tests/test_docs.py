@@ -36,6 +36,17 @@ def test_every_plugin_setting_is_documented(key: str) -> None:
     assert f"| `{key}` |" in SETTINGS_PAGE
 
 
+def test_settings_with_an_effect_are_those_that_are_read() -> None:
+    """The page says of a key that it has an effect exactly if the package reads it."""
+    package = DOCS.parent / "mlcommons_py"
+    read = {
+        name for file in package.rglob("*.py") for name in re.findall(r'settings\["([a-z_.]+)"\]', file.read_text())
+    }
+    marked = set(re.findall(r"\| `plugins\.ml_commons\.([\w.]+)` \|.*\| yes \|$", SETTINGS_PAGE, re.MULTILINE))
+
+    assert marked == read
+
+
 @pytest.mark.parametrize("name", [one.name for one in fields(Operator) if one.name != "plugin"])
 def test_every_operator_setting_is_documented(name: str) -> None:
     """The page of settings has a row for each field, with its environment variable."""

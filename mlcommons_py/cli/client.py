@@ -14,6 +14,7 @@ from mlcommons_py.errors import IllegalArgument, MLCommonsError, NotFound, Statu
 ML = "/_plugins/_ml"
 UPLOADS = "plugins.ml_commons.allow_registering_model_via_local_file"
 UNFINISHED = ("CREATED", "RUNNING", "CANCELLING")
+_ATTEMPTS = 6
 _SLOWEST_POLL = 0.5
 
 
@@ -30,14 +31,7 @@ class Client:
             raise IllegalArgument(f"--url takes http://HOST:PORT, not [{url}]")
         self.url = url.rstrip("/")
         self._reached = False
-        # Proxies of the environment would come between this program and a service on the same machine.
-        self._http = httpx.Client(
-            base_url=self.url,
-            transport=transport,
-            trust_env=False,
-            timeout=httpx.Timeout(120.0, connect=10.0),
-            headers={"user-agent": f"mlcommons/{__version__}"},
-        )
+        self._http = httpx.Client(transport=transport, **self._options())
 
     def __enter__(self) -> "Client":
         return self
@@ -54,36 +48,52 @@ class Client:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
-        *,
-        content: Any = None,
-        headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """Send one request, with a JSON body or with bytes, and return the JSON of its answer."""
-        sent = dict(headers or {})
-        if body is not None:
-            content, sent["content-type"] = orjson.dumps(body), "application/json"
+        """Send one request, with a JSON body or none, and return the JSON of its answer."""
+        content = None if body is None else orjson.dumps(body)
+        sent = {} if body is None else {"content-type": "application/json"}
         try:
             answer = self._http.request(method, path, content=content, headers=sent)
-        except httpx.ConnectError as fault:
-            kind = Unavailable if self._reached else NothingThere
-            raise kind(f"nothing answers at {self.url}; start the service first: mlcommons serve") from fault
         except httpx.TransportError as fault:
-            raise Unavailable(f"the connection to {self.url} broke: {fault or type(fault).__name__}") from fault
+            raise self._unavailable(fault) from fault
+        return self._checked(answer)
+
+    def asynchronous(self) -> httpx.AsyncClient:
+        """Return a client for :meth:`post`."""
+        return httpx.AsyncClient(**self._options())
+
+    async def post(self, http: httpx.AsyncClient, path: str, content: Any, headers: Mapping[str, str]) -> Any:
+        """Send one POST request without blocking, and return the JSON of its answer."""
+        try:
+            answer = await http.post(path, content=content, headers=dict(headers))
+        except httpx.TransportError as fault:
+            raise self._unavailable(fault) from fault
+        return self._checked(answer)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "base_url": self.url,
+            # Proxies of the environment would come between this program and a service on the same machine.
+            "trust_env": False,
+            "timeout": httpx.Timeout(120.0, connect=10.0),
+            "headers": {"user-agent": f"mlcommons/{__version__}"},
+        }
+
+    def _unavailable(self, fault: httpx.TransportError) -> Unavailable:
+        if isinstance(fault, httpx.ConnectError):
+            kind = Unavailable if self._reached else NothingThere
+            return kind(f"nothing answers at {self.url}; start the service first: mlcommons serve")
+        return Unavailable(f"the connection to {self.url} broke: {fault or type(fault).__name__}")
+
+    def _checked(self, answer: httpx.Response) -> Any:
         self._reached = True
         if answer.is_success:
             return _json(answer)
         raise Refused(answer)
 
-    def patiently(self, call: Callable[[], Any], attempts: int = 6, sleep: Callable[[float], None] = time.sleep) -> Any:
+    def patiently(self, call: Callable[[], Any]) -> Any:
         """Make a call that may be made twice; when the service is busy or out of reach, make it again, later."""
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_may_pass),
-            stop=tenacity.stop_after_attempt(attempts),
-            wait=_wait,
-            sleep=sleep,
-            reraise=True,
-        )
-        return retrying(call)
+        return tenacity.Retrying(**patience())(call)
 
     def search(self, what: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the documents that a search in ``models``, ``model_groups`` or ``tasks`` finds, with their ids."""
@@ -166,6 +176,16 @@ class Refused(StatusError):
         super().__init__(_reason(answer), answer.status_code)
         after = answer.headers.get("retry-after", "")
         self.retry_after = float(after) if after.isdigit() else None
+
+
+def patience() -> dict[str, Any]:
+    """Return how often and when to try again, for tenacity."""
+    return {
+        "retry": tenacity.retry_if_exception(_may_pass),
+        "stop": tenacity.stop_after_attempt(_ATTEMPTS),
+        "wait": _wait,
+        "reraise": True,
+    }
 
 
 def task_error(task: Mapping[str, Any]) -> str:

@@ -44,7 +44,7 @@ def examine(client: Client, data: Path) -> list[Finding]:
     service = _service(client)
     ours = service.state == "ok"
     memory, disk = _memory(Path("/proc/meminfo"), Path("/sys/fs/cgroup")), _disk(data)
-    checks = [_python(sys.version_info[:2]), _cpu(Path("/proc/cpuinfo")), *_engine(), memory, disk]
+    checks = [_python(sys.version_info[:2]), _cpu(Path("/proc/cpuinfo"), platform.machine()), *_engine(), memory, disk]
     return [*checks, _directory(data, ours=ours), _port(client.url, ours=ours), service]
 
 
@@ -69,10 +69,10 @@ def _python(version: tuple[int, ...]) -> Finding:
     return Finding("python", "ok", found)
 
 
-def _cpu(cpuinfo: Path) -> Finding:
+def _cpu(cpuinfo: Path, machine: str) -> Finding:
     count = len(os.sched_getaffinity(0))
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return Finding("cpu", "ok", f"{count} usable, {platform.machine()}")
+    if machine != "x86_64":
+        return Finding("cpu", "ok", f"{count} usable, {machine}")
     try:
         flags = set(cpuinfo.read_text().partition("flags")[2].partition("\n")[0].split())
     except OSError:

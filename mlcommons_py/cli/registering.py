@@ -55,9 +55,13 @@ def register(client: Client, order: Order) -> None:
         else:
             numbers = upload.missing(client, order.resume, archive)
         _upload(client, order, result["model_id"], archive, numbers)
-    result.update(_settle(client, order, result["model_id"]))
-    if order.deploy:
-        result.update(deploy(client, result["model_id"], wait=order.wait))
+    try:
+        result.update(_settle(client, order, result["model_id"]))
+        if order.deploy:
+            result.update(deploy(client, result["model_id"], wait=order.wait))
+    except KeyboardInterrupt:
+        show.note(f"interrupted; model {result['model_id']} is uploaded, and the service goes on: mlcommons tasks")
+        raise
     result.update(_state(client, result["model_id"]))
     if order.as_json:
         show.as_json(result)

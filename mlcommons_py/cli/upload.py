@@ -1,12 +1,14 @@
 """Sending an archive: announce it, then its chunks, several at a time, again where the line fails."""
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+import httpx
+import tenacity
+
 from mlcommons_py.cli.archive import TORCH_SCRIPT, Archive
-from mlcommons_py.cli.client import ML, Client
+from mlcommons_py.cli.client import ML, Client, patience
 from mlcommons_py.errors import Conflict, IllegalArgument, MLCommonsError, NotFound
 
 PARALLEL = 3
@@ -14,10 +16,6 @@ PARALLEL = 3
 
 _INCOMPLETE = ("REGISTERING", "UPLOADING")
 _REQUIRED = {"model_type": "--model-type", "embedding_dimension": "--dimension", "framework_type": "--framework"}
-
-
-class Stopped(MLCommonsError):
-    """The upload was told to stop; what was sent stays with the service."""
 
 
 def meta(archive: Archive, fields: Mapping[str, Any], config: Mapping[str, Any], model_format: str) -> dict[str, Any]:
@@ -89,52 +87,54 @@ def send(
 ) -> None:
     """Upload chunks; ``advance`` hears how many bytes went out, negative where a chunk has to be sent again.
 
-    It is called from several threads. When this is interrupted the chunks under way are cut off.
+    When this is interrupted, the chunks under way are cut off.
 
     Raises:
         MLCommonsError: a chunk was refused, or could not be sent within several attempts.
     """
-    stop = threading.Event()
-    with ThreadPoolExecutor(PARALLEL, "upload") as pool:
-        sent = [pool.submit(_send, client, model_id, archive, number, advance, stop) for number in numbers]
-        try:
-            wait(sent, return_when=FIRST_EXCEPTION)
-        finally:
-            stop.set()
-            for one in sent:
-                one.cancel()
-    faults = [fault for one in sent if not one.cancelled() and (fault := one.exception()) is not None]
-    # Those that were cut off because another failed tell nothing.
-    for fault in sorted(faults, key=lambda one: isinstance(one, Stopped)):
-        raise fault
+    try:
+        asyncio.run(_send_all(client, model_id, archive, numbers, advance))
+    except ExceptionGroup as faults:
+        raise faults.exceptions[0] from None
 
 
-def _send(
-    client: Client, model_id: str, archive: Archive, number: int, advance: Callable[[int], None], stop: threading.Event
+async def _send_all(
+    client: Client, model_id: str, archive: Archive, numbers: Sequence[int], advance: Callable[[int], None]
+) -> None:
+    places = asyncio.Semaphore(PARALLEL)
+    async with client.asynchronous() as http, asyncio.TaskGroup() as group:
+
+        async def send_one(number: int) -> None:
+            async with places:
+                await _send(client, http, model_id, archive, number, advance)
+
+        for number in numbers:
+            group.create_task(send_one(number))
+
+
+async def _send(
+    client: Client,
+    http: httpx.AsyncClient,
+    model_id: str,
+    archive: Archive,
+    number: int,
+    advance: Callable[[int], None],
 ) -> None:
     path = f"{ML}/models/{model_id}/upload_chunk/{number}"
     headers = {"content-type": "application/octet-stream", "content-length": str(archive.chunk_size(number))}
+    async for attempt in tenacity.AsyncRetrying(**patience()):
+        with attempt:
+            told = 0
 
-    def pause(seconds: float) -> None:
-        if stop.wait(seconds):
-            raise Stopped("the upload was stopped")
+            async def pieces() -> AsyncIterator[bytes]:
+                nonlocal told
+                for piece in archive.pieces(number):
+                    yield piece
+                    told += len(piece)
+                    advance(len(piece))
 
-    def once() -> None:
-        told = 0
-
-        def pieces() -> Iterator[bytes]:
-            nonlocal told
-            for piece in archive.pieces(number):
-                if stop.is_set():
-                    raise Stopped("the upload was stopped")
-                yield piece
-                told += len(piece)
-                advance(len(piece))
-
-        try:
-            client.call("POST", path, content=pieces(), headers=headers)
-        except BaseException:
-            advance(-told)
-            raise
-
-    client.patiently(once, sleep=pause)
+            try:
+                await client.post(http, path, pieces(), headers)
+            except MLCommonsError:
+                advance(-told)
+                raise

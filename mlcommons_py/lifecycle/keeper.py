@@ -51,28 +51,28 @@ class Keeper:
         self._settings = settings
         self._coming: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, list[str]] = {}
-        self._restored = asyncio.Event()
+        self._returning: set[str] | None = None
 
     async def restore(self) -> None:
         """Bring up again what was deployed here, and go on with deployments that the last run was killed in."""
-        try:
-            for task_id, task in await self._tasks.unfinished():
-                if task.task_type == TaskType.DEPLOY_MODEL and task.model_id is not None:
-                    await self.want(task.model_id, task_id)
-            for model_id, _ in await self._models.matching({"term": {"planning_worker_nodes": self._node_id}}):
-                if model_id not in self._coming:
-                    self._start(model_id)
-        finally:
-            self._restored.set()
+        for task_id, task in await self._tasks.unfinished():
+            if task.task_type == TaskType.DEPLOY_MODEL and task.model_id is not None:
+                await self.want(task.model_id, task_id)
+        for model_id, _ in await self._models.matching({"term": {"planning_worker_nodes": self._node_id}}):
+            if model_id not in self._coming:
+                self._start(model_id)
+        self._returning = set(self._coming)
 
     def pending(self) -> list[str]:
         """Return the models that should be deployed and are not yet."""
         return sorted(self._coming)
 
-    @property
-    def restored(self) -> bool:
-        """Whether the models of the last run are all known, so that :meth:`pending` is complete."""
-        return self._restored.is_set()
+    def returning(self) -> list[str] | None:
+        """Return the models of the last run that are not back yet; None while they are not known.
+
+        One that failed several times over is not counted: the others need not wait for it.
+        """
+        return None if self._returning is None else sorted(self._returning)
 
     async def want(self, model_id: str, task_id: str) -> None:
         """Make it the desired state that this node has the model, and end the task when it has."""
@@ -128,7 +128,12 @@ class Keeper:
     def _start(self, model_id: str) -> None:
         coming = asyncio.create_task(self._bring_up(model_id), name=f"deploy {model_id}")
         self._coming[model_id] = coming
-        coming.add_done_callback(lambda _: self._coming.pop(model_id, None))
+        coming.add_done_callback(lambda _: self._came(model_id))
+
+    def _came(self, model_id: str) -> None:
+        self._coming.pop(model_id, None)
+        if self._returning is not None:
+            self._returning.discard(model_id)
 
     async def _bring_up(self, model_id: str) -> None:
         attempt = 0
@@ -196,6 +201,8 @@ class Keeper:
             ),
         )
         await self._end_tasks(model_id, reason)
+        if self._returning is not None:
+            self._returning.discard(model_id)
 
     async def _end_tasks(self, model_id: str, reason: str) -> None:
         for task_id in self._waiting.pop(model_id, []):

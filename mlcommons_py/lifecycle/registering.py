@@ -94,10 +94,12 @@ class Registrar:
         if not self._settings["allow_registering_model_via_local_file"]:
             raise IllegalArgument(_UPLOADS_OFF + ".")
         if await self._models.upload(model_id, number, content):
-            model = await self._models.model(model_id)
-            task_id = await self._tasks.create(TaskType.REGISTER_MODEL, model.algorithm, model_id)
-            self._spawn(self._prove(task_id, model_id))
+            await self._begin_proof(model_id, await self._models.model(model_id))
         return {"status": "Uploaded"}
+
+    async def _begin_proof(self, model_id: str, model: Model) -> None:
+        task_id = await self._tasks.create(TaskType.REGISTER_MODEL, model.algorithm, model_id)
+        self._spawn(self._prove(task_id, model_id))
 
     async def register(self, body: Mapping[str, Any], *, deploy: bool) -> dict[str, Any]:
         """Start a registration from a URL, and return the answer of ``_register``; the task tells how it went.
@@ -147,6 +149,9 @@ class Registrar:
                     continue
                 await self._undo(task.model_id, created_group=False)
             await self._tasks.fail(task_id, "the service stopped while it registered this model; register it again")
+        for model_id, model in await self._models.matching(exactly("model_state", ModelState.REGISTERED)):
+            if not await self._tasks.any_about(model_id, TaskType.REGISTER_MODEL):  # killed just before it
+                await self._begin_proof(model_id, model)
 
     async def close(self) -> None:
         """Stop what runs; the next start ends it."""

@@ -79,16 +79,11 @@ class Chunks:
             InvalidModel: a chunk is missing, or the size or the hash differs; the text names both values.
         """
         digest, size = hashlib.sha256(), 0
-        file = await asyncio.to_thread(copy_to.open, "wb") if copy_to is not None else None
-        try:
-            async for content in self.read(model_id, model):
-                size += len(content)
-                await asyncio.to_thread(digest.update, content)
-                if file is not None:
-                    await asyncio.to_thread(file.write, content)
-        finally:
-            if file is not None:
-                await asyncio.to_thread(file.close)
+        async for content in self.read(model_id, model):
+            size += len(content)
+            await asyncio.to_thread(digest.update, content)
+            if copy_to is not None:
+                await asyncio.to_thread(_append, copy_to, content)
         wanted = model.model_content_size_in_bytes
         if wanted is not None and size != wanted:
             raise InvalidModel(
@@ -102,9 +97,8 @@ class Chunks:
 
     async def split(self, model_id: str, model: Model, archive: Path) -> None:
         """Store a file as chunks; memory holds one at a time."""
-        with await asyncio.to_thread(archive.open, "rb") as file:
-            for number in range(model.total_chunks or 0):
-                await self.put(model_id, model, number, await asyncio.to_thread(file.read, CHUNK_SIZE))
+        for number in range(model.total_chunks or 0):
+            await self.put(model_id, model, number, await asyncio.to_thread(_part, archive, number))
 
     async def delete(self, model_id: str) -> None:
         """Delete every chunk of a model."""
@@ -125,3 +119,17 @@ class Chunks:
             if await self._store.get(MODELS, model_id) is None:
                 swept += await self._store.delete_by_query(MODELS, exactly("model_id", model_id))
         return swept
+
+
+# A file is opened for each chunk: one that stays open over an await is left open when the caller is cancelled.
+
+
+def _append(path: Path, content: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(content)
+
+
+def _part(path: Path, number: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(number * CHUNK_SIZE)
+        return file.read(CHUNK_SIZE)

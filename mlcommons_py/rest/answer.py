@@ -9,11 +9,14 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from mlcommons_py.errors import MLCommonsError
+from mlcommons_py.errors import IllegalArgument, MLCommonsError
 from mlcommons_py.rest.filter_path import FilterPath
+from mlcommons_py.rest.request import BIG, flag
 
 COMPRESSIBLE = 1024
 _LEVEL = 1
+_JSON = "application/json; charset=UTF-8"
+_FORMATS = ("json", "application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +24,74 @@ class Answer:
     """An answer that is more than a JSON value with status 200.
 
     Attributes:
-        body: a JSON value, or bytes that go out as they are, with ``media_type``.
+        body: a JSON value, which may hold numpy arrays, or bytes that go out as they are, with ``media_type``.
         heavy: whether rendering takes so long that a thread should do it.
     """
 
     body: Any
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    media_type: str = "application/json; charset=UTF-8"
+    media_type: str = _JSON
     heavy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a client wants its answer.
+
+    Attributes:
+        filter_path: which parts it wants to see; never applied to an error.
+        gzip: whether it understands gzip.
+        opaque: its ``X-Opaque-Id``, which goes back to it.
+        head: whether it wants the head alone.
+    """
+
+    pretty: bool = False
+    filter_path: str = ""
+    gzip: bool = False
+    opaque: str | None = None
+    head: bool = False
+
+    @classmethod
+    def of(cls, method: str, headers: Mapping[str, str]) -> "Form":
+        """Return the form that a request's head asks for, its query not yet looked at."""
+        return cls(
+            gzip=accepts_gzip(headers.get("accept-encoding", "")),
+            opaque=headers.get("x-opaque-id"),
+            head=method == "HEAD",
+        )
+
+    def asked(self, query: Mapping[str, str]) -> "Form":
+        """Return the form with what the query asks for.
+
+        Raises:
+            IllegalArgument: ``pretty`` or ``format`` has a value that cannot be.
+        """
+        if query.get("format", "json").lower() not in _FORMATS:
+            raise IllegalArgument(f"format [{query['format']}] is not supported; answers are JSON")
+        return Form(flag(query, "pretty"), query.get("filter_path", ""), self.gzip, self.opaque, self.head)
 
 
 def error(fault: MLCommonsError) -> Answer:
     """Return the answer that OpenSearch gives for an exception."""
-    cause = fault.__cause__
-    described: dict[str, Any] = {"type": fault.type, "reason": fault.reason}
-    body = {"root_cause": [dict(described)], **described}
-    if isinstance(cause, MLCommonsError):
-        body["caused_by"] = {"type": cause.type, "reason": cause.reason}
+    body = {"root_cause": [_described(_root(fault))], **_described(fault)}
+    at, inner = body, fault
+    while isinstance(cause := inner.__cause__, MLCommonsError):
+        at["caused_by"] = _described(cause)
+        at, inner = at["caused_by"], cause
     return Answer({"error": body, "status": fault.status}, status=fault.status, headers=fault.headers)
+
+
+def _described(fault: MLCommonsError) -> dict[str, Any]:
+    return {"type": fault.type, "reason": fault.reason}
+
+
+def _root(fault: MLCommonsError) -> MLCommonsError:
+    """Return the innermost cause that is OpenSearch's own; an IllegalArgumentException is Java's."""
+    cause = fault.__cause__
+    if isinstance(cause, MLCommonsError) and not isinstance(cause, IllegalArgument):
+        return _root(cause)
+    return fault
 
 
 def plain_error(text: str, status: int, headers: Mapping[str, str] | None = None, *, bare: bool = False) -> Answer:
@@ -48,41 +100,46 @@ def plain_error(text: str, status: int, headers: Mapping[str, str] | None = None
     return Answer(body, status=status, headers=headers or {})
 
 
-async def respond(answer: Answer, query: Mapping[str, str], headers: Mapping[str, str], *, head: bool) -> Response:
-    """Return the response for an answer, as the request's ``pretty``, ``filter_path`` and encodings ask for."""
-
-    def render() -> tuple[bytes, bool]:
-        content = answer.body if isinstance(answer.body, bytes) else _render(answer.body, query)
-        compress = len(content) > COMPRESSIBLE and accepts_gzip(headers.get("accept-encoding", ""))
-        return (gzip.compress(content, _LEVEL, mtime=0), True) if compress else (content, False)
-
-    content, compressed = await asyncio.to_thread(render) if answer.heavy else render()
-    sent = {**answer.headers, "content-length": str(len(content))}
-    if compressed:
-        sent.update({"content-encoding": "gzip", "vary": "accept-encoding"})
-    if (opaque := headers.get("x-opaque-id")) is not None:
-        sent["x-opaque-id"] = opaque
-    return Response(b"" if head else content, answer.status, sent, answer.media_type)
+async def respond(answer: Answer, form: Form) -> Response:
+    """Return the response for an answer in the form that the request asks for."""
+    content = await asyncio.to_thread(_render, answer, form) if answer.heavy else _render(answer, form)
+    sent = dict(answer.headers)
+    if len(content) > COMPRESSIBLE:
+        sent["vary"] = "accept-encoding"
+        if form.gzip:
+            sent["content-encoding"] = "gzip"
+            content = await asyncio.to_thread(_compress, content) if len(content) > BIG else _compress(content)
+    sent["content-length"] = str(len(content))
+    if form.opaque is not None:
+        sent["x-opaque-id"] = form.opaque
+    return Response(b"" if form.head else content, answer.status, sent, answer.media_type)
 
 
-def _render(body: Any, query: Mapping[str, str]) -> bytes:
-    option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    if query.get("pretty", "false") != "false":
+def _compress(content: bytes) -> bytes:
+    return gzip.compress(content, _LEVEL, mtime=0)
+
+
+def _render(answer: Answer, form: Form) -> bytes:
+    body = answer.body
+    if isinstance(body, bytes):
+        return body
+    if form.filter_path and answer.status < 400:
+        # Arrays and the like become plain lists first.
+        body = FilterPath(form.filter_path).of(orjson.loads(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)))
+    option = orjson.OPT_SERIALIZE_NUMPY
+    if form.pretty:
         option |= orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    wanted = query.get("filter_path")
-    if wanted:
-        body = FilterPath(wanted).of(orjson.loads(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)))
     return orjson.dumps(body, option=option)
 
 
 def accepts_gzip(header: str) -> bool:
     """Return whether an ``Accept-Encoding`` field allows gzip.
 
-    >>> accepts_gzip("gzip, deflate"), accepts_gzip("gzip;q=0"), accepts_gzip("br")
-    (True, False, False)
+    >>> accepts_gzip("gzip, deflate"), accepts_gzip("gzip;q=0"), accepts_gzip("br"), accepts_gzip("gzip;q=0, *")
+    (True, False, False, False)
     """
+    allowed: dict[str, bool] = {}
     for part in header.lower().split(","):
-        name, _, weight = part.strip().partition(";")
-        if name.strip() in ("gzip", "x-gzip", "*"):
-            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
+        name, _, weight = part.replace(" ", "").partition(";")
+        allowed[name] = not weight.startswith("q=") or weight.removeprefix("q=").strip("0.") != ""
+    return allowed.get("gzip", allowed.get("x-gzip", allowed.get("*", False)))

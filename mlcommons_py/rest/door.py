@@ -3,40 +3,37 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from urllib.parse import unquote
 
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
+from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mlcommons_py.errors import IllegalArgument, MLCommonsError
+from mlcommons_py.errors import IllegalArgument, MLCommonsError, Unavailable
 from mlcommons_py.models.documents import CHUNK_SIZE
-from mlcommons_py.rest.answer import Answer, error, plain_error, respond
-from mlcommons_py.rest.request import Request, read_body
+from mlcommons_py.observe.metrics import Metrics
+from mlcommons_py.rest.answer import Answer, Form, error, plain_error, respond
+from mlcommons_py.rest.body import Kind, read_body, refuse_type
+from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Services, Request], Awaitable[object]]
 
-EVERYWHERE = frozenset({"pretty", "filter_path", "human", "error_trace", "format", "source", "source_content_type"})
+EVERYWHERE = frozenset({"pretty", "filter_path", "human", "error_trace", "format"})
 """Query parameters that every route takes."""
 
-_JSON_TYPES = frozenset({"application/json", "application/x-ndjson"})
-_RAW_TYPES = _JSON_TYPES | {
-    "application/octet-stream",
-    "application/zip",
-    "application/yaml",
-    "application/cbor",
-    "application/smile",
-}
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT"})
 _RAW_AT_ONCE = 2
+_TEXT = "text/plain; charset=UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +41,11 @@ class Route:
     """One row of the table.
 
     Attributes:
-        methods: for instance ``GET,POST``.
+        methods: for instance ``GET,POST``; HEAD comes with GET.
         path: a template such as ``/models/{model_id}``.
-        query: query parameters it takes beside those that every route takes.
+        handler: returns a JSON value, or an :class:`Answer`.
+        query: query parameters it takes beside those that every route takes; with ``source`` among them, the body may
+            come as that parameter.
         body: ``raw`` takes a chunk's bytes, ``json`` all else.
         abandon: whether the work stops when the client goes away.
     """
@@ -55,18 +54,22 @@ class Route:
     path: str
     handler: Handler
     query: frozenset[str] = frozenset()
-    body: Literal["json", "raw"] = "json"
+    body: Kind = "json"
     abandon: bool = False
 
 
-class Endpoint:
-    """Everything under one path template: an ASGI application."""
+class Door:
+    """What all answers have in common: an ASGI application around a function from a request to its answer."""
 
-    def __init__(self, path: str, routes: Iterable[Route], services: Services, raw: asyncio.Semaphore) -> None:
-        self._path = path
-        self._services = services
-        self._raw = raw
-        self._by_method = {method: route for route in routes for method in route.methods.split(",")}
+    def __init__(
+        self,
+        metrics: Metrics,
+        template: str,
+        answer: Callable[[StarletteRequest], Awaitable[Answer | None]],
+    ) -> None:
+        self._metrics = metrics
+        self._template = template
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -75,51 +78,76 @@ class Endpoint:
         try:
             response = await self._respond(request)
         except ClientDisconnect:
+            response = None
+        method = request.method if request.method in _METHODS else "other"
+        if response is None:
+            log.debug("%s %s: the client went away", method, self._template)
             return
-        if response is not None:
-            self._services.metrics.request(
-                self._path, request.method, response.status_code, time.perf_counter() - began
-            )
-            await response(scope, receive, send)
+        seconds = time.perf_counter() - began
+        self._metrics.request(self._template, method, response.status_code, seconds)
+        log.debug("%s %s %d %.1f ms", method, self._template, response.status_code, 1e3 * seconds)
+        await response(scope, receive, send)
 
     async def _respond(self, request: StarletteRequest) -> Response | None:
-        head = request.method == "HEAD"
-        route = self._by_method.get("GET" if head else request.method)
-        if route is None:
-            return await respond(self._wrong_method(request), {}, request.headers, head=head)
+        form = Form.of(request.method, request.headers)
         try:
-            answer = await self._answer(route, request)
-        except MLCommonsError as fault:
-            answer = error(fault)
-        except (ClientDisconnect, asyncio.CancelledError):
+            try:
+                form = form.asked(request.query_params)
+                answer = await self._answer(request)
+            except MLCommonsError as fault:
+                answer = error(fault)
+            return None if answer is None else await respond(answer, form)
+        except ClientDisconnect:
             raise
+        except asyncio.CancelledError:
+            # Only a shutdown that waited long enough cancels a request; its client shall know.
+            return await respond(error(Unavailable("the service is shutting down")), form)
         except Exception:
-            log.exception("%s %s failed", request.method, self._path)
-            answer = error(MLCommonsError("the service failed on this request; its log says why"))
-        if answer is None:
-            return None
-        return await respond(answer, request.query_params, request.headers, head=head)
+            number = secrets.token_hex(4)
+            log.exception("%s %s failed [%s]", request.method, self._template, number)
+            hidden = MLCommonsError(f"the service failed on this request; its log says why, under [{number}]")
+            return await respond(error(hidden), form)
 
-    async def _answer(self, route: Route, request: StarletteRequest) -> Answer | None:
-        path = request.url.path
-        unknown = sorted(set(request.query_params) - EVERYWHERE - route.query)
-        if unknown:
-            listed = ", ".join(f"[{name}]" for name in unknown)
-            raise IllegalArgument(
-                f"request [{path}] contains unrecognized parameter{'s' if len(unknown) > 1 else ''}: {listed}"
-            )
-        refusal = _content_type(route, request)
-        if refusal is not None:
+
+async def _nowhere(request: StarletteRequest) -> Answer:
+    """Return the answer where no route is."""
+    if request.method == "OPTIONS":
+        return Answer(b"", media_type=_TEXT)
+    text = f"no handler found for uri [{unquote(_path(request))}] and method [{request.method}]"
+    return plain_error(text, 400, bare=True)
+
+
+class Endpoint:
+    """Everything under one path template."""
+
+    def __init__(self, services: Services, routes: Iterable[Route], raw: asyncio.Semaphore) -> None:
+        self._services = services
+        self._raw = raw
+        self._by_method = {method: route for route in routes for method in route.methods.split(",")}
+
+    async def answer(self, request: StarletteRequest) -> Answer | None:
+        """Return what comes of a request, or None where nobody waits for it any more."""
+        route = self._by_method.get("GET" if request.method == "HEAD" else request.method)
+        if route is None:
+            return self._wrong_method(request)
+        self._check_query(route, request)
+        announced = request.headers.get("content-length", "0").strip("0") != ""
+        if announced and (refusal := refuse_type(route.body, request)) is not None:
             return refusal
         # Chunks are big: few are in memory at once, the others wait in their senders.
         async with self._raw if route.body == "raw" else contextlib.nullcontext():
+            body = await self._body(route, request)
+            if body and not announced and (refusal := refuse_type(route.body, request)) is not None:
+                return refusal
+            if not body and "source" in route.query:
+                body = request.query_params.get("source", "").encode()
             known = Request(
                 method=request.method,
-                path=path,
+                path=_path(request),
                 params=request.path_params,
                 query=request.query_params,
                 headers=request.headers,
-                body=await self._body(route, request),
+                body=body,
             )
             work = route.handler(self._services, known)
             done = await (_abandonable(work, request) if route.abandon else work)
@@ -127,24 +155,33 @@ class Endpoint:
             return None
         return done if isinstance(done, Answer) else Answer(done)
 
+    def _check_query(self, route: Route, request: StarletteRequest) -> None:
+        unknown = sorted(set(request.query_params) - EVERYWHERE - route.query)
+        if unknown:
+            listed = ", ".join(f"[{name}]" for name in unknown)
+            raise IllegalArgument(
+                f"request [{_path(request)}] contains unrecognized parameter{'s' if len(unknown) > 1 else ''}: {listed}"
+            )
+
     async def _body(self, route: Route, request: StarletteRequest) -> bytes:
         if route.body == "raw":
             return await read_body(request, CHUNK_SIZE, "Chunk size exceeds 10MB")
         limit = self._services.operator.max_body_bytes
-        body = await read_body(
+        return await read_body(
             request, limit, f"the body is longer than {limit} bytes; send less, or start with a larger max_body_bytes"
         )
-        if not body and "source" in request.query_params:
-            return request.query_params["source"].encode()
-        return body
 
     def _wrong_method(self, request: StarletteRequest) -> Answer:
-        allowed = ", ".join(sorted(self._by_method))
-        return plain_error(
-            f"Incorrect HTTP method for uri [{_uri(request)}] and method [{request.method}], allowed: [{allowed}]",
-            405,
-            {"allow": allowed.replace(" ", "")},
-        )
+        allowed = sorted(self._by_method)
+        headers = {"allow": ",".join(allowed)}
+        if request.method == "OPTIONS":
+            return Answer(b"", headers=headers, media_type=_TEXT)
+        query = request.scope["query_string"].decode("latin-1")
+        uri = f"{_path(request)}?{query}" if query else _path(request)
+        text = f"Incorrect HTTP method for uri [{uri}] and method [{request.method}]"
+        if request.method not in _METHODS:
+            text = "Unexpected HTTP method"
+        return plain_error(f"{text}, allowed: [{', '.join(allowed)}]", 405, headers)
 
 
 _ABANDONED = object()
@@ -169,29 +206,10 @@ async def _disconnected(request: StarletteRequest) -> None:
         pass
 
 
-def _content_type(route: Route, request: StarletteRequest) -> Answer | None:
-    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    given = request.headers.get("content-type")
-    if not has_body or (given is None and route.body == "raw"):
-        return None
-    if given is None:
-        return plain_error("Content-Type header is missing", 406)
-    kind = given.partition(";")[0].strip().lower()
-    if kind in (_RAW_TYPES if route.body == "raw" else _JSON_TYPES):
-        return None
-    return plain_error(f"Content-Type header [{given}] is not supported", 406)
-
-
-def _uri(request: StarletteRequest) -> str:
-    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
-
-
-async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    request = StarletteRequest(scope, receive)
-    text = f"no handler found for uri [{_uri(request)}] and method [{request.method}]"
-    answer = plain_error(text, 400, bare=True)
-    response = await respond(answer, {}, request.headers, head=request.method == "HEAD")
-    await response(scope, receive, send)
+def _path(request: StarletteRequest) -> str:
+    """Return a request's path as it was sent."""
+    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    return raw.decode("latin-1")
 
 
 class _Slashes:
@@ -214,13 +232,9 @@ def web_app(services: Services, table: Iterable[Route]) -> ASGIApp:
         by_path.setdefault(route.path, []).append(route)
     # A path without a variable goes before one with: /models/_search is no model.
     paths = sorted(by_path, key=lambda path: [part.startswith("{") for part in path.split("/")])
-    routes: list[Any] = [
-        StarletteRoute(path, Endpoint(path, by_path[path], services, raw), include_in_schema=False) for path in paths
+    routes = [
+        StarletteRoute(path, Door(services.metrics, path, Endpoint(services, by_path[path], raw).answer))
+        for path in paths
     ]
-    app = Starlette(routes=routes)
-    app.router.redirect_slashes = False
-    app.router.default = _not_found
-    return _Slashes(app)
-
-
-Params = Mapping[str, str]
+    nowhere = Door(services.metrics, "none", _nowhere)
+    return _Slashes(Router(routes, redirect_slashes=False, default=nowhere))

@@ -11,7 +11,7 @@ from mlcommons_py.rest.services import Services
 async def register(services: Services, request: Request) -> object:
     """POST /models/_register."""
     body = await request.json("Model register request has empty body")
-    return await services.registrar.register(body, deploy=request.flag("deploy"))
+    return await services.registrar.register(body, deploy=request.flag("deploy") or request.flag("load"))
 
 
 async def register_legacy(services: Services, request: Request) -> object:

@@ -1,22 +1,28 @@
 """A request as handlers see it: its path and query read, its body whole and bounded."""
 
 import asyncio
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from starlette.requests import ClientDisconnect
-from starlette.requests import Request as StarletteRequest
 
-from mlcommons_py.errors import BadRequest, ContentTooLong, ParseFailed, ParsingFailed, StatusError
+from mlcommons_py.errors import IllegalArgument, JsonParseFailed, ParseFailed, ParsingFailed
 
 BIG = 64 << 10
-"""Bodies longer than this are parsed and rendered in a thread: they would hold up the event loop."""
+"""Bodies longer than this are parsed and compressed in a thread: they would hold up the event loop."""
 
-BODY_SECONDS = 60.0
-"""How long a body may pause before it is given up."""
+DEEPEST = 100
+"""How deep objects and arrays may be nested; what walks a body does so by recursion."""
+
+_TOKENS: Mapping[type, str] = {
+    list: "START_ARRAY",
+    str: "VALUE_STRING",
+    bool: "VALUE_BOOLEAN",
+    int: "VALUE_NUMBER",
+    float: "VALUE_NUMBER",
+    type(None): "VALUE_NULL",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,7 @@ class Request:
     """A request.
 
     Attributes:
+        path: as it was sent, without the query.
         params: what the path template names.
         query: the query parameters, all of them known to the route.
         body: the body, decompressed.
@@ -35,6 +42,11 @@ class Request:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def user_agent(self) -> str:
+        """The client's name for itself; empty where it has none."""
+        return self.headers.get("user-agent", "")
 
     async def json(self, missing: str) -> dict[str, Any]:
         """Return the body's object.
@@ -58,70 +70,54 @@ class Request:
             return None
         value = await asyncio.to_thread(_parse, self.body) if len(self.body) > BIG else _parse(self.body)
         if not isinstance(value, dict):
-            token = {list: "START_ARRAY", str: "VALUE_STRING", bool: "VALUE_BOOLEAN", type(None): "VALUE_NULL"}
             raise ParsingFailed(
-                "Failed to parse object: expecting token of type [START_OBJECT] but found"
-                f" [{token.get(type(value), 'VALUE_NUMBER')}]"
+                f"Failed to parse object: expecting token of type [START_OBJECT] but found [{_TOKENS[type(value)]}]"
             )
         return value
 
     def flag(self, name: str) -> bool:
-        """Return whether a query parameter says true; it may stand without a value."""
-        value = self.query.get(name, "false")
-        if value not in ("", "true", "false"):
-            raise BadRequest(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
-        return value != "false"
+        """Return whether a query parameter says true; it may stand without a value.
+
+        Raises:
+            IllegalArgument: it says neither true nor false.
+        """
+        return flag(self.query, name)
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """Return whether a query parameter says true; it may stand without a value.
+
+    >>> flag({"pretty": ""}, "pretty"), flag({"pretty": "false"}, "pretty"), flag({}, "pretty")
+    (True, False, False)
+
+    Raises:
+        IllegalArgument: it says neither true nor false.
+    """
+    value = query.get(name, "false")
+    if value not in ("", "true", "false"):
+        raise IllegalArgument(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
+    return value != "false"
 
 
 def _parse(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError as fault:
-        raise ParsingFailed(f"the body is no valid JSON: {fault}") from fault
+        raise JsonParseFailed(f"the body is no valid JSON: {fault}") from fault
+    if body.count(b"{") + body.count(b"[") > DEEPEST and _too_deep(value):
+        raise ParsingFailed(f"the body nests objects and arrays more than {DEEPEST} deep")
+    return value
 
 
-async def read_body(request: StarletteRequest, limit: int, too_long: str) -> bytes:
-    """Return a request's body, decompressed.
-
-    Raises:
-        ContentTooLong: it is longer than ``limit`` bytes; ``too_long`` is the text. Nothing more of it is read.
-        StatusError: it stops arriving (408), or is compressed in a way that is not understood (415).
-    """
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise ContentTooLong(too_long)
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-        raise StatusError(f"Content-Encoding [{encoding}] is not supported; use gzip", 415)
-    inflate = None if encoding in ("identity", "") else zlib.decompressobj(wbits=47)
-    parts: list[bytes] = []
-    size = 0
-    stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                part = await anext(stream, None)
-        except TimeoutError as fault:
-            raise StatusError(f"the body did not arrive within {BODY_SECONDS:.0f} s of waiting", 408) from fault
-        if part is None:
-            break
-        if inflate is not None:
-            part = _inflate(inflate, part, limit - size)
-        size += len(part)
-        if size > limit:
-            raise ContentTooLong(too_long)
-        parts.append(part)
-    if inflate is not None and size and not inflate.eof:
-        raise ParseFailed("the compressed body ends too early")
-    return b"".join(parts)
-
-
-def _inflate(inflate: "zlib._Decompress", part: bytes, room: int) -> bytes:
-    try:
-        # One byte more than there is room for is enough to know that it is too much.
-        return inflate.decompress(part, room + 1)
-    except zlib.error as fault:
-        raise ParseFailed(f"the compressed body is broken: {fault}") from fault
-
-
-__all__ = ["BIG", "ClientDisconnect", "Request", "read_body"]
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True

@@ -1,11 +1,12 @@
 """The table of routes."""
 
-from mlcommons_py.rest import cluster, groups, health, models, predicting, stats, tasks
+from mlcommons_py.rest import cluster, groups, health, models, predicting, profile, stats, tasks
 from mlcommons_py.rest.door import Route
 
 ML = "/_plugins/_ml"
 _SETTINGS = frozenset({"flat_settings", "cluster_manager_timeout", "master_timeout", "timeout"})
 _HEALTH = frozenset({"wait_for_status", "timeout", "level", "local", "cluster_manager_timeout", "master_timeout"})
+_SEARCH = frozenset({"source", "source_content_type"})
 
 TABLE: tuple[Route, ...] = (
     Route("GET", "/", cluster.banner),
@@ -16,7 +17,7 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/_health/ready", health.ready),
     Route("GET", "/metrics", health.metrics),
     Route("POST", f"{ML}/model_groups/_register", groups.register),
-    Route("GET,POST", f"{ML}/model_groups/_search", groups.search),
+    Route("GET,POST", f"{ML}/model_groups/_search", groups.search, _SEARCH),
     Route("GET", f"{ML}/model_groups/{{model_group_id}}", groups.get),
     Route("PUT", f"{ML}/model_groups/{{model_group_id}}", groups.update),
     Route("DELETE", f"{ML}/model_groups/{{model_group_id}}", groups.delete),
@@ -28,7 +29,7 @@ TABLE: tuple[Route, ...] = (
     Route("POST", f"{ML}/models/meta", models.register_meta),
     Route("POST", f"{ML}/models/{{model_id}}/upload_chunk/{{chunk_number}}", models.upload_chunk, body="raw"),
     Route("POST", f"{ML}/models/{{model_id}}/chunk/{{chunk_number}}", models.upload_chunk, body="raw"),
-    Route("GET,POST", f"{ML}/models/_search", models.search),
+    Route("GET,POST", f"{ML}/models/_search", models.search, _SEARCH),
     Route("POST", f"{ML}/models/_undeploy", models.undeploy_many),
     Route("POST", f"{ML}/models/_unload", models.undeploy_many),
     Route("GET", f"{ML}/models/{{model_id}}", models.get, frozenset({"return_content"})),
@@ -40,7 +41,7 @@ TABLE: tuple[Route, ...] = (
     Route("POST", f"{ML}/models/{{model_id}}/_unload", models.undeploy),
     Route("POST", f"{ML}/models/{{model_id}}/_predict", predicting.predict, abandon=True),
     Route("POST", f"{ML}/_predict/{{algorithm}}/{{model_id}}", predicting.predict, abandon=True),
-    Route("GET,POST", f"{ML}/tasks/_search", tasks.search),
+    Route("GET,POST", f"{ML}/tasks/_search", tasks.search, _SEARCH),
     Route("GET", f"{ML}/tasks/{{task_id}}", tasks.get),
     Route("DELETE", f"{ML}/tasks/{{task_id}}", tasks.delete),
     Route("POST", f"{ML}/tasks/{{task_id}}/_cancel", tasks.cancel),
@@ -48,9 +49,9 @@ TABLE: tuple[Route, ...] = (
     Route("GET", f"{ML}/stats/{{stat}}", stats.stats),
     Route("GET", f"{ML}/{{node_id}}/stats", stats.stats),
     Route("GET", f"{ML}/{{node_id}}/stats/{{stat}}", stats.stats),
-    Route("GET", f"{ML}/profile", stats.profile, frozenset({"view"})),
-    Route("GET", f"{ML}/profile/models", stats.profile, frozenset({"view"})),
-    Route("GET", f"{ML}/profile/models/{{model_ids}}", stats.profile, frozenset({"view"})),
-    Route("GET", f"{ML}/profile/tasks", stats.profile, frozenset({"view"})),
-    Route("GET", f"{ML}/profile/tasks/{{task_ids}}", stats.profile, frozenset({"view"})),
+    Route("GET", f"{ML}/profile", profile.profile, frozenset({"view"})),
+    Route("GET", f"{ML}/profile/models", profile.profile, frozenset({"view"})),
+    Route("GET", f"{ML}/profile/models/{{model_ids}}", profile.profile, frozenset({"view"})),
+    Route("GET", f"{ML}/profile/tasks", profile.profile, frozenset({"view"})),
+    Route("GET", f"{ML}/profile/tasks/{{task_ids}}", profile.profile, frozenset({"view"})),
 )

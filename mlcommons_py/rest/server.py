@@ -1,7 +1,5 @@
 """Serving HTTP with uvicorn."""
 
-import asyncio
-import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -10,10 +8,14 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from mlcommons_py.errors import Unavailable
+from mlcommons_py.rest.connection import Connection
+
+KEEP_ALIVE_SECONDS = 75
+_BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that says when it serves, and leaves signals to :func:`serve`."""
+    """A uvicorn server that says when it serves; its first signal ends it gracefully, the second at once."""
 
     def __init__(self, config: uvicorn.Config, serves: Callable[[], None]) -> None:
         super().__init__(config)
@@ -24,16 +26,22 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._serves()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Heed a signal; unlike uvicorn, do not raise it again afterwards."""
+        del sig, frame
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket.
+    """Return a listening socket; port 0 takes a free one.
 
     Raises:
         Unavailable: the address is taken, or cannot be had.
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as fault:
         raise Unavailable(f"cannot listen on {host}:{port}: {fault}; choose another with --port") from fault
 
@@ -45,26 +53,20 @@ async def serve(app: ASGIApp, listening: socket.socket, shutdown_seconds: float,
     """
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=Connection,
+        ws="none",
         loop="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(shutdown_seconds),
-        timeout_keep_alive=75,
+        backlog=_BACKLOG,
+        # uvicorn's own type is whole seconds; what it does with it takes fractions.
+        timeout_graceful_shutdown=shutdown_seconds,  # type: ignore[arg-type]
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = Server(config, serves)
-    # uvicorn takes the signals while it serves, finishes, and raises them again: here they have done their work then.
-    kept = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        await server.serve(sockets=[listening])
-    except asyncio.CancelledError:
-        pass
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Let a signal that has been heeded pass."""
+    await server.serve(sockets=[listening])
+    if server.force_exit:
+        for task in server.server_state.tasks:
+            task.cancel()

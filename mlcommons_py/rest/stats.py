@@ -1,10 +1,11 @@
-"""Handlers of stats and profile: what runs here, and how it fares."""
+"""Handlers of stats: how often what was asked for here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.models.documents import MODELS
+from mlcommons_py.models.states import FunctionName
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 
@@ -25,51 +26,116 @@ NODE_STATS = (
     "ml_deployed_model_count",
     "ml_circuit_breaker_trigger_count",
 )
+ACTION_STATS = ("ml_action_request_count", "ml_action_failure_count")
+LEVELS = ("cluster", "node", "algorithm", "model", "action")
+ACTIONS = ("train", "predict", "train_predict", "execute", "register", "deploy", "undeploy", "batch_predict")
+_COUNTS = ("ml_model_count", "ml_connector_count")
+
+Counts = Mapping[str, Mapping[str, Mapping[str, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which stats a request wants; an empty set stands for all there are, but of ``levels`` for none."""
+
+    levels: frozenset[str]
+    cluster: frozenset[str] = frozenset()
+    node: frozenset[str] = frozenset()
+    action: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
+    algorithms: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    actions: frozenset[str] = frozenset()
+
+    @classmethod
+    def by_path(cls, stats: str, nodes: str) -> "Asked":
+        """Read what a path names; stats of the cluster and of the node may be mixed."""
+        names = {name.lower() for name in stats.split(",") if name}
+        where = frozenset(name for name in nodes.split(",") if name)
+        if not names:
+            return cls(frozenset(LEVELS), nodes=where)
+        node = frozenset(names.intersection(NODE_STATS))
+        cluster = frozenset(_known(names - node, CLUSTER_STATS, "Wrong ML cluster level stat"))
+        levels = frozenset(level for level, some in (("cluster", cluster), ("node", node)) if some)
+        return cls(levels, cluster=cluster, node=node, nodes=where)
+
+    @classmethod
+    def by_body(cls, body: Mapping[str, Any]) -> "Asked":
+        """Read what a body names.
+
+        Raises:
+            IllegalArgument: it names what there is none of.
+        """
+        functions = [str(function).lower() for function in FunctionName]
+        return cls(
+            levels=_known(_lower(body, "target_stat_levels"), LEVELS, "Wrong ML stat level"),
+            cluster=_known(_lower(body, "cluster_level_stats"), CLUSTER_STATS, "Wrong ML cluster level stat"),
+            node=_known(_lower(body, "node_level_stats"), NODE_STATS, "Wrong ML node level stat"),
+            action=_known(_lower(body, "action_level_stats"), ACTION_STATS, "Wrong ML action level stat"),
+            nodes=frozenset(_names(body, "node_ids")),
+            algorithms=_known(_lower(body, "algorithms"), functions, "Wrong function name"),
+            models=frozenset(_names(body, "models")),
+            actions=_known(_lower(body, "actions"), ACTIONS, "Wrong action name"),
+        )
+
+
+def _names(body: Mapping[str, Any], field: str) -> list[str]:
+    value = body.get(field, [])
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise IllegalArgument(f"[{field}] must be a list of strings")
+    return value
+
+
+def _lower(body: Mapping[str, Any], field: str) -> list[str]:
+    return [name.lower() for name in _names(body, field)]
+
+
+def _known(names: Iterable[str], known: Iterable[str], wrong: str) -> frozenset[str]:
+    wanted = frozenset(names)
+    if not wanted.issubset(known):
+        raise IllegalArgument(wrong)
+    return wanted
 
 
 async def stats(services: Services, request: Request) -> object:
     """GET /stats, /stats/{stat}, /{node_id}/stats, /{node_id}/stats/{stat}."""
-    wanted = [name for name in request.params.get("stat", "").split(",") if name]
-    for name in wanted:
-        if name not in CLUSTER_STATS and name not in NODE_STATS:
-            raise IllegalArgument("Wrong ML cluster level stat")
-    asked = [name for name in request.params.get("node_id", "").split(",") if name]
-    here = not asked or services.node.id in asked
-    cluster = await _cluster(services)
-    shown: dict[str, Any] = {name: value for name, value in cluster.items() if not wanted or name in wanted}
-    if "ml_model_count" in wanted or "ml_connector_count" in wanted:
-        shown.update(ml_model_count=cluster["ml_model_count"], ml_connector_count=cluster["ml_connector_count"])
-    of_node = [name for name in NODE_STATS if name in wanted] if wanted else list(NODE_STATS)
-    if of_node and here:
-        values = _node(services)
-        shown["nodes"] = {
-            services.node.id: {
-                **{name: values[name] for name in of_node},
-                "algorithms": services.counters.by_algorithm(),
-                "models": services.counters.by_model(),
-            }
-        }
+    body = await request.json_or_none()
+    if body is None:
+        asked = Asked.by_path(request.params.get("stat", ""), request.params.get("node_id", ""))
+    else:
+        asked = Asked.by_body(body)
+    shown: dict[str, Any] = {}
+    if "cluster" in asked.levels:
+        cluster = await _cluster(services)
+        # Upstream counts connectors whenever it counts models.
+        counts = frozenset(_COUNTS) if "ml_model_count" in asked.cluster else frozenset()
+        shown.update(_only(cluster, asked.cluster and asked.cluster | counts))
+    if asked.levels != {"cluster"} and (not asked.nodes or services.node.id in asked.nodes):
+        shown["nodes"] = {services.node.id: _node(services, asked)}
     return shown
 
 
+def _only(values: Mapping[str, Any], wanted: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not wanted or name in wanted}
+
+
 async def _cluster(services: Services) -> dict[str, Any]:
+    status = {True: "green", False: "non-existent"}
     models = await services.models.count()
-    tasks = await services.tasks.count()
-    settled = {True: "green", False: "non-existent"}
     return {
         "ml_config_index_status": "non-existent",
         "ml_controller_index_status": "non-existent",
-        "ml_model_index_status": settled[models > 0],
+        "ml_model_index_status": status[models > 0],
         "ml_connector_index_status": "non-existent",
-        "ml_task_index_status": settled[tasks > 0],
+        "ml_task_index_status": status[await services.tasks.count() > 0],
         "ml_connector_count": 0,
         "ml_model_count": models,
     }
 
 
-def _node(services: Services) -> dict[str, int]:
+def _node(services: Services, asked: Asked) -> dict[str, Any]:
     counters = services.counters
-    return {
+    values: dict[str, Any] = {
         "ml_jvm_heap_usage": 0,
         "ml_executing_task_count": counters.executing,
         "ml_request_count": sum(counters.requests.values()),
@@ -77,72 +143,15 @@ def _node(services: Services) -> dict[str, int]:
         "ml_deployed_model_count": len(services.deployments.ids()),
         "ml_circuit_breaker_trigger_count": 0,
     }
+    shown = _only(values, asked.node) if "node" in asked.levels else {}
+    by_algorithm = counters.by_algorithm() if asked.levels & {"algorithm", "action"} else {}
+    shown["algorithms"] = _counts(by_algorithm, asked.algorithms, asked)
+    shown["models"] = _counts(counters.by_model(), asked.models, asked)
+    return shown
 
 
-async def profile(services: Services, request: Request) -> object:
-    """GET /profile, /profile/models, /profile/models/{ids}, /profile/tasks, /profile/tasks/{ids}."""
-    view = request.query.get("view", "node")
-    if view not in ("node", "model"):
-        raise IllegalArgument("Invalid value for view, should be model or node")
-    body = await request.json_or_none() or {}
-    kind = request.path.removesuffix("/").split("/profile")[1].strip("/").split("/")[0]
-    model_ids = _asked(request.params.get("model_ids"), body.get("model_ids"))
-    task_ids = _asked(request.params.get("task_ids"), body.get("task_ids"))
-    nodes = body.get("node_ids") or [services.node.id]
-    models = await _models(services, model_ids) if kind != "tasks" and services.node.id in nodes else {}
-    tasks = await _tasks(services, task_ids) if kind != "models" and services.node.id in nodes else {}
-    if not models and not tasks:
-        return {}
-    if view == "node":
-        inner = {**({"tasks": tasks} if tasks else {}), **({"models": models} if models else {})}
-        return {"nodes": {services.node.id: inner}}
-    return {"models": {model_id: _by_model(services, one) for model_id, one in models.items()}} if models else {}
-
-
-def _asked(path: str | None, body: object) -> set[str] | None:
-    """Return the ids that are asked for; None for all."""
-    if path:
-        return set(path.split(","))
-    if isinstance(body, list) and body:
-        return {str(one) for one in body}
-    return None
-
-
-async def _models(services: Services, wanted: set[str] | None) -> dict[str, dict[str, Any]]:
-    profiles: dict[str, dict[str, Any]] = {}
-    for model_id in services.deployments.ids():
-        deployment = services.deployments.get(model_id)
-        if deployment is None or (wanted is not None and model_id not in wanted):
-            continue
-        document = await services.models.document(model_id)
-        source: Mapping[str, Any] = {} if document is None else document.source
-        numbers = deployment.stats()
-        profiles[model_id] = {
-            "model_state": source.get("model_state", "DEPLOYED"),
-            "predictor": f"{MODELS}@{model_id}",
-            "target_worker_nodes": list(source.get("planning_worker_nodes", [])),
-            "worker_nodes": [services.node.id],
-            "memory_size_estimation_cpu": numbers.rss,
-            "memory_size_estimation_gpu": 0,
-        }
-        profiles[model_id]["predictor"] = f"mlcommons_py.inference.worker@{numbers.pid:x}"
-        if numbers.latencies:
-            profiles[model_id]["model_inference_stats"] = numbers.latencies
-    return profiles
-
-
-async def _tasks(services: Services, wanted: set[str] | None) -> dict[str, dict[str, Any]]:
+def _counts(counts: Counts, names: frozenset[str], asked: Asked) -> dict[str, Any]:
     return {
-        task_id: task.to_json()
-        for task_id, task in await services.tasks.unfinished()
-        if wanted is None or task_id in wanted
-    }
-
-
-def _by_model(services: Services, one: dict[str, Any]) -> dict[str, Any]:
-    inner = {key: value for key, value in one.items() if key not in ("target_worker_nodes", "worker_nodes")}
-    return {
-        "target_worker_nodes": one["target_worker_nodes"],
-        "worker_nodes": one["worker_nodes"],
-        "nodes": {services.node.id: inner},
+        name: {action: _only(numbers, asked.action) for action, numbers in _only(actions, asked.actions).items()}
+        for name, actions in _only(counts, names).items()
     }

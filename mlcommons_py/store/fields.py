@@ -21,12 +21,20 @@ class Candidate:
     source: Mapping[str, Any]
 
     def values(self, field: str) -> list[Any]:
-        """Return the values under a dotted path; arrays count as all of their elements."""
+        """Return the values under a dotted path; arrays count as all of their elements, objects have none."""
         if field == "_id":
             return [self.id]
         if field == "_index":
             return [self.index]
-        return list(_descend(self.source, without_keyword(field).split(".")))
+        return [one for one in _descend(self.source, _path(field)) if not isinstance(one, Mapping)]
+
+    def has(self, field: str) -> bool:
+        """Return whether there is anything under a dotted path, an object included."""
+        return field in ("_id", "_index") or any(value != {} for value in _descend(self.source, _path(field)))
+
+    def fields(self) -> set[str]:
+        """Return the dotted paths of all values."""
+        return set(_paths(self.source, ""))
 
 
 def without_keyword(field: str) -> str:
@@ -55,6 +63,20 @@ def plain(value: object) -> str:
     return str(value)
 
 
+def is_number(value: object) -> bool:
+    """Return whether a value is a number; to JSON, unlike to Python, true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def comparable(value: Any) -> tuple[int, Any]:
+    """Return a value in a form that sorts among all others: numbers by size, then texts."""
+    return (0, value) if is_number(value) else (1, plain(value))
+
+
+def _path(field: str) -> list[str]:
+    return without_keyword(field).split(".")
+
+
 def _descend(value: Any, path: list[str]) -> Iterator[Any]:
     if isinstance(value, list):
         for one in value:
@@ -68,3 +90,14 @@ def _descend(value: Any, path: list[str]) -> Iterator[Any]:
             key = ".".join(path[:length])
             if key in value:
                 yield from _descend(value[key], path[length:])
+
+
+def _paths(value: Any, at: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _paths(inner, f"{at}.{key}" if at else key)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _paths(one, at)
+    elif value is not None:
+        yield at

@@ -1,217 +1,138 @@
-"""Queries over the words of a text."""
+"""Queries over the words of texts."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from mlcommons_py.errors import ParsingFailed
-from mlcommons_py.store.fields import TEXT_FIELDS, Candidate, is_text, plain, words
-from mlcommons_py.store.leaves import LEAVES, Maker, Match, equal, refuse_rest, take_boost
+from mlcommons_py.store.fields import Candidate, is_text, plain, words
+from mlcommons_py.store.leaves import one_of, scored
+from mlcommons_py.store.parameters import Maker, Match, least, refuse_rest, scalar, take_boost, take_field, weight
+
+Weighted = Sequence[tuple[str, float]]
+"""Fields or patterns of fields, each with its boost."""
 
 
-def _operator(query: str, options: dict[str, Any], name: str = "operator") -> bool:
-    """Return whether all words are wanted, not any."""
-    operator = str(options.pop(name, "or")).lower()
-    if operator not in ("and", "or"):
-        raise ParsingFailed(f"[{query}] [{name}] must be and or or, not [{operator}]")
-    return operator == "and"
+def any_word(field: str, wanted: Any, *, minimum: Any = 1) -> Match:
+    """Return the match of a text's words in a field; a field that is no text must have the very value.
 
-
-def _minimum(query: str, options: dict[str, Any]) -> int:
-    wanted = options.pop("minimum_should_match", 1)
-    try:
-        return int(str(wanted))
-    except ValueError as fault:
-        raise ParsingFailed(f"[{query}] [minimum_should_match] must be a number here, not [{wanted}]") from fault
-
-
-def _counts(field: str, wanted: str) -> Callable[[Candidate], list[int]]:
-    """Return how often each word of a text stands in a document's field."""
-    asked = words(wanted)
-
-    def count(candidate: Candidate) -> list[int]:
-        there = [word for value in candidate.values(field) for word in words(value)]
-        return [there.count(word) for word in asked]
-
-    return count
-
-
-def _one_field(field: str, wanted: Any, *, every: bool, minimum: int, boost: float) -> Match:
+    ``minimum`` is a ``minimum_should_match``.
+    """
     if not is_text(field):
-        return lambda one: boost if any(equal(value, wanted) for value in one.values(field)) else None
-    count = _counts(field, plain(wanted))
+        return _exact(field, wanted)
+    asked = words(wanted)
+    needed = max(1, least("match", minimum, len(asked))) if len(asked) > 1 else 1
 
     def match(candidate: Candidate) -> float | None:
-        counts = count(candidate)
-        hits = sum(1 for number in counts if number)
-        needed = len(counts) if every else min(minimum, len(counts))
-        if not counts or hits < max(1, needed):
-            return None
-        return boost * sum(number / (number + 1) for number in counts)
+        there = [word for value in candidate.values(field) for word in words(value)]
+        counts = [there.count(word) for word in asked]
+        # A word counts for less each time it comes again, as in BM25.
+        return sum(n / (n + 1) for n in counts) if sum(map(bool, counts)) >= needed else None
 
     return match
 
 
-def _phrase(field: str, wanted: Any, boost: float) -> Match:
+def phrase(field: str, wanted: Any) -> Match:
+    """Return the match of a text's words, in order and side by side."""
     if not is_text(field):
-        return lambda one: boost if any(equal(value, wanted) for value in one.values(field)) else None
-    asked = words(plain(wanted))
+        return _exact(field, wanted)
+    asked = words(wanted)
 
     def stands_in(there: list[str]) -> bool:
         return any(there[at : at + len(asked)] == asked for at in range(len(there) - len(asked) + 1))
 
-    return lambda one: boost if asked and any(stands_in(words(value)) for value in one.values(field)) else None
+    return scored(lambda one: bool(asked) and any(stands_in(words(value)) for value in one.values(field)), 1.0)
 
 
-def _named(query: str, parameters: dict[str, Any]) -> tuple[str, Any, dict[str, Any]]:
-    if len(parameters) != 1:
-        raise ParsingFailed(f"[{query}] query malformed, one field was expected instead of {sorted(parameters)}")
-    ((field, body),) = parameters.items()
-    if not isinstance(body, Mapping):
-        return field, body, {}
-    options = dict(body)
-    if "query" not in options:
-        raise ParsingFailed(f"[{query}] query on [{field}] has no [query]")
-    return field, options.pop("query"), options
+def _exact(field: str, wanted: Any) -> Match:
+    equal = one_of([wanted])
+    return scored(lambda one: any(map(equal, one.values(field))), 1.0)
+
+
+def across(fields: Weighted, make: Callable[[str], Match], join: Callable[[Sequence[float]], float] = max) -> Match:
+    """Return the match of any of some fields; a name with ``*`` stands for every such field of a document."""
+    made: dict[str, Match] = {}
+
+    def on(field: str) -> Match:
+        if field not in made:
+            made[field] = make(field)
+        return made[field]
+
+    named = [(on(field), boost) for field, boost in fields if "*" not in field]
+    patterns = [(field, boost) for field, boost in fields if "*" in field]
+
+    def match(candidate: Candidate) -> float | None:
+        there = sorted(candidate.fields()) if patterns else ()
+        found = named + [(on(one), boost) for name, boost in patterns for one in there if fnmatchcase(one, name)]
+        scores = [boost * score for one, boost in found if (score := one(candidate)) is not None]
+        return join(scores) if scores else None
+
+    return match
+
+
+def boosted(match: Match, boost: float) -> Match:
+    """Return a match with its scores multiplied."""
+    return match if boost == 1 else lambda one: None if (score := match(one)) is None else boost * score
+
+
+def take_operator(query: str, options: dict[str, Any], name: str = "operator") -> bool:
+    """Take an operator out of the parameters; return whether it is ``and``.
+
+    Raises:
+        ParsingFailed: it is neither ``and`` nor ``or``.
+    """
+    operator = options.pop(name, "or")
+    if not isinstance(operator, str) or operator.lower() not in ("and", "or"):
+        raise ParsingFailed(f"[{query}] [{name}] must be and or or, not [{operator}]")
+    return operator.lower() == "and"
+
+
+def take_fields(query: str, options: dict[str, Any]) -> Weighted:
+    """Take ``fields`` out of the parameters, each perhaps with ``^`` and a boost; all fields where there are none.
+
+    Raises:
+        ParsingFailed: they are no field names.
+    """
+    given = options.pop("fields", ["*"])
+    listed = [given] if isinstance(given, str) else given
+    if not isinstance(listed, list | tuple) or not listed or not all(isinstance(one, str) for one in listed):
+        raise ParsingFailed(f"[{query}] [fields] must be an array of field names")
+    parts = [one.partition("^") for one in listed]
+    return [(name, weight(query, boost) if caret else 1.0) for name, caret, boost in parts]
+
+
+def _take_minimum(query: str, options: dict[str, Any]) -> Any:
+    every = take_operator(query, options)
+    minimum = options.pop("minimum_should_match", "100%" if every else 1)
+    least(query, minimum, 1)
+    return minimum
 
 
 def _match(parameters: dict[str, Any]) -> Match:
-    field, wanted, options = _named("match", parameters)
-    every, minimum = _operator("match", options), _minimum("match", options)
-    boost = take_boost("match", options)
+    field, wanted, options = take_field("match", parameters, "query")
+    minimum, boost = _take_minimum("match", options), take_boost("match", options)
     refuse_rest("match", options)
-    return _one_field(field, wanted, every=every, minimum=minimum, boost=boost)
+    return boosted(any_word(field, wanted, minimum=minimum), boost)
 
 
 def _match_phrase(parameters: dict[str, Any]) -> Match:
-    field, wanted, options = _named("match_phrase", parameters)
+    field, wanted, options = take_field("match_phrase", parameters, "query")
     boost = take_boost("match_phrase", options)
     refuse_rest("match_phrase", options)
-    return _phrase(field, wanted, boost)
-
-
-def _fields(query: str, given: Any) -> list[tuple[str, float]]:
-    listed = [given] if isinstance(given, str) else given
-    if not isinstance(listed, list | tuple) or not listed:
-        raise ParsingFailed(f"[{query}] [fields] must be a list of field names")
-    fields = []
-    for one in listed:
-        name, _, boost = str(one).partition("^")
-        expanded = [text for text in sorted(TEXT_FIELDS) if fnmatchcase(text, name)] if "*" in name else [name]
-        fields += [(field, float(boost or 1)) for field in expanded]
-    return fields
-
-
-def _best(matches: Sequence[Match], boost: float) -> Match:
-    def match(candidate: Candidate) -> float | None:
-        scores = [score for one in matches if (score := one(candidate)) is not None]
-        return boost * max(scores) if scores else None
-
-    return match
+    return boosted(phrase(field, wanted), boost)
 
 
 def _multi_match(parameters: dict[str, Any]) -> Match:
-    wanted, fields = parameters.pop("query", None), _fields("multi_match", parameters.pop("fields", ["*"]))
-    every, minimum = _operator("multi_match", parameters), _minimum("multi_match", parameters)
+    wanted = scalar("multi_match", "query", parameters.pop("query", None))
+    fields, minimum = take_fields("multi_match", parameters), _take_minimum("multi_match", parameters)
     boost, kind = take_boost("multi_match", parameters), parameters.pop("type", "best_fields")
     refuse_rest("multi_match", parameters)
-    if wanted is None:
-        raise ParsingFailed("[multi_match] requires a [query]")
     if kind == "phrase":
-        return _best([_phrase(field, wanted, weight) for field, weight in fields], boost)
+        return boosted(across(fields, lambda field: phrase(field, wanted)), boost)
     if kind not in ("best_fields", "most_fields"):
-        raise ParsingFailed(f"[multi_match] query does not support [type] [{kind}]")
-    return _best(
-        [_one_field(field, wanted, every=every, minimum=minimum, boost=weight) for field, weight in fields], boost
-    )
+        raise ParsingFailed(f"[multi_match] query does not support [type] of [{kind}]")
+    join: Callable[[Sequence[float]], float] = max if kind == "best_fields" else sum
+    return boosted(across(fields, lambda field: any_word(field, plain(wanted), minimum=minimum), join), boost)
 
 
-_CLAUSE = re.compile(r'\s*([+-]?)(?:([\w.*\\]+):)?("(?:[^"\\]|\\.)*"|[^\s"()]+)')
-
-
-def _query_string(parameters: dict[str, Any]) -> Match:
-    text = parameters.pop("query", None)
-    default = parameters.pop("default_field", None)
-    fields = _fields("query_string", parameters.pop("fields", default if default is not None else ["*"]))
-    every, boost = _operator("query_string", parameters, "default_operator"), take_boost("query_string", parameters)
-    refuse_rest("query_string", parameters)
-    if not isinstance(text, str):
-        raise ParsingFailed("[query_string] requires a [query]")
-    must, should, must_not = _clauses(text, fields, every=every)
-
-    def match(candidate: Candidate) -> float | None:
-        if any(one(candidate) is not None for one in must_not):
-            return None
-        needed = [one(candidate) for one in must]
-        if any(score is None for score in needed):
-            return None
-        extra = [score for one in should if (score := one(candidate)) is not None]
-        if should and not must and not extra:
-            return None
-        return boost * (sum(score or 0.0 for score in needed) + sum(extra))
-
-    return match
-
-
-def _clauses(
-    text: str, fields: list[tuple[str, float]], *, every: bool
-) -> tuple[list[Match], list[Match], list[Match]]:
-    """Return the clauses of a query string that must, should and must not match."""
-    must: list[Match] = []
-    should: list[Match] = []
-    must_not: list[Match] = []
-    position, joined, negated = 0, every, False
-    text = text.strip()
-    while position < len(text):
-        found = _CLAUSE.match(text, position)
-        if found is None:
-            raise ParsingFailed(f"[query_string] cannot parse [{text}] at [{text[position:][:40]}]")
-        position = found.end()
-        sign, field, value = found.groups()
-        if field is None and value in ("AND", "&&", "OR", "||", "NOT", "!"):
-            if value in ("AND", "&&"):
-                joined = True
-                if should:
-                    must.append(should.pop())
-            elif value in ("OR", "||"):
-                joined = False
-            else:
-                negated = True
-            continue
-        clause = _clause(value, [(field, 1.0)] if field else fields)
-        if sign == "-" or negated:
-            must_not.append(clause)
-        elif sign == "+" or joined:
-            must.append(clause)
-        else:
-            should.append(clause)
-        joined, negated = every, False
-    return must, should, must_not
-
-
-def _clause(value: str, fields: list[tuple[str, float]]) -> Match:
-    if value == "*" and len(fields) == 1:
-        return LEAVES["exists"]({"field": fields[0][0]})
-    if value == "*":
-        return LEAVES["match_all"]({})
-    if value.startswith('"'):
-        phrase = value[1:-1].replace('\\"', '"')
-        return _best([_phrase(field, phrase, weight) for field, weight in fields], 1.0)
-    if any(character in value for character in "*?"):
-        wildcard = [
-            LEAVES["wildcard"]({field: {"value": value, "case_insensitive": is_text(field), "boost": weight}})
-            for field, weight in fields
-        ]
-        return _best(wildcard, 1.0)
-    if any(character in value for character in "~^[]{}/"):
-        raise ParsingFailed(f"[query_string] query does not support [{value}]")
-    return _best([_one_field(field, value, every=False, minimum=1, boost=weight) for field, weight in fields], 1.0)
-
-
-FULL_TEXT: Mapping[str, Maker] = {
-    "match": _match,
-    "match_phrase": _match_phrase,
-    "multi_match": _multi_match,
-    "query_string": _query_string,
-}
+FULL_TEXT: Mapping[str, Maker] = {"match": _match, "match_phrase": _match_phrase, "multi_match": _multi_match}

@@ -3,21 +3,28 @@
 What is not understood is refused, with the clause's name; nothing is ignored.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlcommons_py.errors import ParsingFailed
-from mlcommons_py.store import leaves
-from mlcommons_py.store.fields import Candidate
-from mlcommons_py.store.full_text import FULL_TEXT
+from mlcommons_py.store.compound import Clauses
+from mlcommons_py.store.fields import Candidate, plain
+from mlcommons_py.store.full_text import FULL_TEXT, boosted
+from mlcommons_py.store.leaves import LEAVES
+from mlcommons_py.store.parameters import Maker, Match, least, refuse_rest, take_boost, take_flag
+from mlcommons_py.store.query_string import query_string
 
 if TYPE_CHECKING:
     from elasticsearch_dsl.query import Query
 
-Match = Callable[[Candidate], float | None]
-"""Returns a document's score, or None where it does not match."""
-
 MAX_DEPTH = 50
+"""Queries that may stand in one another."""
+
+_INNER: Mapping[str, tuple[str, ...]] = {
+    "bool": ("must", "filter", "should", "must_not"),
+    "constant_score": ("filter",),
+    "dis_max": ("queries",),
+}
 
 
 def compile_query(query: object) -> Match:
@@ -26,26 +33,14 @@ def compile_query(query: object) -> Match:
     Raises:
         ParsingFailed: a clause is unknown or malformed; the text names it.
     """
-    _check_shape(query, 0)
+    _check_form(query, 0)
     return _walk(_parse(query))
 
 
-def _check_shape(value: object, depth: int) -> None:
-    # elasticsearch-dsl recurses without a bound of its own.
-    if depth > 4 * MAX_DEPTH:
+def _check_form(query: object, depth: int) -> None:
+    """Refuse what OpenSearch does not take though elasticsearch-dsl does, and what would make it recurse too deep."""
+    if depth > MAX_DEPTH:
         raise ParsingFailed(f"The nested depth of the query exceeds the maximum nested depth for queries: {MAX_DEPTH}")
-    if isinstance(value, Mapping):
-        for one in value.values():
-            _check_shape(one, depth + 1)
-    elif isinstance(value, list):
-        for one in value:
-            _check_shape(one, depth + 1)
-
-
-def _parse(query: object) -> "Query":
-    from elasticsearch_dsl import Q  # a quarter of a second, and memory, that only searches need
-    from elasticsearch_dsl.exceptions import UnknownDslObject
-
     if not isinstance(query, Mapping):
         raise ParsingFailed("[_na] query malformed, must start with start_object")
     if not query:
@@ -56,78 +51,55 @@ def _parse(query: object) -> "Query":
     ((name, body),) = query.items()
     if not isinstance(body, Mapping):
         raise ParsingFailed(f"[{name}] query malformed, no start_object after query name")
+    for key in _INNER.get(name, ()):
+        inner = body.get(key, [])
+        for clause in inner if isinstance(inner, list | tuple) else [inner]:
+            _check_form(clause, depth + 1)
+
+
+def _parse(query: object) -> "Query":
+    from elasticsearch_dsl import Q  # a quarter of a second, and memory, that only searches need
+    from elasticsearch_dsl.exceptions import UnknownDslObject
+
+    assert isinstance(query, Mapping)
+    name = next(iter(query))
     try:
         parsed: Query = Q(dict(query))
     except UnknownDslObject as fault:
         raise ParsingFailed(f"unknown query [{str(fault).split('`')[1]}]") from fault
-    except (TypeError, ValueError, AttributeError) as fault:
+    except (TypeError, ValueError, AttributeError, KeyError, RecursionError) as fault:
         raise ParsingFailed(f"[{name}] query malformed: {fault}") from fault
     return parsed
 
 
-def _walk(query: object) -> Match:
-    from elasticsearch_dsl.query import Query
-
-    if not isinstance(query, Query):
-        raise ParsingFailed(f"query malformed, a query was expected instead of [{query}]")
+def _walk(query: "Query") -> Match:
     name: str = query.name
     parameters: dict[str, Any] = dict(query._params)  # noqa: SLF001 - the tree has no other way to its fields
-    if name in _COMPOUND:
-        match = _COMPOUND[name](parameters)
-    elif name in _LEAVES:
-        match = _LEAVES[name](parameters)
-    else:
+    if name not in _MAKERS:
         raise ParsingFailed(f"[{name}] query is not supported by the embedded store")
-    return match
+    return _MAKERS[name](parameters)
 
 
-def _many(value: object) -> list[Match]:
-    if value is None:
-        return []
-    clauses = value if isinstance(value, list | tuple) else [value]
-    return [_walk(clause) for clause in clauses]
+def _take_clauses(parameters: dict[str, Any], key: str) -> list[Match]:
+    given = parameters.pop(key, [])
+    return [_walk(clause) for clause in (given if isinstance(given, list | tuple) else [given])]
 
 
 def _bool(parameters: dict[str, Any]) -> Match:
-    must, filters = _many(parameters.pop("must", None)), _many(parameters.pop("filter", None))
-    should, must_not = _many(parameters.pop("should", None)), _many(parameters.pop("must_not", None))
+    must, filters, should, must_not = (_take_clauses(parameters, key) for key in _INNER["bool"])
     wanted = parameters.pop("minimum_should_match", None)
-    boost = leaves.take_boost("bool", parameters)
-    leaves.refuse_rest("bool", parameters)
-    minimum = (0 if must or filters else min(1, len(should))) if wanted is None else _minimum(wanted, len(should))
-
-    def match(candidate: Candidate) -> float | None:
-        if any(one(candidate) is None for one in filters) or any(one(candidate) is not None for one in must_not):
-            return None
-        score = 0.0
-        for one in must:
-            if (part := one(candidate)) is None:
-                return None
-            score += part
-        parts = [part for one in should if (part := one(candidate)) is not None]
-        if len(parts) < minimum:
-            return None
-        return boost * (score + sum(parts))
-
-    return match
-
-
-def _minimum(wanted: object, clauses: int) -> int:
-    text = str(wanted).strip()
-    percent = text.endswith("%")
-    try:
-        number = int(text.rstrip("%"))
-    except ValueError as fault:
-        raise ParsingFailed(f"[bool] failed to parse minimum_should_match [{wanted}]") from fault
-    if percent:
-        number = int(clauses * number / 100)
-    return max(0, clauses + number) if number < 0 else number
+    boost = take_boost("bool", parameters)
+    if not take_flag("bool", parameters, "adjust_pure_negative", default=True):
+        raise ParsingFailed("[bool] query does not support [adjust_pure_negative] of [false]")
+    refuse_rest("bool", parameters)
+    minimum = None if wanted is None else least("bool", wanted, len(should))
+    return boosted(Clauses(must, filters, should, must_not, minimum).match(), boost)
 
 
 def _constant_score(parameters: dict[str, Any]) -> Match:
-    filters = _many(parameters.pop("filter", None))
-    boost = leaves.take_boost("constant_score", parameters)
-    leaves.refuse_rest("constant_score", parameters)
+    filters = _take_clauses(parameters, "filter")
+    boost = take_boost("constant_score", parameters)
+    refuse_rest("constant_score", parameters)
     if len(filters) != 1:
         raise ParsingFailed("[constant_score] requires a 'filter' element")
     (inner,) = filters
@@ -135,22 +107,49 @@ def _constant_score(parameters: dict[str, Any]) -> Match:
 
 
 def _dis_max(parameters: dict[str, Any]) -> Match:
-    queries: Sequence[Match] = _many(parameters.pop("queries", None))
-    boost = leaves.take_boost("dis_max", parameters)
-    leaves.refuse_rest("dis_max", parameters)
+    queries = _take_clauses(parameters, "queries")
+    boost = take_boost("dis_max", parameters)
+    refuse_rest("dis_max", parameters)
     if not queries:
         raise ParsingFailed("[dis_max] requires 'queries' field with at least one clause")
 
     def match(candidate: Candidate) -> float | None:
-        scores = [score for one in queries if (score := one(candidate)) is not None]
-        return boost * max(scores) if scores else None
+        return max((score for one in queries if (score := one(candidate)) is not None), default=None)
 
-    return match
+    return boosted(match, boost)
 
 
-_LEAVES = {**leaves.LEAVES, **FULL_TEXT}
-_COMPOUND: Mapping[str, Callable[[dict[str, Any]], Match]] = {
+_MAKERS: Mapping[str, Maker] = {
+    **LEAVES,
+    **FULL_TEXT,
+    "query_string": query_string,
     "bool": _bool,
     "constant_score": _constant_score,
     "dis_max": _dis_max,
 }
+
+
+def only_ids(query: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the ids outside of which a query, compiled before, finds nothing; None where it does not say.
+
+    >>> sorted(only_ids({"bool": {"filter": [{"ids": {"values": ["a", "b"]}}]}}))
+    ['a', 'b']
+    """
+    ((name, body),) = query.items()
+    if name == "ids":
+        values = body["values"]
+        return frozenset([values] if isinstance(values, str) else map(str, values))
+    if name in ("term", "terms") and "_id" in body:
+        return _ids_of(name, body["_id"])
+    named = {"bool": ("must", "filter"), "constant_score": ("filter",)}.get(name, ())
+    listed = [body[key] if isinstance(body[key], list | tuple) else [body[key]] for key in named if key in body]
+    sets = [ids for clauses in listed for one in clauses if (ids := only_ids(one)) is not None]
+    return frozenset.intersection(*sets) if sets else None
+
+
+def _ids_of(name: str, given: Any) -> frozenset[str] | None:
+    if name == "terms":
+        return frozenset(map(plain, given))
+    if not isinstance(given, Mapping):
+        return frozenset([plain(given)])
+    return None if given.get("case_insensitive") else frozenset([plain(given["value"])])

@@ -160,6 +160,12 @@ class Tasks:
         """Return how many tasks there are."""
         return int((await self._store.search(TASKS, {"size": 0}))["hits"]["total"]["value"])
 
+    async def any_about(self, model_id: str, task_type: TaskType) -> bool:
+        """Return whether there is a task of that type about a model."""
+        filters = [{"term": {"model_id": model_id}}, {"term": {"task_type": task_type}}]
+        body = {"query": {"bool": {"filter": filters}}, "size": 0}
+        return bool((await self._store.search(TASKS, body))["hits"]["total"]["value"])
+
     async def unfinished(self) -> list[tuple[str, Task]]:
         """Return the tasks of this node that are not finished, with their ids."""
         body = {

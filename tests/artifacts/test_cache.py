@@ -158,7 +158,7 @@ async def test_full_disk(tmp_path: Path, source: Source) -> None:
     """A full disk is an error of its own, which may pass, and leaves nothing."""
 
     async def fill(target: Path) -> None:
-        target.write_bytes(b"half")  # noqa: ASYNC240
+        target.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     cache = opened(tmp_path)

@@ -48,7 +48,7 @@ async def test_two_kills_are_too_many(deployment: Deployment) -> None:
     asked = asyncio.create_task(count(deployment, ["word " * 120] * 900))
     for restarts in (0, 1):
         async with asyncio.timeout(60):
-            while deployment.stats().restarts < restarts or not deployment.stats().up:  # noqa: ASYNC110
+            while deployment.stats().restarts < restarts or not deployment.stats().up:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.02)
         os.kill(deployment.stats().pid, signal.SIGKILL)

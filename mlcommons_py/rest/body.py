@@ -1,0 +1,108 @@
+"""A request's body as it comes in: its type, its bytes, decompressed, bounded in size and in time."""
+
+import asyncio
+import zlib
+from typing import Literal
+
+from starlette.requests import Request as StarletteRequest
+
+from mlcommons_py.errors import ContentTooLong, ParseFailed, StatusError
+from mlcommons_py.rest.answer import Answer, plain_error
+
+BODY_SECONDS = 60.0
+"""How long a body may pause before it is given up."""
+
+SLOWEST = 16 << 10
+"""Bytes a second that a body must bring on average, after its first ``BODY_SECONDS``."""
+
+Kind = Literal["json", "raw"]
+
+_JSON_TYPES = frozenset({"application/json", "application/x-ndjson"})
+_RAW_TYPES = _JSON_TYPES | {
+    "application/octet-stream",
+    "application/zip",
+    "application/yaml",
+    "application/cbor",
+    "application/smile",
+}
+
+
+def refuse_type(kind: Kind, request: StarletteRequest) -> Answer | None:
+    """Return OpenSearch's answer to a body whose content type the route does not take, or None if it takes it.
+
+    A raw body may be of any of OpenSearch's types, or binary, or of none.
+    """
+    given = request.headers.get("content-type")
+    if given is None:
+        return None if kind == "raw" else plain_error("Content-Type header is missing", 406)
+    name = given.partition(";")[0].strip().lower()
+    if name in (_RAW_TYPES if kind == "raw" else _JSON_TYPES):
+        return None
+    return plain_error(f"Content-Type header [{given}] is not supported", 406)
+
+
+async def read_body(
+    request: StarletteRequest, limit: int, too_long: str, *, patience: float = BODY_SECONDS, slowest: int = SLOWEST
+) -> bytes:
+    """Return a request's body, decompressed.
+
+    Raises:
+        ContentTooLong: it is longer than ``limit`` bytes; ``too_long`` is the text. Nothing more of it is read.
+        StatusError: it stops arriving, or comes too slowly (408), or is compressed in a way that is not known (415).
+        ParseFailed: what is compressed is broken.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise ContentTooLong(too_long)
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+        raise StatusError(f"Content-Encoding [{encoding}] is not supported; use gzip", 415)
+    parts = await _receive(request, limit, too_long, patience, slowest)
+    if encoding in ("identity", ""):
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+    # A few bytes may expand to millions: never on the event loop.
+    return await asyncio.to_thread(_inflate, parts, limit, too_long)
+
+
+async def _receive(request: StarletteRequest, limit: int, too_long: str, patience: float, slowest: int) -> list[bytes]:
+    parts: list[bytes] = []
+    size = 0
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    stream = request.stream()
+    while True:
+        deadline = min(clock() + patience, began + patience + size / slowest)
+        try:
+            async with asyncio.timeout_at(deadline):
+                part = await anext(stream, None)
+        except TimeoutError as fault:
+            raise StatusError(
+                f"the body came too slowly: after {clock() - began:.0f} s there were {size} bytes of it", 408
+            ) from fault
+        if part is None:
+            return parts
+        size += len(part)
+        if size > limit:
+            raise ContentTooLong(too_long)
+        if part:
+            parts.append(part)
+
+
+def _inflate(parts: list[bytes], limit: int, too_long: str) -> bytes:
+    inflate = zlib.decompressobj(wbits=47)
+    whole = bytearray()
+    for part in parts:
+        if inflate.eof:
+            raise ParseFailed("the compressed body goes on after its end")
+        try:
+            # One byte more than there is room for is enough to know that it is too much.
+            whole += inflate.decompress(part, limit - len(whole) + 1)
+        except zlib.error as fault:
+            raise ParseFailed(f"the compressed body is broken: {fault}") from fault
+        if len(whole) > limit:
+            raise ContentTooLong(too_long)
+    if inflate.unused_data:
+        raise ParseFailed("the compressed body goes on after its end")
+    if parts and not inflate.eof:
+        raise ParseFailed("the compressed body ends too early")
+    return bytes(whole)

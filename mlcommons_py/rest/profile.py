@@ -1,0 +1,97 @@
+"""Handlers of profile: what runs here right now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.models import fields
+from mlcommons_py.rest.request import Request
+from mlcommons_py.rest.services import Services
+
+Profiles = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whose profiles a request wants: ids, or None for all there are."""
+
+    models: frozenset[str] | None
+    tasks: frozenset[str] | None
+    nodes: frozenset[str]
+
+    @classmethod
+    def of(cls, kind: str, ids: str, body: Mapping[str, Any]) -> "Asked":
+        """Read what a path (``models``, ``tasks`` or neither, and its list of ids) and a body ask for.
+
+        A body that names neither models nor tasks leaves it to the path which are meant.
+        """
+        listed = frozenset(one for one in ids.split(",") if one)
+        models = frozenset(fields.texts(body, "model_ids") or []) | (listed if kind == "models" else frozenset())
+        tasks = frozenset(fields.texts(body, "task_ids") or []) | (listed if kind == "tasks" else frozenset())
+        all_models = fields.boolean(body, "return_all_models") is True
+        all_tasks = fields.boolean(body, "return_all_tasks") is True
+        if not (models or tasks or all_models or all_tasks):
+            all_models, all_tasks = kind != "tasks", kind != "models"
+        nodes = frozenset(fields.texts(body, "node_ids") or [])
+        return cls(None if all_models else models, None if all_tasks else tasks, nodes)
+
+
+async def profile(services: Services, request: Request) -> object:
+    """GET /profile, /profile/models, /profile/models/{ids}, /profile/tasks, /profile/tasks/{ids}."""
+    view = request.query.get("view", "node")
+    if view not in ("node", "model"):
+        raise IllegalArgument(f"view must be node or model, not [{view}]")
+    kind = request.path.partition("/profile")[2].strip("/").partition("/")[0]
+    ids = request.params.get("model_ids", request.params.get("task_ids", ""))
+    asked = Asked.of(kind, ids, await request.json_or_none() or {})
+    if asked.nodes and services.node.id not in asked.nodes:
+        return {}
+    models = await _models(services, asked.models)
+    tasks = await _tasks(services, asked.tasks)
+    if not models and not tasks:
+        return {}
+    if view == "model":
+        return {"models": _by_model(services.node.id, models, tasks)}
+    parts = {"tasks": tasks, "models": models}
+    return {"nodes": {services.node.id: {name: part for name, part in parts.items() if part}}}
+
+
+async def _models(services: Services, wanted: frozenset[str] | None) -> Profiles:
+    profiles: Profiles = {}
+    for model_id in services.deployments.ids():
+        deployment = services.deployments.get(model_id)
+        if deployment is None or (wanted is not None and model_id not in wanted):
+            continue
+        document = await services.models.document(model_id)
+        source: Mapping[str, Any] = {} if document is None else document.source
+        numbers = deployment.stats()
+        profiles[model_id] = {
+            "model_state": source.get("model_state", "DEPLOYED"),
+            "predictor": f"mlcommons_py.inference.worker@{numbers.pid:x}",
+            "target_worker_nodes": list(source.get("planning_worker_nodes", [])),
+            "worker_nodes": [services.node.id],
+            **({"model_inference_stats": numbers.latencies} if numbers.latencies else {}),
+            "memory_size_estimation_cpu": numbers.rss,
+            "memory_size_estimation_gpu": 0,
+        }
+    return profiles
+
+
+async def _tasks(services: Services, wanted: frozenset[str] | None) -> Profiles:
+    return {
+        task_id: task.to_json()
+        for task_id, task in await services.tasks.unfinished()
+        if wanted is None or task_id in wanted
+    }
+
+
+def _by_model(node_id: str, models: Profiles, tasks: Profiles) -> Profiles:
+    shown: Profiles = {}
+    outside = ("target_worker_nodes", "worker_nodes")
+    for model_id, one in models.items():
+        inner = {key: value for key, value in one.items() if key not in outside}
+        shown[model_id] = {**{key: one[key] for key in outside}, "nodes": {node_id: inner}}
+    for task_id, task in tasks.items():
+        shown.setdefault(str(task.get("model_id")), {}).setdefault("tasks", {})[task_id] = task
+    return shown

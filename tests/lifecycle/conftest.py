@@ -1,0 +1,95 @@
+"""A wired service without a socket."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlcommons_py.app import App, wire
+from mlcommons_py.plugin_settings import PREFIX
+from mlcommons_py.settings import Operator
+from mlcommons_py.store.embedded import EmbeddedStore
+
+TRACED = Path(__file__).parents[1] / "data" / "traced"
+OPEN = ("allow_registering_model_via_local_file", "allow_registering_model_via_url", "connector.private_ip_enabled")
+
+
+@dataclass
+class House:
+    """A service and short ways to use it."""
+
+    app: App
+    closed: bool = False
+
+    async def close(self) -> None:
+        """End the service, once."""
+        if not self.closed:
+            self.closed = True
+            await self.app.close()
+
+    async def end(self, task_id: str) -> dict[str, Any]:
+        """Wait for the end of a task and return it."""
+        async with asyncio.timeout(60):
+            while (task := await self.app.services.tasks.get(task_id))["state"] in ("CREATED", "RUNNING"):
+                await asyncio.sleep(0.01)
+        return task
+
+    async def upload(self, archive: bytes, **fields: Any) -> str:
+        """Register an archive, in one chunk, and return its model's id."""
+        registrar = self.app.services.registrar
+        meta = await registrar.register_meta({**description(archive), **fields})
+        await registrar.upload_chunk(meta["model_id"], 0, archive)
+        return str(meta["model_id"])
+
+    async def found(self, index: str) -> int:
+        """Return how many documents an index has."""
+        answer = await self.app.store.search(index, {"size": 0})
+        return int(answer["hits"]["total"]["value"])
+
+
+def description(archive: bytes) -> dict[str, Any]:
+    """Return what a client says of the small archive."""
+    return {
+        "name": "tiny",
+        "model_format": "TORCH_SCRIPT",
+        "model_content_hash_value": hashlib.sha256(archive).hexdigest(),
+        "model_content_size_in_bytes": len(archive),
+        "total_chunks": 1,
+        "model_config": {"model_type": "bert", "embedding_dimension": 32, "framework_type": "sentence_transformers"},
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny() -> bytes:
+    """A small TorchScript archive."""
+    return (TRACED / "bert-mean-normalized.zip").read_bytes()
+
+
+@pytest.fixture
+async def build(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """A maker of services over the same data directory, one at a time."""
+    houses: list[House] = []
+
+    async def make(**plugin: Any) -> House:
+        given = {PREFIX + name: True for name in OPEN}
+        given.update({PREFIX + name.replace("__", "."): value for name, value in plugin.items()})
+        operator = Operator(data=tmp_path, model_root=tmp_path / "models", threads=1, plugin=given)
+        store = await EmbeddedStore.open(tmp_path / "store.db")
+        house = House(await wire(operator, store, tmp_path))
+        houses.append(house)
+        return house
+
+    yield make
+    for house in houses:
+        await house.close()
+
+
+@pytest.fixture
+async def house(build: Callable[..., Any]) -> House:
+    """A service that takes models from anywhere."""
+    made: House = await build()
+    return made

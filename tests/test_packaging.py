@@ -1,0 +1,109 @@
+"""What is shipped."""
+
+import configparser
+import importlib.metadata
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import mlcommons_py
+
+ROOT = Path(__file__).parents[1]
+LOCKS = sorted(ROOT.glob("requirements*.lock"))
+
+
+def _packages() -> set[str]:
+    return {".".join(init.parent.relative_to(ROOT).parts) for init in (ROOT / "mlcommons_py").rglob("__init__.py")}
+
+
+def test_every_package_is_listed() -> None:
+    """setup.cfg lists exactly the packages that are on disk."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+
+    assert set(config["options"]["packages"].split()) == _packages()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the files that git knows, without a network."""
+    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    names = [*ROOT.glob("*.*"), ROOT / "LICENSE", *(ROOT / "mlcommons_py").rglob("*")]
+    for path in names:
+        if path.is_file() and path.suffix != ".pyc":
+            target = copy / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-w",
+        out,
+        ".",
+    ]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def test_the_wheel_has_everything(wheel: Path) -> None:
+    """Every module, the mark of typed packages, the licence and the entry point are in the wheel, and nothing else."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mlcommons_py").rglob("*.py")}
+
+    assert {name for name in names if ".dist-info/" not in name} == modules | {"mlcommons_py/py.typed"}
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert "mlcommons = mlcommons_py.__main__:main" in entry_points
+
+
+def test_the_program_is_installed() -> None:
+    """The entry point runs, and says the version of the package."""
+    program = Path(sys.executable).with_name("mlcommons")
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"mlcommons-py {mlcommons_py.__version__}\n"
+    assert importlib.metadata.version("mlcommons-py") == mlcommons_py.__version__
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=[lock.name for lock in LOCKS])
+def test_locks_pin_by_hash(lock: Path) -> None:
+    """Every package in a lock has one version and hashes, and no lock names an index, a host or a path."""
+    lines = [line for line in lock.read_text().splitlines() if line and not line.lstrip().startswith("#")]
+    packages = [number for number, line in enumerate(lines) if not line.startswith(" ")]
+
+    assert packages
+    for number in packages:
+        assert "==" in lines[number], lines[number]
+        assert lines[number + 1].startswith("    --hash=sha256:"), lines[number]
+    assert not [line for line in lines if "://" in line or line.startswith("-") or "torch" in line]
+
+
+def test_locks_hold_what_setup_cfg_asks_for() -> None:
+    """The runtime's lock pins each dependency of setup.cfg, and the lock for tests pins all of it alike."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    wanted = {line.split()[0] for line in config["options"]["install_requires"].splitlines() if line}
+    wanted_for_tests = {line.split()[0] for line in config["options.extras_require"]["test"].splitlines() if line}
+
+    runtime, dev = _pins("requirements.lock"), _pins("requirements-dev.lock")
+
+    assert wanted <= {pin.partition("==")[0] for pin in runtime}
+    assert wanted_for_tests <= {pin.partition("==")[0] for pin in dev}
+    assert runtime <= dev
+
+
+def _pins(name: str) -> set[str]:
+    return {
+        line.removesuffix(" \\") for line in (ROOT / name).read_text().splitlines() if "==" in line and line[0] != " "
+    }

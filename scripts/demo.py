@@ -176,7 +176,7 @@ def _wait_ready(service: subprocess.Popen[bytes], http: httpx.Client) -> None:
         try:
             if http.get("/_health/ready").is_success:
                 return
-        except httpx.ConnectError:
+        except httpx.TransportError:
             pass
         time.sleep(0.05)
     raise RuntimeError(f"the service was not ready within {PATIENCE:.0f} s")

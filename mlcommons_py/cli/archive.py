@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcommons_py.errors import InvalidModel
+from mlcommons_py.errors import InvalidModel, Unavailable
 
 CHUNK_SIZE = 10_000_000
 """Bytes of one uploaded chunk (``MLModel`` upstream)."""
@@ -84,8 +84,14 @@ def packed(source: Path, report: Report) -> Iterator[Archive]:
     handle, name = tempfile.mkstemp(prefix="mlcommons-", suffix=".zip")
     made = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            digest = _write(file.fileno(), made, members, report)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                digest = _write(file.fileno(), made, members, report)
+        except OSError as fault:
+            whole = sum(path.stat().st_size for path in members.values()) >> 20
+            raise Unavailable(
+                f"cannot write the archive of {whole} MiB to {made.parent}: {fault}; TMPDIR names another directory"
+            ) from fault
         yield Archive(made, made.stat().st_size, digest, model_format)
     finally:
         made.unlink(missing_ok=True)
@@ -94,8 +100,10 @@ def packed(source: Path, report: Report) -> Iterator[Archive]:
 def _members(source: Path) -> dict[str, Path]:
     """Return the files to ship by their names in the zip."""
     if source.is_file():
+        if source.suffix == ".safetensors":
+            return _members(source.parent)
         if source.suffix != ".pt":
-            raise InvalidModel(f"{source} is neither a directory, nor a zip, nor a .pt file")
+            raise InvalidModel(f"{source} is neither a directory, nor a zip, nor a .pt or .safetensors file")
         tokenizer = source.with_name("tokenizer.json")
         if not tokenizer.is_file():
             raise InvalidModel(f"there is no tokenizer.json beside {source.name}; a TorchScript model needs it")
@@ -153,8 +161,11 @@ def _hash(path: Path, report: Report) -> str:
 
 
 def _format_of(path: Path) -> str:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as fault:
+        raise InvalidModel(f"{path} is a damaged zip: {fault}") from fault
     if any(name.endswith(".safetensors") for name in names):
         return SAFETENSORS
     if any(name.endswith(".pt") for name in names):

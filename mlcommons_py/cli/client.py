@@ -9,13 +9,15 @@ import orjson
 import tenacity
 
 from mlcommons_py import __version__
-from mlcommons_py.errors import IllegalArgument, MLCommonsError, NotFound, StatusError, Unavailable
+from mlcommons_py.errors import Conflict, IllegalArgument, MLCommonsError, NotFound, StatusError, Unavailable
 
 ML = "/_plugins/_ml"
 UPLOADS = "plugins.ml_commons.allow_registering_model_via_local_file"
+DEPLOYED = ("DEPLOYED", "PARTIALLY_DEPLOYED")
 UNFINISHED = ("CREATED", "RUNNING", "CANCELLING")
 _ATTEMPTS = 6
 _SLOWEST_POLL = 0.5
+_LONGEST_WAIT = 30.0
 
 
 class Client:
@@ -27,7 +29,7 @@ class Client:
     """
 
     def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
-        if not url.startswith(("http://", "https://")):
+        if not _is_address(url):
             raise IllegalArgument(f"--url takes http://HOST:PORT, not [{url}]")
         self.url = url.rstrip("/")
         self._reached = False
@@ -97,32 +99,57 @@ class Client:
 
     def search(self, what: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the documents that a search in ``models``, ``model_groups`` or ``tasks`` finds, with their ids."""
-        hits = self.patiently(lambda: self.call("POST", f"{ML}/{what}/_search", body))["hits"]["hits"]
-        return [{"id": hit["_id"], **hit["_source"]} for hit in hits]
+        answer = self.patiently(lambda: self.call("POST", f"{ML}/{what}/_search", body))
+        try:
+            return [{"id": hit["_id"], **hit["_source"]} for hit in answer["hits"]["hits"]]
+        except (KeyError, TypeError) as fault:
+            raise StatusError(f"{self.url} does not answer as ML Commons does: {str(answer)[:200]}", 502) from fault
 
     def models(self, *filters: Mapping[str, Any], size: int = 1000, sort: str = "created_time") -> list[dict[str, Any]]:
         """Return the models that match, the newest by ``sort`` first."""
         query = {"bool": {"filter": list(filters), "must_not": [{"exists": {"field": "chunk_number"}}]}}
         return self.search("models", {"query": query, "size": size, "sort": [{sort: {"order": "desc"}}]})
 
-    def find(self, name_or_id: str) -> dict[str, Any] | None:
-        """Return the model of that id, or the latest version of that name, or None."""
+    def named(self, name_or_id: str) -> list[dict[str, Any]]:
+        """Return the model of that id, or the versions of that name, the latest first."""
         by_id = self.models({"ids": {"values": [name_or_id]}}, size=1)
         named = by_id or self.models({"term": {"name.keyword": name_or_id}})
-        return max(
-            named, key=lambda one: (int(one.get("model_version") or 0), one.get("created_time") or 0), default=None
+        return sorted(
+            named, key=lambda one: (int(one.get("model_version") or 0), one.get("created_time") or 0), reverse=True
         )
 
-    def model(self, name_or_id: str) -> dict[str, Any]:
-        """Return the model of that id or name.
+    def find(self, name_or_id: str, *, running: bool = False) -> dict[str, Any] | None:
+        """Return the model of that id, or the latest version of that name, or None.
+
+        With ``running`` the latest version that is deployed goes before one that is not.
+        """
+        named = self.named(name_or_id)
+        deployed = [one for one in named if one.get("model_state") in DEPLOYED] if running else []
+        return next(iter(deployed or named), None)
+
+    def model(self, name_or_id: str, *, running: bool = False) -> dict[str, Any]:
+        """Return the model of that id or name, as :meth:`find` chooses it.
 
         Raises:
             NotFound: there is none.
         """
-        found = self.find(name_or_id)
+        found = self.find(name_or_id, running=running)
         if found is None:
             raise NotFound(f"there is no model {name_or_id}; mlcommons models lists what there is")
         return found
+
+    def only(self, name_or_id: str) -> dict[str, Any]:
+        """Return the model of that id, or of a name that no other has.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: several versions have that name.
+        """
+        named = self.named(name_or_id)
+        if len(named) > 1:
+            ids = ", ".join(f"{one['id']} (version {one.get('model_version')})" for one in named)
+            raise Conflict(f"there are {len(named)} versions of {name_or_id}; name the one you mean by its id: {ids}")
+        return self.model(name_or_id)
 
     def last_deployed(self) -> dict[str, Any]:
         """Return the model that was deployed last, of those that are deployed.
@@ -130,7 +157,7 @@ class Client:
         Raises:
             NotFound: none is.
         """
-        deployed = self.models({"terms": {"model_state": ["DEPLOYED", "PARTIALLY_DEPLOYED"]}})
+        deployed = self.models({"terms": {"model_state": list(DEPLOYED)}})
         if not deployed:
             raise NotFound("no model is deployed; register one with: mlcommons register DIRECTORY --deploy")
         return max(deployed, key=lambda one: (one.get("last_deployed_time") or 0, one.get("created_time") or 0))
@@ -163,6 +190,14 @@ class Client:
                 return document
             time.sleep(pause)
             pause = min(_SLOWEST_POLL, pause * 1.5)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.host)
 
 
 class NothingThere(Unavailable):
@@ -207,7 +242,8 @@ def _may_pass(fault: BaseException) -> bool:
 def _wait(state: tenacity.RetryCallState) -> float:
     fault = state.outcome.exception() if state.outcome is not None else None
     asked = fault.retry_after if isinstance(fault, Refused) else None
-    return asked if asked is not None else min(10.0, 0.25 * 2**state.attempt_number)
+    own: float = min(10.0, 0.25 * 2**state.attempt_number)
+    return own if asked is None else min(_LONGEST_WAIT, max(own, asked))
 
 
 def _json(answer: httpx.Response) -> Any:

@@ -52,6 +52,9 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except MLCommonsError as fault:
         print(f"mlcommons: {fault.reason}", file=sys.stderr)  # noqa: T201 - printing is what it is for
         return 2 if isinstance(fault, IllegalArgument) and not isinstance(fault, InvalidModel) else 1
+    except OSError as fault:
+        print(f"mlcommons: {fault}", file=sys.stderr)  # noqa: T201
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -243,7 +246,7 @@ def undeploy(context: typer.Context, model: Model, as_json: Json = False, url: U
     from mlcommons_py.cli.client import ML
 
     with _client(context, url) as client:
-        model_id = client.model(model)["id"]
+        model_id = client.model(model, running=True)["id"]
         answer: dict[str, Any] = client.call("POST", f"{ML}/models/{model_id}/_undeploy")
     if as_json:
         show.as_json(answer)
@@ -263,12 +266,12 @@ def delete(
 ) -> None:
     """Delete a model and all of its content."""
     from mlcommons_py.cli import show
-    from mlcommons_py.cli.client import ML
+    from mlcommons_py.cli.client import DEPLOYED, ML
 
     with _client(context, url) as client:
-        found = client.model(model)
+        found = client.only(model)
         title = f"model {found.get('name')} version {found.get('model_version')} ({found['id']})"
-        if found["model_state"] == "DEPLOYED" and not undeploy_first:
+        if found["model_state"] in (*DEPLOYED, "DEPLOYING") and not undeploy_first:
             raise BadRequest(f"{title} is deployed; --undeploy does both")
         if not yes:
             if not sys.stdin.isatty():

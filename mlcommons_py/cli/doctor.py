@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from mlcommons_py.cli import show
 from mlcommons_py.cli.client import Client
 from mlcommons_py.errors import MLCommonsError
+from mlcommons_py.lifecycle.resources import memory
 
 State = Literal["ok", "warning", "broken"]
 
@@ -43,7 +44,7 @@ def examine(client: Client, data: Path) -> list[Finding]:
     """Look at this machine, at the data directory and at the service; nothing is changed."""
     service = _service(client)
     ours = service.state == "ok"
-    memory, disk = _memory(Path("/proc/meminfo"), Path("/sys/fs/cgroup")), _disk(data)
+    memory, disk = _memory(), _disk(data)
     checks = [_python(sys.version_info[:2]), _cpu(Path("/proc/cpuinfo"), platform.machine()), *_engine(), memory, disk]
     return [*checks, _directory(data, ours=ours), _port(client.url, ours=ours), service]
 
@@ -118,18 +119,14 @@ def _devices(ctranslate2: object) -> Finding:
     return Finding("devices", "ok", "CPU; no NVIDIA card (/dev/nvidiactl is not there)")
 
 
-def _memory(meminfo: Path, cgroup: Path) -> Finding:
+def _memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> Finding:
     try:
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) << 10
-    except (OSError, KeyError, ValueError):
-        return Finding("memory", "warning", "unknown", f"{meminfo} cannot be read")
-    found = f"{show.size(free)} available"
-    limit = _cgroup(cgroup)
-    if limit is not None:
-        allowed, used = limit
-        found += f"; the control group allows {show.size(allowed)}, of which {show.size(used)} are used"
-        free = min(free, allowed - used)
+        left = memory(proc, groups)
+    except (OSError, KeyError, ValueError) as fault:
+        return Finding("memory", "warning", "unknown", f"the kernel does not tell: {fault}")
+    found, free = f"{show.size(left.available)} available", left.free
+    if left.limit is not None and left.used is not None:
+        found += f"; the control group allows {show.size(left.limit)}, of which {show.size(left.used)} are used"
     if free < _LEAST_MEMORY:
         return Finding(
             "memory", "broken", found, f"free some: service and a small model take {show.size(_LEAST_MEMORY)}"
@@ -137,18 +134,6 @@ def _memory(meminfo: Path, cgroup: Path) -> Finding:
     if free < _TIGHT_MEMORY:
         return Finding("memory", "warning", found, "larger models will not fit; raise the limit, or use int8")
     return Finding("memory", "ok", found)
-
-
-def _cgroup(root: Path) -> tuple[int, int] | None:
-    """Return the memory limit of this control group and what is in use, in bytes; None where there is no limit."""
-    pairs = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
-    for limit, usage in pairs:
-        try:
-            allowed, used = int((root / limit).read_text()), int((root / usage).read_text())
-        except (OSError, ValueError):
-            continue
-        return (allowed, used) if allowed < 1 << 60 else None
-    return None
 
 
 def _existing(path: Path) -> Path:
@@ -187,8 +172,10 @@ def _is_held(lock: Path) -> bool:
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:
+        return False  # it cannot be read, which says nothing about who holds it
     return False
 
 

@@ -56,7 +56,7 @@ def predict(
 def _choose(client: Client, words: list[str], *, has_file: bool) -> tuple[dict[str, Any], list[str]]:
     if not words:
         return client.last_deployed(), []
-    found = client.find(words[0])
+    found = client.find(words[0], running=True)
     if found is not None:
         return found, words[1:]
     if len(words) > 1 or has_file:

@@ -62,6 +62,11 @@ def register(client: Client, order: Order) -> None:
     except KeyboardInterrupt:
         show.note(f"interrupted; model {result['model_id']} is uploaded, and the service goes on: mlcommons tasks")
         raise
+    except MLCommonsError:
+        show.note(
+            f"model {result['model_id']} is uploaded; end it with: mlcommons delete{_url(order)} {result['model_id']}"
+        )
+        raise
     result.update(_state(client, result["model_id"]))
     if order.as_json:
         show.as_json(result)
@@ -109,6 +114,9 @@ def _announce(client: Client, order: Order, archive: Archive) -> str:
     path = f"{ML}/models/_register_meta"
     try:
         return str(client.call("POST", path, body)["model_id"])
+    except KeyboardInterrupt:
+        show.note("interrupted; mlcommons models shows whether a model was begun, mlcommons delete ends it")
+        raise
     except Refused as fault:
         if UPLOADS.rpartition(".")[2] not in fault.reason:
             raise
@@ -157,7 +165,11 @@ def _upload(client: Client, order: Order, model_id: str, archive: Archive, numbe
 
 def _way_on(order: Order, model_id: str) -> str:
     path, url = shlex.quote(str(order.path)), _url(order)
-    return f"  go on:  mlcommons register{url} {path} --resume {model_id}\n  or end: mlcommons delete{url} {model_id}"
+    also = (" --deploy" if order.deploy else "") + ("" if order.wait else " --no-wait")
+    return (
+        f"  go on:  mlcommons register{url} {path} --resume {model_id}{also}\n"
+        f"  or end: mlcommons delete{url} {model_id}"
+    )
 
 
 def _settle(client: Client, order: Order, model_id: str) -> dict[str, Any]:

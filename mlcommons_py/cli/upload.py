@@ -121,7 +121,8 @@ async def _send(
     advance: Callable[[int], None],
 ) -> None:
     path = f"{ML}/models/{model_id}/upload_chunk/{number}"
-    headers = {"content-type": "application/octet-stream", "content-length": str(archive.chunk_size(number))}
+    # The bytes are no JSON; ML Commons itself takes them under no other name.
+    headers = {"content-type": "application/json", "content-length": str(archive.chunk_size(number))}
     async for attempt in tenacity.AsyncRetrying(**patience()):
         with attempt:
             told = 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -9,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
-from mlcommons_py.errors import InvalidModel, MLCommonsError, Rejected, Unavailable, WorkerLost
+from mlcommons_py.errors import MLCommonsError, Rejected, Unavailable, WorkerLost
 from mlcommons_py.inference.options import RunOptions
 from mlcommons_py.inference.process import Vectors, Worker, WorkerDied
 
@@ -62,7 +64,9 @@ class Deployment:
         self._waiting = 0
         self._requests = self._texts = self._tokens = self._truncated = 0
         self._failures = self._rejected = self._restarts = 0
-        self._recent: deque[tuple[float, float, int]] = deque(maxlen=100)
+        self._recent: deque[float] = deque(maxlen=100)
+        self._busy_since = 0.0
+        self._answered = 0
 
     async def start(self) -> None:
         """Start the worker.
@@ -115,7 +119,8 @@ class Deployment:
             self._texts += len(texts)
             self._tokens += sum(vectors.answer.tokens)
             self._truncated += vectors.answer.truncated
-            self._recent.append((ended, ended - began, len(texts)))
+            self._answered += len(texts)
+            self._recent.append(ended - began)
             return vectors
 
     async def _try_twice(self, texts: list[str], *, urgent: bool, until: float) -> Vectors:
@@ -143,6 +148,8 @@ class Deployment:
                 f"model {self.model_id} has {self._waiting} texts waiting and takes no more than {self._limit}",
                 retry_after=self._seconds_of_work(),
             )
+        if not self._waiting:
+            self._busy_since, self._answered = time.monotonic(), 0
         self._waiting += texts
         try:
             yield
@@ -150,12 +157,11 @@ class Deployment:
             self._waiting -= texts
 
     def _seconds_of_work(self) -> int:
-        """Return how long what waits will take, at the pace of late; at least a second, at most a minute."""
-        if len(self._recent) < 2:
+        """Return how long what waits will take, at the pace since the model was idle last; 1 to 60 seconds."""
+        if not self._answered:
             return 1
-        span = self._recent[-1][0] - self._recent[0][0]
-        pace = sum(texts for _, _, texts in self._recent) / max(span, 1e-3)
-        return max(1, min(60, round(self._waiting / max(pace, 1e-3))))
+        seconds = (time.monotonic() - self._busy_since) * self._waiting / self._answered
+        return max(1, min(60, math.ceil(seconds)))
 
     async def _watch(self) -> None:
         pause = 0.0
@@ -177,11 +183,11 @@ class Deployment:
             pause = min(LONGEST_PAUSE, max(0.25, 2 * pause))
             try:
                 worker = await Worker.start(self._directory, self.options)
-            except (WorkerDied, InvalidModel, OSError, TimeoutError) as fault:
+            except Exception as fault:  # noqa: BLE001 - whatever it was, it may be gone the next time
                 log.warning("the worker of model %s does not start: %s", self.model_id, fault)
                 continue
+            self._worker = worker  # before anything can be cancelled: whoever stops the model ends this worker too
             async with self._changed:
-                self._worker = worker
                 self._changed.notify_all()
             return pause
 
@@ -201,7 +207,7 @@ class Deployment:
             restarts=self._restarts,
             waiting=self._waiting,
             rss=worker.rss if worker is not None and up else 0,
-            latencies=_summary([1e3 * took for _, took, _ in self._recent], self._requests),
+            latencies=_summary([1e3 * took for took in self._recent], self._requests),
         )
 
 
@@ -219,33 +225,45 @@ class Deployments:
     def __init__(self, max_queued_texts: int) -> None:
         self._limit = max_queued_texts
         self._running: dict[str, Deployment] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._changed = asyncio.Condition()
+        self._closed = False
 
     async def deploy(self, model_id: str, directory: Path, options: RunOptions) -> Deployment:
         """Run a model; one that runs already, with the same options, is left alone.
 
         Raises:
             MLCommonsError: its worker does not come up.
+            Unavailable: the table is closed.
         """
-        before = self._running.get(model_id)
-        if before is not None and before.options == options:
-            return before
-        deployment = Deployment(model_id, directory, options, self._limit)
-        await deployment.start()
-        async with self._changed:
+        async with self._turn(model_id):
+            before = self._running.get(model_id)
+            if before is not None and before.options == options:
+                return before
+            deployment = Deployment(model_id, directory, options, self._limit)
+            if not self._closed:
+                await deployment.start()
+            if self._closed:
+                await deployment.stop()
+                raise Unavailable("the service is shutting down")
             self._running[model_id] = deployment
-            self._changed.notify_all()
-        if before is not None:
-            await before.stop()
-        return deployment
+            async with self._changed:
+                self._changed.notify_all()
+            if before is not None:
+                await before.stop()
+            return deployment
 
     async def undeploy(self, model_id: str) -> bool:
-        """End a model's worker; return whether the model ran."""
-        deployment = self._running.pop(model_id, None)
-        if deployment is None:
-            return False
-        await deployment.stop()
-        return True
+        """End a model's worker, also one that is being deployed; return whether the model ran."""
+        async with self._turn(model_id):
+            deployment = self._running.pop(model_id, None)
+            if deployment is None:
+                return False
+            await deployment.stop()
+            return True
+
+    def _turn(self, model_id: str) -> asyncio.Lock:
+        return self._turns.setdefault(model_id, asyncio.Lock())
 
     def get(self, model_id: str) -> Deployment | None:
         """Return a model that runs, or None."""
@@ -265,6 +283,6 @@ class Deployments:
         return self._running.get(model_id)
 
     async def close(self) -> None:
-        """End all workers."""
-        running, self._running = self._running, {}
-        await asyncio.gather(*(deployment.stop() for deployment in running.values()))
+        """End all workers, and deploy nothing any more."""
+        self._closed = True
+        await asyncio.gather(*(self.undeploy(model_id) for model_id in {*self._running, *self._turns}))

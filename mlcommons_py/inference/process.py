@@ -98,22 +98,29 @@ class Worker:
 
         Raises:
             InvalidModel: the model cannot be loaded; the text is the worker's.
-            WorkerDied: the process ended while it loaded.
+            MLCommonsError: something else was in the way, such as a lack of memory; it may be gone the next time.
+            WorkerDied: the process ended while it loaded, or took too long.
         """
         ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "mlcommons_py.inference.worker",
-                str(theirs.fileno()),
-                str(directory),
-                options.to_text(),
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                env=dict(environ if environ is not None else environment()),
-            )
-        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-P",  # the directory that the service was started in is not for the worker to import from
+                    "-m",
+                    "mlcommons_py.inference.worker",
+                    str(theirs.fileno()),
+                    str(directory),
+                    options.to_text(),
+                    pass_fds=[theirs.fileno()],
+                    stdin=asyncio.subprocess.DEVNULL,
+                    env=dict(environ if environ is not None else environment()),
+                    start_new_session=True,  # a Ctrl-C at the terminal is for the service alone, also while one loads
+                )
+            reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        except BaseException:
+            ours.close()  # a process that was started ends with it
+            raise
         worker = cls(process, reader, writer)
         try:
             async with asyncio.timeout(_LOADING_SECONDS):
@@ -121,6 +128,9 @@ class Worker:
                 if not worker._ready.done():
                     raise WorkerDied(f"the worker ended while it loaded the model: {worker.ended.result()}")
                 worker.rss = worker._ready.result().rss
+        except TimeoutError as fault:
+            await worker.kill()
+            raise WorkerDied(f"the worker did not load the model within {_LOADING_SECONDS:.0f} s") from fault
         except BaseException:
             await worker.kill()
             raise
@@ -179,7 +189,7 @@ class Worker:
     async def kill(self) -> None:
         """End the process now."""
         if self._process.returncode is None:
-            self._process.kill()
+            self._end()
         await self.ended
 
     async def _receive(self) -> str:
@@ -192,6 +202,9 @@ class Worker:
                 self._take(message, await self._reader.readexactly(payload))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
+        except Exception:
+            log.exception("worker %d sent what is no answer; it is ended", self.pid)
+            self._end()
         self.alive = False
         self._writer.close()
         with contextlib.suppress(ConnectionError):
@@ -208,8 +221,12 @@ class Worker:
             async with asyncio.timeout(_LINGERING_SECONDS):
                 return await self._process.wait()
         except TimeoutError:
-            self._process.kill()
+            self._end()
             return await self._process.wait()
+
+    def _end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it may have ended by itself a moment ago
+            self._process.kill()
 
     def _take(self, message: Message, payload: bytes) -> None:
         if isinstance(message, Ready):
@@ -218,7 +235,7 @@ class Worker:
             return
         if isinstance(message, Failed) and message.id == 0:
             if not self._ready.done():
-                self._ready.set_exception(InvalidModel(message.reason))
+                self._ready.set_exception(_fault(message))
             return
         if not isinstance(message, Embedded | Failed):
             return
@@ -229,9 +246,15 @@ class Worker:
             self.rss = message.rss
             answer.set_result(Vectors(payload, message))
         else:
-            fault = MLCommonsError(message.reason)
-            fault.status, fault.type = message.status, message.type
-            answer.set_exception(fault)
+            answer.set_exception(_fault(message))
+
+
+def _fault(message: Failed) -> MLCommonsError:
+    if (message.type, message.status) == (InvalidModel.type, InvalidModel.status):
+        return InvalidModel(message.reason)
+    fault = MLCommonsError(message.reason)
+    fault.status, fault.type = message.status, message.type
+    return fault
 
 
 def _describe(status: int) -> str:

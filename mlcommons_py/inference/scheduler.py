@@ -1,7 +1,7 @@
 """The queue of a model: texts of all requests wait in it, and batches of like length are cut from it.
 
-It knows tokens and time, nothing of sockets or of the engine. Work that is due earliest goes first: a search is due
-when it comes, ingestion a little later, so that searches overtake and nothing waits for ever.
+It knows tokens and time, nothing of sockets or of the engine. Searches overtake ingestion however much of it waits;
+where searches alone could fill the machine, ingestion still gets one batch in so many, so that nothing waits for ever.
 """
 
 import heapq
@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-LENIENCE = 0.5
-"""Seconds after its arrival at which work that is not urgent is due."""
+TURN = 4
+"""Batches of urgent work after which one of the other work that waits is cut."""
 
 SMALLEST_SHARE = 64
 """Tokens below which a batch is not split so that an idle thread gets some of it."""
@@ -24,7 +24,8 @@ class Job:
     """The texts of one request.
 
     Attributes:
-        due: when it is due, on the scheduler's clock.
+        urgent: whether it goes before work that is not.
+        arrived: when it came, on the scheduler's clock.
         expires: when nobody waits for it any more; None for never.
         results: one place a text; filled as batches end.
         left: texts that have no result yet.
@@ -33,7 +34,7 @@ class Job:
 
     id: int
     count: int
-    due: float
+    urgent: bool
     arrived: float
     expires: float | None = None
     results: list[Any] = field(default_factory=list)
@@ -63,6 +64,45 @@ class Item:
         return len(self.ids)
 
 
+class Lane:
+    """Texts that are equally urgent, by length; those of a length in the order in which their requests came."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._heaps: dict[int, list[tuple[float, int, Item]]] = {}
+        self._lengths: list[int] = []
+
+    def add(self, number: int, item: Item) -> None:
+        """Put a text in; ``number`` is its own, and higher than that of all before it."""
+        length = item.length
+        if length not in self._heaps:
+            self._heaps[length] = []
+            insort(self._lengths, length)
+        heapq.heappush(self._heaps[length], (item.job.arrived, number, item))
+        self.tokens += length
+
+    def take(self, length: int) -> Item:
+        """Take the text of a length, one of those that wait, whose request came first."""
+        heap = self._heaps[length]
+        _, _, item = heapq.heappop(heap)
+        self.tokens -= length
+        if not heap:
+            del self._heaps[length]
+            self._lengths.remove(length)
+        return item
+
+    def first_length(self) -> int:
+        """Return the length of the text to begin with: of the earliest request the longest; 0 if none waits."""
+        if not self._lengths:
+            return 0
+        return min(self._lengths, key=lambda length: (self._heaps[length][0][0], -length))
+
+    def longest_within(self, width: int) -> int:
+        """Return the longest length that waits and is no longer than a batch is wide; 0 if there is none."""
+        place = bisect_right(self._lengths, width)
+        return self._lengths[place - 1] if place else 0
+
+
 class Scheduler:
     """Hands out batches to the threads that compute."""
 
@@ -70,9 +110,8 @@ class Scheduler:
         """Hand out batches of at most ``budget`` tokens, padding included."""
         self._budget = budget
         self._clock = clock
-        self._waiting: dict[int, list[tuple[float, int, Item]]] = {}
-        self._lengths: list[int] = []
-        self._tokens = 0
+        self._urgent, self._patient = Lane(), Lane()
+        self._in_a_row = 0
         self._number = 0
         self._idle = 0
         self._open = True
@@ -87,13 +126,8 @@ class Scheduler:
     def job(self, job_id: int, count: int, *, urgent: bool, timeout: float | None) -> Job:
         """Return a new job whose texts will follow."""
         now = self._clock()
-        job = Job(
-            id=job_id,
-            count=count,
-            due=now if urgent else now + LENIENCE,
-            arrived=now,
-            expires=None if timeout is None else now + timeout,
-        )
+        expires = None if timeout is None else now + timeout
+        job = Job(id=job_id, count=count, urgent=urgent, arrived=now, expires=expires)
         with self._changed:
             self._jobs[job_id] = job
         return job
@@ -103,12 +137,7 @@ class Scheduler:
         with self._changed:
             for item in items:
                 self._number += 1
-                length = item.length
-                if length not in self._waiting:
-                    self._waiting[length] = []
-                    insort(self._lengths, length)
-                heapq.heappush(self._waiting[length], (item.job.due, self._number, item))
-                self._tokens += length
+                (self._urgent if item.job.urgent else self._patient).add(self._number, item)
             self._changed.notify(len(items))
 
     def drop(self, job_id: int) -> None:
@@ -130,12 +159,15 @@ class Scheduler:
             self._changed.notify_all()
 
     def next_batch(self) -> list[Item] | None:
-        """Wait for work and return a batch of it; None when there will be no more."""
+        """Wait for work and return a batch of it; None when there will be no more.
+
+        A batch is as wide as its longest text, and width times texts is within the budget; a longer text is alone.
+        """
         with self._changed:
             self._idle += 1
             try:
                 while True:
-                    if batch := self._cut():
+                    if batch := self._next():
                         return batch
                     if not self._open:
                         return None
@@ -143,52 +175,34 @@ class Scheduler:
             finally:
                 self._idle -= 1
 
-    def _cut(self) -> list[Item]:
-        first = None
-        while first is None:
-            if not (length := self._first_length()):
-                return []
-            first = self._take(length)
-        # When there is less to do than the idle threads could take, each gets its share.
-        budget = self._budget
-        if self._idle > 1:
-            budget = min(budget, max(SMALLEST_SHARE, -(-(self._tokens + first.length) // self._idle)))
-        batch, width = [first], first.length
-        while width * (len(batch) + 1) <= budget and (length := self._longest_within(width)):
-            if (item := self._take(length)) is not None:
-                batch.append(item)
+    def _next(self) -> list[Item]:
+        turn = self._in_a_row >= TURN
+        for lane in (self._patient, self._urgent) if turn else (self._urgent, self._patient):
+            if batch := self._cut(lane):
+                self._in_a_row = self._in_a_row + 1 if lane is self._urgent else 0
+                return batch
+        return []
+
+    def _cut(self, lane: Lane) -> list[Item]:
+        batch: list[Item] = []
+        width = budget = 0
+        while length := lane.longest_within(width) if batch else lane.first_length():
+            if batch and width * (len(batch) + 1) > budget:
+                break
+            waiting = lane.tokens
+            item = lane.take(length)
+            if self._is_stale(item.job):
+                continue
+            if not batch:
+                width, budget = length, self._budget
+                if self._idle > 1:  # there may be less to do than the threads could take: each gets its share
+                    budget = min(budget, max(SMALLEST_SHARE, -(-waiting // self._idle)))
+            batch.append(item)
         now = self._clock()
         for item in batch:
             if item.job.begun is None:
                 item.job.begun = now
         return batch
-
-    def _first_length(self) -> int:
-        """Return the length of the text to begin with: the earliest due, and of those the longest; 0 if none waits."""
-        best: tuple[float, int] | None = None
-        for length in self._lengths:
-            due = self._waiting[length][0][0]
-            if best is None or (due, -length) < best:
-                best = (due, -length)
-        return 0 if best is None else -best[1]
-
-    def _longest_within(self, width: int) -> int:
-        """Return the longest length that waits and is no longer than a batch is wide; 0 if there is none."""
-        place = bisect_right(self._lengths, width)
-        return self._lengths[place - 1] if place else 0
-
-    def _take(self, length: int) -> Item | None:
-        """Take the earliest text of a length that somebody still waits for; None where the length has none."""
-        heap = self._waiting.get(length)
-        while heap:
-            _, _, item = heapq.heappop(heap)
-            self._tokens -= length
-            if not heap:
-                del self._waiting[length]
-                self._lengths.remove(length)
-            if not self._is_stale(item.job):
-                return item
-        return None
 
     def _is_stale(self, job: Job) -> bool:
         if not job.dropped and job.expires is not None and self._clock() > job.expires:

@@ -16,7 +16,7 @@ class Tokenizing:
     """A model's tokenizer.
 
     Raises:
-        InvalidModel: ``tokenizer.json`` cannot be read.
+        InvalidModel: ``tokenizer.json`` cannot be read, or texts are to be cut to nothing.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, max_length: int | None) -> None:
@@ -25,6 +25,11 @@ class Tokenizing:
         except Exception as fault:  # the library raises Exception itself
             raise InvalidModel(f"tokenizer.json cannot be read: {fault}") from fault
         self._max_length = min(max_length or manifest.max_length, manifest.max_positions)
+        special = self._tokenizer.num_special_tokens_to_add(False)
+        if self._max_length <= special:
+            raise InvalidModel(
+                f"[model_config.model_max_length] {self._max_length} leaves no room beside {special} special tokens"
+            )
         self._tokenizer.no_padding()
         direction = (self._tokenizer.truncation or {}).get("direction", "right")
         self._tokenizer.enable_truncation(self._max_length, direction=direction)

@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 SLICE = 64
 """Texts tokenised in one go; between two slices something more urgent may come first."""
 
+SLICE_CHARACTERS = 1 << 17
+"""Characters tokenised in one go: what the tokenizer makes of a long text needs a hundred times its memory."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -84,7 +87,7 @@ class Worker:
         self._engine = engine
         self._tokenizing = tokenizing
         self._scheduler = Scheduler(options.batch_tokens)
-        self._texts: list[tuple[float, int, Job, list[str], int]] = []
+        self._texts: list[tuple[bool, int, Job, list[str], int]] = []
         self._number = 0
         self._open = True
         self._arrived = threading.Condition()
@@ -96,6 +99,7 @@ class Worker:
 
     def serve(self) -> None:
         """Serve until told to stop, and finish what is queued then."""
+        threading.excepthook = _end  # a worker that lacks a thread would take requests and never answer
         for thread in (self._tokenizer, *self._computing):
             thread.start()
         while True:
@@ -123,7 +127,7 @@ class Worker:
     def _push(self, job: Job, texts: list[str], start: int) -> None:
         with self._arrived:
             self._number += 1
-            heapq.heappush(self._texts, (job.due, self._number, job, texts, start))
+            heapq.heappush(self._texts, (not job.urgent, self._number, job, texts, start))
             self._arrived.notify()
 
     def _tokenize(self) -> None:
@@ -136,17 +140,17 @@ class Worker:
                 _, _, job, texts, start = heapq.heappop(self._texts)
             if job.dropped:
                 continue
-            stop = start + SLICE
+            stop = _slice_end(texts, start)
             try:
                 ids, cut = self._tokenizing.encode(texts[start:stop])
-            except Exception as fault:  # noqa: BLE001 - the library raises Exception itself
+            except BaseException as fault:  # noqa: BLE001 - the library panics with a BaseException of its own
                 self._fail(job, f"the texts cannot be tokenised: {fault}")
                 continue
             job.truncated += cut
             items = [Item(job, start + place, one) for place, one in enumerate(ids) if one]
             for place, one in enumerate(ids):
                 job.lengths[start + place] = len(one)
-            if len(items) < len(ids):  # a text without a single token has the embedding of nothing
+            if len(items) < len(ids) or not texts:  # a text without a single token has the embedding of nothing
                 self._done(job, len(ids) - len(items))
             self._scheduler.add(items)
             if stop < len(texts):
@@ -187,7 +191,7 @@ class Worker:
         if not ended or not self._scheduler.finish(job):
             return
         nothing = np.zeros(self._engine.dimension, np.float32)
-        rows = np.stack([nothing if row is None else row for row in job.results])
+        rows = np.stack([nothing if row is None else row for row in job.results or [nothing]])[: job.count]
         now = time.monotonic()
         begun = now if job.begun is None else job.begun
         answer = Embedded(
@@ -206,6 +210,22 @@ class Worker:
         job.dropped = True
         if waited_for:
             self._channel.send(Failed(id=job.id, reason=reason))
+
+
+def _slice_end(texts: list[str], start: int) -> int:
+    """Return where the slice that begins at a place ends: after one text at least."""
+    stop, characters = start, 0
+    while stop < min(len(texts), start + SLICE) and (
+        stop == start or characters + len(texts[stop]) <= SLICE_CHARACTERS
+    ):
+        characters += len(texts[stop])
+        stop += 1
+    return stop
+
+
+def _end(failure: threading.ExceptHookArgs) -> None:
+    sys.excepthook(failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback)
+    os._exit(1)
 
 
 def resident_bytes() -> int:

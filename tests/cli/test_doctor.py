@@ -81,15 +81,25 @@ def test_a_directory_that_is_a_file(mlcommons: Run, tmp_path: Path) -> None:
         (100_000, "max", 0, "broken"),
         (8_000_000, "900000000", 100_000_000, "warning"),
         (8_000_000, "900000000", 800_000_000, "broken"),
+        (8_000_000, "2000000000", 1_950_000_000, "ok"),
     ],
 )
 def test_memory(tmp_path: Path, available: int, limit: str, used: int, state: str) -> None:
-    """Memory is judged by what is available and by what the control group still allows, whichever is less."""
-    (tmp_path / "meminfo").write_text(MEMINFO.format(available))
-    (tmp_path / "memory.max").write_text(f"{limit}\n")
-    (tmp_path / "memory.current").write_text(f"{used}\n")
+    """Memory is judged by what is available and by what the control group around still allows, whichever is less.
 
-    finding = doctor._memory(tmp_path / "meminfo", tmp_path)
+    Page cache that can be dropped does not count as used.
+    """
+    (tmp_path / "meminfo").write_text(MEMINFO.format(available))
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text("0::/outer.slice/inner.service\n")
+    outer = tmp_path / "outer.slice"
+    (outer / "inner.service").mkdir(parents=True)
+    (outer / "inner.service" / "memory.max").write_text("max\n")
+    (outer / "memory.max").write_text(f"{limit}\n")
+    (outer / "memory.current").write_text(f"{used}\n")
+    (outer / "memory.stat").write_text(f"anon 1\ninactive_file {1_700_000_000 if used > 1_000_000_000 else 0}\n")
+
+    finding = doctor._memory(tmp_path, tmp_path)
 
     assert finding.state == state
     assert ("control group" in finding.found) is (limit != "max")

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from mlcommons_py.artifacts.manifest import Manifest
 from mlcommons_py.errors import InvalidModel, MLCommonsError
 from mlcommons_py.inference.options import RunOptions
 from mlcommons_py.inference.process import Worker, WorkerDied
+from mlcommons_py.inference.worker import SLICE, SLICE_CHARACTERS, _slice_end
 
 TEXTS = ["a cat is an animal", "", "rain", "stocks fell on monday " * 40, "word " * 7, "🙂"]
 OPTIONS = RunOptions(threads=2, batch_tokens=128)
@@ -147,3 +150,18 @@ async def test_damaged_model_is_refused(converted: Path, tmp_path: Path, damaged
 
     with pytest.raises(InvalidModel, match=r"load|read"):
         await Worker.start(tmp_path / "model", OPTIONS)
+
+
+@given(lengths=st.lists(st.sampled_from([0, 1, 1000, SLICE_CHARACTERS // 2, SLICE_CHARACTERS, SLICE_CHARACTERS * 2])))
+def test_slices_are_short(lengths: list[int]) -> None:
+    """Slices follow each other to the end; each has few texts and few characters, or is one text that has many."""
+    texts = ["a" * length for length in lengths]
+    start, sizes = 0, []
+    while start < len(texts):
+        stop = _slice_end(texts, start)
+        sizes.append(stop - start)
+        assert sizes[-1] == 1 or sum(lengths[start:stop]) <= SLICE_CHARACTERS
+        start = stop
+
+    assert sum(sizes) == len(texts)
+    assert all(0 < size <= SLICE for size in sizes)

@@ -1,6 +1,5 @@
 """Queries against a naive reading of them, and searches of any form whatever."""
 
-
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st

@@ -384,6 +384,36 @@ async def test_body_too_long(small: httpx.AsyncClient) -> None:
         assert answer.json() == {"error": {"root_cause": [described], **described}, "status": 413}
 
 
+async def test_too_many_bodies(calling: Caller) -> None:
+    """When the bodies under way take too much memory, one more is refused for now; when they are done, it is taken."""
+    may_end = asyncio.Event()
+    began = 0
+
+    async def hold(services: Services, request: Request) -> object:
+        nonlocal began
+        began += 1
+        await may_end.wait()
+        return {}
+
+    client = calling((Route("POST", "/hold", hold),))
+
+    def post() -> "asyncio.Task[httpx.Response]":
+        return asyncio.ensure_future(client.post("/hold", content=b" " * LIMIT, headers=JSON))
+
+    async with asyncio.timeout(20):
+        holding = [post() for _ in range(8)]
+        while began < 8:
+            await asyncio.sleep(0.001)
+        refused = await post()
+        may_end.set()
+        assert [(await one).status_code for one in holding] == [200] * 8
+        assert (await post()).status_code == 200
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert refused.json()["error"]["type"] == "circuit_breaking_exception"
+    assert refused.json()["error"]["reason"].startswith("[in_flight_requests] Data too large: the bodies under way")
+
+
 async def test_raw_body_too_long(small: httpx.AsyncClient) -> None:
     """A chunk has the limit of a chunk, not that of JSON."""
     assert (await small.post("/raw", content=bytes(LIMIT + 1))).json() == {"bytes": LIMIT + 1}

@@ -145,7 +145,7 @@ def _read_environment(environ: Mapping[str, str], chosen: dict[str, Any], plugin
             chosen[key] = text
         else:
             known = [*by_variable, *map(_variable, _FIELDS), *_OTHER_VARIABLES]
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             raise IllegalArgument(
                 f"unknown environment variable [{name}]; " + (f"did you mean {close[0]}?" if close else "unset it")
             )
@@ -171,10 +171,10 @@ def _typed(key: str, value: Any) -> Any:
     if kind is str:
         return _text(key, value)
     number = _number(key, value, whole=kind is int)
-    low = 0 if key in _MAY_BE_ZERO else 1 if kind is int else math.ulp(0.0)
+    zero = key in _MAY_BE_ZERO
+    if number < 0 or (number == 0 and not zero):
+        raise IllegalArgument(f"[{key}] must be {'at least' if zero else 'more than'} 0, not [{value}]")
     high = _HIGHEST.get(key, math.inf)
-    if number < low:
-        raise IllegalArgument(f"[{key}] must be {'at least' if kind is int else 'more than'} {int(low)}, not [{value}]")
     if number > high:
         raise IllegalArgument(f"[{key}] must be at most {high}, not [{value}]")
     return number

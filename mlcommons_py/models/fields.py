@@ -1,11 +1,14 @@
 """Reading typed fields out of a request's body, with errors that name the field."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlcommons_py.errors import IllegalArgument
 
 Body = Mapping[str, Any]
+
+_WHOLE = re.compile(r"-?[0-9]{1,19}")
 
 
 def _wrong(field: str, wanted: str, value: object) -> IllegalArgument:
@@ -39,7 +42,7 @@ def integer(body: Body, field: str, *, low: int | None = None, high: int | None 
     value = body.get(field)
     if value is None:
         return None
-    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

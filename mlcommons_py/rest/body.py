@@ -1,12 +1,14 @@
 """A request's body as it comes in: its type, its bytes, decompressed, bounded in size and in time."""
 
 import asyncio
+import contextlib
 import zlib
+from collections.abc import AsyncIterator, Iterator
 from typing import Literal
 
 from starlette.requests import Request as StarletteRequest
 
-from mlcommons_py.errors import ContentTooLong, ParseFailed, StatusError
+from mlcommons_py.errors import CircuitBreaking, ContentTooLong, ParseFailed, StatusError
 from mlcommons_py.rest.answer import Answer, plain_error
 
 BODY_SECONDS = 60.0
@@ -27,6 +29,53 @@ _RAW_TYPES = _JSON_TYPES | {
 }
 
 
+class Memory:
+    """What the bodies of all requests under way may take together (OpenSearch's breaker ``in_flight_requests``)."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator["Share"]:
+        """Give a request a share that grows with its body, and take it back in the end."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            self._used -= share.held
+
+    def take(self, count: int) -> None:
+        """Take so many bytes more.
+
+        Raises:
+            CircuitBreaking: there is no room for them now.
+        """
+        if self._used + count > self._limit:
+            raise CircuitBreaking(
+                f"[in_flight_requests] Data too large: the bodies under way would take {self._used + count} bytes,"
+                f" which is more than {self._limit}; send fewer at once"
+            )
+        self._used += count
+
+
+class Share:
+    """A request's part of the memory for bodies."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self.held = 0
+
+    def grow(self, count: int) -> None:
+        """Take so many bytes more.
+
+        Raises:
+            CircuitBreaking: there is no room for them now.
+        """
+        self._memory.take(count)
+        self.held += count
+
+
 def refuse_type(kind: Kind, request: StarletteRequest) -> Answer | None:
     """Return OpenSearch's answer to a body whose content type the route does not take, or None if it takes it.
 
@@ -42,14 +91,21 @@ def refuse_type(kind: Kind, request: StarletteRequest) -> Answer | None:
 
 
 async def read_body(
-    request: StarletteRequest, limit: int, too_long: str, *, patience: float = BODY_SECONDS, slowest: int = SLOWEST
+    request: StarletteRequest,
+    limit: int,
+    too_long: str,
+    share: Share | None = None,
+    *,
+    patience: float = BODY_SECONDS,
+    slowest: int = SLOWEST,
 ) -> bytes:
-    """Return a request's body, decompressed.
+    """Return a request's body, decompressed; what it takes is taken from ``share``.
 
     Raises:
         ContentTooLong: it is longer than ``limit`` bytes; ``too_long`` is the text. Nothing more of it is read.
         StatusError: it stops arriving, or comes too slowly (408), or is compressed in a way that is not known (415).
         ParseFailed: what is compressed is broken.
+        CircuitBreaking: there are too many bodies already.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
@@ -57,15 +113,30 @@ async def read_body(
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
         raise StatusError(f"Content-Encoding [{encoding}] is not supported; use gzip", 415)
-    parts = await _receive(request, limit, too_long, patience, slowest)
+    parts: list[bytes] = []
+    size = 0
+    async for part in _receive(request, patience, slowest):
+        size += len(part)
+        if size > limit:
+            raise ContentTooLong(too_long)
+        if share is not None:
+            share.grow(len(part))
+        parts.append(part)
     if encoding in ("identity", ""):
         return parts[0] if len(parts) == 1 else b"".join(parts)
     # A few bytes may expand to millions: never on the event loop.
-    return await asyncio.to_thread(_inflate, parts, limit, too_long)
+    body = await asyncio.to_thread(_inflate, parts, limit, too_long)
+    if share is not None:
+        share.grow(len(body))
+    return body
 
 
-async def _receive(request: StarletteRequest, limit: int, too_long: str, patience: float, slowest: int) -> list[bytes]:
-    parts: list[bytes] = []
+async def _receive(request: StarletteRequest, patience: float, slowest: int) -> AsyncIterator[bytes]:
+    """Yield the parts of a body, none of them empty.
+
+    Raises:
+        StatusError: they come too slowly.
+    """
     size = 0
     clock = asyncio.get_running_loop().time
     began = clock()
@@ -80,12 +151,10 @@ async def _receive(request: StarletteRequest, limit: int, too_long: str, patienc
                 f"the body came too slowly: after {clock() - began:.0f} s there were {size} bytes of it", 408
             ) from fault
         if part is None:
-            return parts
+            return
         size += len(part)
-        if size > limit:
-            raise ContentTooLong(too_long)
         if part:
-            parts.append(part)
+            yield part
 
 
 def _inflate(parts: list[bytes], limit: int, too_long: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -15,18 +16,29 @@ REST_SECONDS = 30.0
 """How long the rest of a body may still come after its answer; a client that reads only then gets to see it."""
 
 
+_SWITCHING = frozenset({b"upgrade", b"http2-settings"})
+
+
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol; it closes connections of clients that stop in the middle of a request."""
+    """uvicorn's protocol; it closes connections of clients that stop in the middle of a request.
+
+    It also reads the body of a request that offers to switch to another protocol, as Java's client does by default;
+    httptools takes what follows such a head for that protocol.
+    """
+
+    head_seconds = HEAD_SECONDS
+    rest_seconds = REST_SECONDS
 
     _waiting: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
     _in_message = False
+    _has_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first request its time to begin."""
         super().connection_made(transport)
-        self._wait(HEAD_SECONDS)
+        self._wait(self.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was waited for."""
@@ -34,28 +46,52 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; a head without end is refused."""
+        """Read on; what is no HTTP, and a head without end, is refused."""
+        self._unset_keepalive_if_required()
         if self._in_head:
             self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+        try:
+            self._feed(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        if self._in_head and self._head_bytes > HEAD_BYTES:
             self.send_400_response(f"the request's line and header are longer than {HEAD_BYTES} bytes")
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            head = [b"%s %s HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
+            head += [b"%s: %s\r\n" % (name, value) for name, value in self.headers if name not in _SWITCHING]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.feed_data(b"".join(head) + b"\r\n" + data[offer.args[0] :])
 
     def on_message_begin(self) -> None:
         """Wait for the rest of a head."""
         super().on_message_begin()
         self._in_message = self._in_head = True
+        self._has_body = False
         self._head_bytes = 0
-        self._wait(HEAD_SECONDS)
+        self._wait(self.head_seconds)
 
     def on_headers_complete(self) -> None:
         """Stop waiting: from here on the application does."""
+        if self.parser.should_upgrade():
+            return
         self._in_head = False
         self._wait(None)
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Note that the body comes."""
+        self._has_body = True
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Note that nothing of the request is missing."""
+        if self.parser.should_upgrade():
+            return
         self._in_message = False
         self._wait(None)
         super().on_message_complete()
@@ -66,11 +102,11 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if pipelined or not self._in_message or self._in_head:
             return
-        if self.cycle.waiting_for_100_continue:
-            # The body was never asked for: whether it comes nevertheless is for the client alone to know.
+        if self.expect_100_continue and not self._has_body:
+            # Whether the body comes although it was refused is for the client alone to know.
             self.transport.close()
         else:
-            self._wait(REST_SECONDS)
+            self._wait(self.rest_seconds)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, and hang up."""

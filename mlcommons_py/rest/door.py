@@ -1,7 +1,6 @@
 """The door: finds a request's handler in the table of routes, and turns what comes of it into a response."""
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import time
@@ -12,15 +11,14 @@ from urllib.parse import unquote
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
-from starlette.routing import Route as StarletteRoute
-from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, Unavailable
 from mlcommons_py.models.documents import CHUNK_SIZE
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.rest.answer import Answer, Form, error, plain_error, respond
-from mlcommons_py.rest.body import Kind, read_body, refuse_type
+from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type
+from mlcommons_py.rest.paths import Paths
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 
@@ -33,6 +31,7 @@ EVERYWHERE = frozenset({"pretty", "filter_path", "human", "error_trace", "format
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT"})
 _RAW_AT_ONCE = 2
+_BODIES_AT_ONCE = 8
 _TEXT = "text/plain; charset=UTF-8"
 
 
@@ -113,16 +112,17 @@ async def _nowhere(request: StarletteRequest) -> Answer:
     """Return the answer where no route is."""
     if request.method == "OPTIONS":
         return Answer(b"", media_type=_TEXT)
-    text = f"no handler found for uri [{unquote(_path(request))}] and method [{request.method}]"
+    text = f"no handler found for uri [{unquote(_path(request.scope))}] and method [{request.method}]"
     return plain_error(text, 400, bare=True)
 
 
 class Endpoint:
     """Everything under one path template."""
 
-    def __init__(self, services: Services, routes: Iterable[Route], raw: asyncio.Semaphore) -> None:
+    def __init__(self, services: Services, routes: Iterable[Route], raw: asyncio.Semaphore, bodies: Memory) -> None:
         self._services = services
         self._raw = raw
+        self._bodies = bodies
         self._by_method = {method: route for route in routes for method in route.methods.split(",")}
 
     async def answer(self, request: StarletteRequest) -> Answer | None:
@@ -134,23 +134,32 @@ class Endpoint:
         announced = request.headers.get("content-length", "0").strip("0") != ""
         if announced and (refusal := refuse_type(route.body, request)) is not None:
             return refusal
-        # Chunks are big: few are in memory at once, the others wait in their senders.
-        async with self._raw if route.body == "raw" else contextlib.nullcontext():
-            body = await self._body(route, request)
-            if body and not announced and (refusal := refuse_type(route.body, request)) is not None:
-                return refusal
-            if not body and "source" in route.query:
-                body = request.query_params.get("source", "").encode()
-            known = Request(
-                method=request.method,
-                path=_path(request),
-                params=request.path_params,
-                query=request.query_params,
-                headers=request.headers,
-                body=body,
-            )
-            work = route.handler(self._services, known)
-            done = await (_abandonable(work, request) if route.abandon else work)
+        if route.body == "raw":
+            # Chunks are big: few are in memory at once, the others wait in their senders.
+            async with self._raw:
+                body = await read_body(request, CHUNK_SIZE, "Chunk size exceeds 10MB")
+                return await self._handle(route, request, body, announced=announced)
+        with self._bodies.share() as share:
+            limit = self._services.operator.max_body_bytes
+            too_long = f"the body is longer than {limit} bytes; send less, or start with a larger max_body_bytes"
+            body = await read_body(request, limit, too_long, share)
+            return await self._handle(route, request, body, announced=announced)
+
+    async def _handle(self, route: Route, request: StarletteRequest, body: bytes, *, announced: bool) -> Answer | None:
+        if body and not announced and (refusal := refuse_type(route.body, request)) is not None:
+            return refusal
+        if not body and "source" in route.query:
+            body = request.query_params.get("source", "").encode()
+        known = Request(
+            method=request.method,
+            path=_path(request.scope),
+            params=request.path_params,
+            query=request.query_params,
+            headers=request.headers,
+            body=body,
+        )
+        work = route.handler(self._services, known)
+        done = await (_abandonable(work, request) if route.abandon else work)
         if done is _ABANDONED:
             return None
         return done if isinstance(done, Answer) else Answer(done)
@@ -159,17 +168,8 @@ class Endpoint:
         unknown = sorted(set(request.query_params) - EVERYWHERE - route.query)
         if unknown:
             listed = ", ".join(f"[{name}]" for name in unknown)
-            raise IllegalArgument(
-                f"request [{_path(request)}] contains unrecognized parameter{'s' if len(unknown) > 1 else ''}: {listed}"
-            )
-
-    async def _body(self, route: Route, request: StarletteRequest) -> bytes:
-        if route.body == "raw":
-            return await read_body(request, CHUNK_SIZE, "Chunk size exceeds 10MB")
-        limit = self._services.operator.max_body_bytes
-        return await read_body(
-            request, limit, f"the body is longer than {limit} bytes; send less, or start with a larger max_body_bytes"
-        )
+            plural = "s" if len(unknown) > 1 else ""
+            raise IllegalArgument(f"request [{_path(request.scope)}] contains unrecognized parameter{plural}: {listed}")
 
     def _wrong_method(self, request: StarletteRequest) -> Answer:
         allowed = sorted(self._by_method)
@@ -177,7 +177,7 @@ class Endpoint:
         if request.method == "OPTIONS":
             return Answer(b"", headers=headers, media_type=_TEXT)
         query = request.scope["query_string"].decode("latin-1")
-        uri = f"{_path(request)}?{query}" if query else _path(request)
+        uri = f"{_path(request.scope)}?{query}" if query else _path(request.scope)
         text = f"Incorrect HTTP method for uri [{uri}] and method [{request.method}]"
         if request.method not in _METHODS:
             text = "Unexpected HTTP method"
@@ -206,35 +206,29 @@ async def _disconnected(request: StarletteRequest) -> None:
         pass
 
 
-def _path(request: StarletteRequest) -> str:
+def _path(scope: Scope) -> str:
     """Return a request's path as it was sent."""
-    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
     return raw.decode("latin-1")
-
-
-class _Slashes:
-    """A trailing slash means nothing."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != "/" and scope["path"].endswith("/"):
-            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
-        await self._app(scope, receive, send)
 
 
 def web_app(services: Services, table: Iterable[Route]) -> ASGIApp:
     """Return the application of a table of routes."""
     raw = asyncio.Semaphore(_RAW_AT_ONCE)
+    bodies = Memory(_BODIES_AT_ONCE * services.operator.max_body_bytes)
     by_path: dict[str, list[Route]] = {}
     for route in table:
         by_path.setdefault(route.path, []).append(route)
-    # A path without a variable goes before one with: /models/_search is no model.
-    paths = sorted(by_path, key=lambda path: [part.startswith("{") for part in path.split("/")])
-    routes = [
-        StarletteRoute(path, Door(services.metrics, path, Endpoint(services, by_path[path], raw).answer))
-        for path in paths
-    ]
+    doors = Paths(
+        {
+            path: Door(services.metrics, path, Endpoint(services, routes, raw, bodies).answer)
+            for path, routes in by_path.items()
+        }
+    )
     nowhere = Door(services.metrics, "none", _nowhere)
-    return _Slashes(Router(routes, redirect_slashes=False, default=nowhere))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        door, params = doors.find(_path(scope)) or (nowhere, {})
+        await door({**scope, "path_params": params}, receive, send)
+
+    return app

@@ -42,18 +42,26 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as fault:
+    except OSError as fault:
         raise Unavailable(f"cannot listen on {host}:{port}: {fault}; choose another with --port") from fault
 
 
-async def serve(app: ASGIApp, listening: socket.socket, shutdown_seconds: float, serves: Callable[[], None]) -> None:
+async def serve(
+    app: ASGIApp,
+    listening: socket.socket,
+    shutdown_seconds: float,
+    serves: Callable[[], None],
+    *,
+    connection: type[Connection] = Connection,
+) -> None:
     """Serve until SIGTERM or SIGINT; then finish what runs, for so many seconds at most.
 
-    A second signal ends it at once.
+    A second signal ends it at once. ``serves`` is called when connections are accepted; ``connection`` says how long
+    clients are waited for.
     """
     config = uvicorn.Config(
         app,
-        http=Connection,
+        http=connection,
         ws="none",
         loop="none",
         lifespan="off",

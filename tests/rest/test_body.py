@@ -1,0 +1,59 @@
+"""Bodies that come slowly, or stop coming."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from mlcommons_py.errors import StatusError
+from mlcommons_py.rest.body import read_body
+
+
+def coming(receive: Callable[[], Awaitable[dict[str, Any]]]) -> Request:
+    """Return a request whose body a function gives."""
+    return Request({"type": "http", "method": "POST", "headers": []}, receive)
+
+
+async def test_body_that_stops() -> None:
+    """A body that pauses for too long is given up with 408, which says how much of it came."""
+    messages = [{"type": "http.request", "body": b"abc", "more_body": True}]
+
+    async def receive() -> dict[str, Any]:
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop()
+
+    with pytest.raises(StatusError, match="there were 3 bytes of it") as caught:
+        await read_body(coming(receive), 100, "too long", patience=0.05)
+
+    assert (caught.value.status, caught.value.type) == (408, "status_exception")
+
+
+async def test_body_that_trickles() -> None:
+    """A body that never pauses for long is given up nevertheless if it is slower than the least rate."""
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.005)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    with pytest.raises(StatusError) as caught:
+        await read_body(coming(receive), 10_000, "too long", patience=0.05, slowest=1000)
+
+    assert caught.value.status == 408
+
+
+async def test_body_that_is_fast_enough() -> None:
+    """A body above the least rate may take longer than one pause."""
+    parts = [b"x" * 1000] * 20
+    began = asyncio.get_running_loop().time()
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.005)
+        return {"type": "http.request", "body": parts.pop(), "more_body": bool(parts)}
+
+    body = await read_body(coming(receive), 100_000, "too long", patience=0.05, slowest=1000)
+
+    assert len(body) == 20_000
+    assert asyncio.get_running_loop().time() - began > 0.05

@@ -30,7 +30,7 @@ from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import TABLE
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
-from mlcommons_py.settings import Operator
+from mlcommons_py.settings import STORE, Operator
 from mlcommons_py.store import Store
 from mlcommons_py.store.embedded import EmbeddedStore
 from mlcommons_py.tasks.board import Tasks
@@ -124,7 +124,7 @@ def _deployed(deployments: Deployments) -> Iterator[DeployedModel]:
 async def _run(operator: Operator) -> None:
     data = operator.data.expanduser()
     listening = listen(operator.host, operator.port)
-    store = await EmbeddedStore.open(data / "store.db")
+    store = await EmbeddedStore.open(data / STORE)
     app = await wire(operator, store, data)
     host, port = listening.getsockname()[:2]
 

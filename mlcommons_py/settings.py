@@ -18,6 +18,9 @@ import orjson
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.plugin_settings import PREFIX, SETTINGS, flatten, parse
 
+STORE = "store.db"
+"""The embedded store's file in the data directory."""
+
 DEFAULT_DATA = "~/.local/share/mlcommons-py"
 
 

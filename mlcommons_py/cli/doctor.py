@@ -16,6 +16,8 @@ from mlcommons_py.cli import show
 from mlcommons_py.cli.client import Client
 from mlcommons_py.errors import MLCommonsError
 from mlcommons_py.lifecycle.resources import memory
+from mlcommons_py.settings import STORE
+from mlcommons_py.store.database import lock_of
 
 State = Literal["ok", "warning", "broken"]
 
@@ -159,7 +161,7 @@ def _directory(data: Path, *, ours: bool) -> Finding:
         return Finding("data", "broken", f"{place} is no directory", "choose another --data directory")
     if not os.access(place, os.W_OK | os.X_OK):
         return Finding("data", "broken", f"{place} is not writable", f"chown it to {_user()}, or choose another --data")
-    lock = data / "store.lock"
+    lock = lock_of(data / STORE)
     if lock.exists() and _is_held(lock):
         if ours:
             return Finding("data", "ok", f"{data} is in use by a running service")

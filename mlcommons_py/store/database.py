@@ -30,6 +30,11 @@ CREATE TABLE sequences (idx TEXT PRIMARY KEY, next INTEGER NOT NULL);
 _TABLES = {"documents", "contents", "sequences"}
 
 
+def lock_of(path: Path) -> Path:
+    """Return the file whose lock says that a process has the store open."""
+    return path.with_name(f"{path.name}.lock")
+
+
 class Database:
     """A SQLite file in WAL mode that this process alone has open.
 
@@ -57,7 +62,7 @@ class Database:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.with_name(f"{path.name}.lock").open("ab")
+            lock = lock_of(path).open("ab")
         except OSError as fault:
             raise Unavailable(f"the store {path} cannot be opened: {fault}") from fault
         try:

@@ -11,6 +11,8 @@ import pytest
 
 from mlcommons_py.cli import doctor
 from mlcommons_py.cli.doctor import Finding
+from mlcommons_py.settings import STORE
+from mlcommons_py.store.database import lock_of
 from tests.cli.conftest import Run, environment
 from tests.cli.fake import Fake
 
@@ -49,7 +51,7 @@ def test_without_a_service_there_is_only_a_warning(tmp_path: Path) -> None:
 
 def test_a_directory_in_use(fake: Fake, mlcommons: Run, tmp_path: Path) -> None:
     """A data directory that another process has locked is broken, unless the service that runs here has it."""
-    with (tmp_path / "store.lock").open("ab") as lock, socket.create_server(("127.0.0.1", 0)) as taken:
+    with lock_of(tmp_path / STORE).open("ab") as lock, socket.create_server(("127.0.0.1", 0)) as taken:
         fcntl.flock(lock, fcntl.LOCK_EX)
         port = taken.getsockname()[1]
         taken.close()

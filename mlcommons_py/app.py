@@ -82,7 +82,7 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
     converted = ConvertedModels(data / "converted", operator.conversion_memory_bytes, operator.conversion_seconds)
     proof = Proof(models, converted, operator)
     keeper = Keeper(node.id, models, tasks, proof, deployments, settings)
-    deployer = Deployer(node.id, models, tasks, keeper, settings)
+    deployer = Deployer(node.id, models, tasks, keeper, settings, counters)
     services = Services(
         operator=operator,
         node=node,
@@ -91,7 +91,7 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
         groups=groups,
         models=models,
         tasks=tasks,
-        registrar=Registrar(groups, models, tasks, proof, deployer, converted, settings, operator),
+        registrar=Registrar(groups, models, tasks, proof, deployer, converted, settings, operator, counters),
         deployer=deployer,
         keeper=keeper,
         deployments=deployments,

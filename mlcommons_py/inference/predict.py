@@ -80,14 +80,8 @@ class Predictor:
             model = await self._models.recent(model_id)
         except ResourceNotFound as fault:
             raise NotFound("Failed to find model") from fault
-        failed = True
-        self._counters.begin(model.algorithm, "predict", model_id)
-        try:
-            answer = await self._predict(model_id, model, body)
-            failed = False
-        finally:
-            self._counters.end(model.algorithm, "predict", model_id, failed=failed)
-        return answer
+        with self._counters.counted(model.algorithm, "predict", model_id):
+            return await self._predict(model_id, model, body)
 
     async def _predict(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
         if model.is_enabled is False:

@@ -12,6 +12,7 @@ from mlcommons_py.models import fields
 from mlcommons_py.models.documents import Model, now
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import ModelState
+from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.tasks.board import Tasks, TaskType
 
@@ -24,12 +25,21 @@ LOCAL_MODELS_OFF = (
 class Deployer:
     """Changes the desired state of models, and has the keeper bring it about."""
 
-    def __init__(self, node_id: str, models: Models, tasks: Tasks, keeper: Keeper, settings: PluginSettings) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        models: Models,
+        tasks: Tasks,
+        keeper: Keeper,
+        settings: PluginSettings,
+        counters: Counters,
+    ) -> None:
         self._node_id = node_id
         self._models = models
         self._tasks = tasks
         self._keeper = keeper
         self._settings = settings
+        self._counters = counters
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def deploy(self, model_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,6 +52,10 @@ class Deployer:
             LimitExceeded: ``max_deploy_model_tasks_per_node`` models are being deployed already.
         """
         model = await self._known(model_id)
+        with self._counters.counted(model.algorithm, "deploy", model_id):
+            return await self._deploy(model_id, model, body)
+
+    async def _deploy(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
         if not self._settings["local_model.enabled"]:
             raise BadRequest(LOCAL_MODELS_OFF)
         self._check_nodes(fields.texts(body, "node_ids"))
@@ -63,11 +77,13 @@ class Deployer:
         """
         if not model_ids:
             raise IllegalArgument("Must set specific model ids to undeploy")
-        for model_id in model_ids:
-            await self._known(model_id)
+        known = {model_id: await self._known(model_id) for model_id in model_ids}
         if node_ids and self._node_id not in node_ids:
             return {}
-        stats = {model_id: await self._undeploy(model_id) for model_id in model_ids}
+        stats: dict[str, str] = {}
+        for model_id, model in known.items():
+            with self._counters.counted(model.algorithm, "undeploy", model_id):
+                stats[model_id] = await self._undeploy(model_id)
         return {self._node_id: {"stats": stats}}
 
     async def _undeploy(self, model_id: str) -> str:

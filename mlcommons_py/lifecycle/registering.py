@@ -30,6 +30,7 @@ from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.searching import exactly
 from mlcommons_py.models.states import FunctionName, ModelState
+from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.settings import Operator
 from mlcommons_py.store import Written
@@ -56,6 +57,7 @@ class Registrar:
         converted: ConvertedModels,
         settings: PluginSettings,
         operator: Operator,
+        counters: Counters,
     ) -> None:
         self._groups = groups
         self._models = models
@@ -65,6 +67,7 @@ class Registrar:
         self._converted = converted
         self._settings = settings
         self._operator = operator
+        self._counters = counters
         self._running: set[asyncio.Task[None]] = set()
 
     async def register_meta(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,11 +82,12 @@ class Registrar:
         if not body:
             raise IllegalArgument("Model meta request has empty body")
         registration = Registration.of_meta(body)
-        self._check_function(registration.function)
-        group_id = registration.model_group_id
-        if group_id is not None and not await self._groups.exists(group_id):
-            raise ResourceNotFound("Fail to find model group")
-        return {"model_id": await self._models.create(registration), "status": "CREATED"}
+        with self._counters.counted(registration.function, "register"):
+            self._check_function(registration.function)
+            group_id = registration.model_group_id
+            if group_id is not None and not await self._groups.exists(group_id):
+                raise ResourceNotFound("Fail to find model group")
+            return {"model_id": await self._models.create(registration), "status": "CREATED"}
 
     async def upload_chunk(self, model_id: str, number: int, content: bytes) -> dict[str, Any]:
         """Take one chunk in, and return the answer of ``upload_chunk``; the last one sets off the proof of the model.
@@ -189,7 +193,8 @@ class Registrar:
     async def _register(self, task_id: str, registration: Registration, *, deploy: bool) -> None:
         await self._tasks.start(task_id)
         try:
-            model_id = await self._take_in(task_id, registration)
+            with self._counters.counted(registration.function, "register"):
+                model_id = await self._take_in(task_id, registration)
         except asyncio.CancelledError:
             raise
         except Exception as fault:  # noqa: BLE001 - whatever it was, the task tells it

@@ -1,6 +1,8 @@
 """How often what was asked for, and how often it failed: the numbers of the stats API."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Counters:
@@ -27,6 +29,17 @@ class Counters:
             self.failures[algorithm.lower(), action] += 1
             if model_id is not None:
                 self.model_failures[model_id, action] += 1
+
+    @contextmanager
+    def counted(self, algorithm: str, action: str, model_id: str | None = None) -> Iterator[None]:
+        """Count a request that is carried out in this block, as failed if the block raises."""
+        failed = True
+        self.begin(algorithm, action, model_id)
+        try:
+            yield
+            failed = False
+        finally:
+            self.end(algorithm, action, model_id, failed=failed)
 
     def by_algorithm(self) -> dict[str, dict[str, dict[str, int]]]:
         """Return the counts by algorithm and action."""

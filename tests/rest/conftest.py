@@ -12,6 +12,7 @@ from mlcommons_py.rest.routes import TABLE
 from mlcommons_py.rest.services import Services
 from mlcommons_py.settings import Operator
 from mlcommons_py.store.embedded import EmbeddedStore
+from tests.rest.small import SMALL
 
 LIMIT = 200_000
 
@@ -53,3 +54,9 @@ async def calling(services: Services) -> AsyncIterator[Caller]:
 def client(calling: Caller) -> httpx.AsyncClient:
     """A client of the whole API."""
     return calling(TABLE)
+
+
+@pytest.fixture
+def small(calling: Caller) -> httpx.AsyncClient:
+    """A client of the small handlers."""
+    return calling(SMALL)

@@ -88,7 +88,7 @@ def _terms(parameters: dict[str, Any], inner: Named) -> Aggregation:
     size = _take_count("terms", parameters, "size", 10, 1)
     minimum = _take_count("terms", parameters, "min_doc_count", 1, 1)
     missing = parameters.pop("missing", None)
-    by, downwards = _take_order(parameters)
+    order = _take_order(parameters)
     _refuse_rest("terms", parameters)
     if not isinstance(missing, str | int | float | None):
         raise ParsingFailed(f"[missing] must be a value. Found [{missing}] in [terms]")
@@ -102,10 +102,9 @@ def _terms(parameters: dict[str, Any], inner: Named) -> Aggregation:
             for key in dict.fromkeys(map(comparable, values)):
                 groups.setdefault(key, []).append(one)
         kept = sorted((item for item in groups.items() if len(item[1]) >= minimum), key=lambda item: item[0])
-        if by == "_key":
-            kept.sort(key=lambda item: item[0], reverse=downwards)
-        else:
-            kept.sort(key=lambda item: len(item[1]), reverse=downwards)
+        # Python's sort keeps the order of equals, so the last rule goes first.
+        for by, downwards in reversed(order):
+            kept.sort(key=_ORDERS[by], reverse=downwards)
         return {
             "doc_count_error_upper_bound": 0,
             "sum_other_doc_count": sum(len(members) for _, members in kept[size:]),
@@ -119,11 +118,15 @@ def _named(key: tuple[int, Any], truth: bool) -> dict[str, Any]:
     return {"key": int(key[1] == "true"), "key_as_string": key[1]} if truth else {"key": key[1]}
 
 
-def _take_order(parameters: dict[str, Any]) -> tuple[str, bool]:
-    order = parameters.pop("order", {"_count": "desc"})
+def _take_order(parameters: dict[str, Any]) -> list[tuple[str, bool]]:
+    given = parameters.pop("order", {"_count": "desc"})
+    return [_direction(one) for one in (given if isinstance(given, list) else [given])]
+
+
+def _direction(order: object) -> tuple[str, bool]:
     if isinstance(order, Mapping) and len(order) == 1:
         ((by, direction),) = order.items()
-        if by in ("_count", "_key") and direction in ("asc", "desc"):
+        if by in _ORDERS and direction in ("asc", "desc"):
             return by, direction == "desc"
     raise ParsingFailed(f"[order] must be one of _count and _key, with asc or desc. Found [{order}] in [terms]")
 
@@ -161,6 +164,10 @@ def _average(values: Sequence[Any]) -> float | None:
     return sum(numbers) / len(numbers) if numbers else None
 
 
+_ORDERS: Mapping[str, Callable[[tuple[tuple[int, Any], list[Candidate]]], Any]] = {
+    "_count": lambda bucket: len(bucket[1]),
+    "_key": lambda bucket: bucket[0],
+}
 _BUCKETS: Mapping[str, Callable[[dict[str, Any], Named], Aggregation]] = {
     "terms": _terms,
     "filter": _filter,

@@ -109,7 +109,11 @@ class Database:
         if self._closed:
             raise Unavailable(f"the store {self._path} is closed")
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, run)
+            running = asyncio.get_running_loop().run_in_executor(pool, run)
+        except RuntimeError as fault:  # closed since we looked
+            raise Unavailable(f"the store {self._path} is closed") from fault
+        try:
+            return await running
         except sqlite3.Error as fault:
             raise Unavailable(f"the store {self._path} failed: {fault}") from fault
 

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
+_MAX_PATH = 255
 _WORD = re.compile(r"\w+", re.UNICODE)
 TEXT_FIELDS = frozenset({"name", "description", "error", "connector.name", "connector.description"})
 """Fields that ML Commons maps as text: a query without ``.keyword`` sees their words, not their value."""
@@ -26,11 +28,13 @@ class Candidate:
             return [self.id]
         if field == "_index":
             return [self.index]
+        if field == "_seq_no":
+            return [self.seq_no]
         return [one for one in _descend(self.source, _path(field)) if not isinstance(one, Mapping)]
 
     def has(self, field: str) -> bool:
         """Return whether there is any value at a dotted path or below."""
-        if field in ("_id", "_index"):
+        if field in ("_id", "_index", "_seq_no"):
             return True
         return any(True for value in _descend(self.source, _path(field)) for _ in _paths(value, field))
 
@@ -42,6 +46,15 @@ class Candidate:
 def without_keyword(field: str) -> str:
     """Return the field that a ``.keyword`` sub-field belongs to."""
     return field.removesuffix(".keyword")
+
+
+def like(name: str, pattern: str) -> bool:
+    """Return whether a field's name is what a pattern describes, in which ``*`` alone has a meaning.
+
+    >>> like("connector.name", "*.name"), like("ax", "a?")
+    (True, False)
+    """
+    return name == pattern or ("*" in pattern and fnmatchcase(name, pattern.replace("[", "[[]").replace("?", "[?]")))
 
 
 def is_text(field: str) -> bool:
@@ -76,7 +89,9 @@ def comparable(value: Any) -> tuple[int, Any]:
 
 
 def _path(field: str) -> list[str]:
-    return without_keyword(field).split(".")
+    path = without_keyword(field).split(".")
+    # No document is that deep, and following a path takes time that grows with the square of its length.
+    return path if len(path) <= _MAX_PATH else [field]
 
 
 def _descend(value: Any, path: list[str]) -> Iterator[Any]:

@@ -1,13 +1,23 @@
 """Queries over the words of texts."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from mlcommons_py.errors import ParsingFailed
-from mlcommons_py.store.fields import Candidate, is_text, plain, words
+from mlcommons_py.store.fields import Candidate, is_text, like, plain, words
 from mlcommons_py.store.leaves import one_of, scored
-from mlcommons_py.store.parameters import Maker, Match, least, refuse_rest, scalar, take_boost, take_field, weight
+from mlcommons_py.store.parameters import (
+    Maker,
+    Match,
+    check_count,
+    least,
+    refuse_rest,
+    scalar,
+    take_boost,
+    take_field,
+    weight,
+)
 
 Weighted = Sequence[tuple[str, float]]
 """Fields or patterns of fields, each with its boost."""
@@ -21,11 +31,12 @@ def any_word(field: str, wanted: Any, *, minimum: Any = 1) -> Match:
     if not is_text(field):
         return _exact(field, wanted)
     asked = words(wanted)
+    check_count("match", len(asked))
     needed = max(1, least("match", minimum, len(asked))) if len(asked) > 1 else 1
 
     def match(candidate: Candidate) -> float | None:
-        there = [word for value in candidate.values(field) for word in words(value)]
-        counts = [there.count(word) for word in asked]
+        there = Counter(word for value in candidate.values(field) for word in words(value))
+        counts = [there[word] for word in asked]
         # A word counts for less each time it comes again, as in BM25.
         return sum(n / (n + 1) for n in counts) if sum(map(bool, counts)) >= needed else None
 
@@ -37,9 +48,11 @@ def phrase(field: str, wanted: Any) -> Match:
     if not is_text(field):
         return _exact(field, wanted)
     asked = words(wanted)
+    check_count("match_phrase", len(asked))
 
     def stands_in(there: list[str]) -> bool:
-        return any(there[at : at + len(asked)] == asked for at in range(len(there) - len(asked) + 1))
+        starts = (at for at in range(len(there) - len(asked) + 1) if there[at] == asked[0])
+        return any(there[at : at + len(asked)] == asked for at in starts)
 
     return scored(lambda one: bool(asked) and any(stands_in(words(value)) for value in one.values(field)), 1.0)
 
@@ -63,7 +76,7 @@ def across(fields: Weighted, make: Callable[[str], Match], join: Callable[[Seque
 
     def match(candidate: Candidate) -> float | None:
         there = sorted(candidate.fields()) if patterns else ()
-        found = named + [(on(one), boost) for name, boost in patterns for one in there if fnmatchcase(one, name)]
+        found = named + [(on(one), boost) for name, boost in patterns for one in there if like(one, name)]
         scores = [boost * score for one, boost in found if (score := one(candidate)) is not None]
         return join(scores) if scores else None
 

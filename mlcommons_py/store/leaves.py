@@ -1,13 +1,15 @@
 """Queries that compare a field's values."""
 
 from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from mlcommons_py.errors import ParsingFailed
-from mlcommons_py.store.fields import Candidate, is_number, is_text, plain, words
+from mlcommons_py.store.fields import Candidate, is_number, is_text, like, plain, words
 from mlcommons_py.store.parameters import Maker, Match, refuse_rest, scalar, take_boost, take_field, take_flag
 from mlcommons_py.store.patterns import compile_pattern, lucene_expression, prefix_expression, wildcard_expression
+
+MAX_TERMS = 65_536
+"""Most values of a ``terms`` query; OpenSearch's limit."""
 
 
 def scored(holds: Callable[[Candidate], bool], boost: float) -> Match:
@@ -87,6 +89,8 @@ def _terms(parameters: dict[str, Any]) -> Match:
     ((field, values),) = named.items()
     if not isinstance(values, list | tuple):
         raise ParsingFailed(f"[terms] query on [{field}] requires an array of values")
+    if len(values) > MAX_TERMS:
+        raise ParsingFailed(f"[terms] query on [{field}] has {len(values)} terms, more than the maximum of {MAX_TERMS}")
     wanted = one_of([scalar("terms", field, value) for value in values])
     return scored(lambda one: any(map(wanted, terms_of(one, field))), boost)
 
@@ -98,7 +102,7 @@ def _exists(parameters: dict[str, Any]) -> Match:
     if not isinstance(field, str):
         raise ParsingFailed("[exists] must be provided with a [field]")
     if "*" in field:
-        return scored(lambda one: any(fnmatchcase(there, field) for there in one.fields()), boost)
+        return scored(lambda one: any(like(there, field) for there in one.fields()), boost)
     return scored(lambda one: one.has(field), boost)
 
 
@@ -109,6 +113,8 @@ def _by_pattern(query: str, expression: Callable[[str], str], *keys: str) -> Mak
         if query == "regexp" and options.get("flags") == "ALL":
             del options["flags"]
         refuse_rest(query, options)
+        # The words of a text are in lower case, and so OpenSearch lowers a wildcard that looks for them.
+        folded = folded or (query == "wildcard" and is_text(field))
         holds = compile_pattern(query, expression(plain(value)), folded=folded)
         return scored(lambda one: any(holds(plain(term)) for term in terms_of(one, field)), boost)
 

@@ -10,6 +10,9 @@ from mlcommons_py.store.fields import Candidate
 Match = Callable[[Candidate], float | None]
 """Returns a document's score, or None where it does not match."""
 
+MAX_CLAUSES = 1024
+"""Most clauses, or words, of one query; Lucene's limit."""
+
 Maker = Callable[[dict[str, Any]], Match]
 """Makes a match of a query's parameters, which it empties.
 
@@ -121,6 +124,17 @@ def least(query: str, wanted: Any, clauses: int) -> int:
         number = int(text.removesuffix("%"))
     except ValueError as fault:
         raise ParsingFailed(f"[{query}] does not support [minimum_should_match] of [{wanted}]") from fault
+    from_all = number < 0
     if text.endswith("%"):
-        number = int(clauses * number / 100)
-    return max(0, clauses + number) if number < 0 else number
+        number = clauses * number // 100 if number >= 0 else -(clauses * -number // 100)
+    return max(0, clauses + number) if from_all else number
+
+
+def check_count(query: str, clauses: int) -> None:
+    """Refuse more clauses, or words, in one query than Lucene takes.
+
+    Raises:
+        ParsingFailed: there are more than :data:`MAX_CLAUSES`.
+    """
+    if clauses > MAX_CLAUSES:
+        raise ParsingFailed(f"[{query}] has {clauses} clauses, but maxClauseCount is set to {MAX_CLAUSES}")

@@ -11,7 +11,7 @@ from mlcommons_py.store.compound import Clauses
 from mlcommons_py.store.fields import Candidate, plain
 from mlcommons_py.store.full_text import FULL_TEXT, boosted
 from mlcommons_py.store.leaves import LEAVES
-from mlcommons_py.store.parameters import Maker, Match, least, refuse_rest, take_boost, take_flag
+from mlcommons_py.store.parameters import Maker, Match, check_count, least, refuse_rest, take_boost, take_flag
 from mlcommons_py.store.query_string import query_string
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def _take_clauses(parameters: dict[str, Any], key: str) -> list[Match]:
 
 def _bool(parameters: dict[str, Any]) -> Match:
     must, filters, should, must_not = (_take_clauses(parameters, key) for key in _INNER["bool"])
+    for clauses in (must, filters, should, must_not):
+        check_count("bool", len(clauses))
     wanted = parameters.pop("minimum_should_match", None)
     boost = take_boost("bool", parameters)
     if not take_flag("bool", parameters, "adjust_pure_negative", default=True):

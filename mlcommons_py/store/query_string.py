@@ -9,10 +9,9 @@ from typing import Any
 
 from mlcommons_py.errors import ParsingFailed
 from mlcommons_py.store.compound import Clauses
-from mlcommons_py.store.fields import is_text
 from mlcommons_py.store.full_text import Weighted, across, any_word, boosted, phrase, take_fields, take_operator
 from mlcommons_py.store.leaves import LEAVES
-from mlcommons_py.store.parameters import Match, refuse_rest, take_boost
+from mlcommons_py.store.parameters import Match, check_count, refuse_rest, take_boost
 
 _MAX_DEPTH = 20
 _TOKEN = re.compile(
@@ -100,6 +99,7 @@ class _Parser:
             else:
                 occurs = "must" if sign == "+" or both or (self._every and not joint) else "should"
             found.append((occurs, clause))
+            check_count("query_string", len(found))
         if not found and depth:
             raise self._fault()
         if not found:
@@ -142,8 +142,7 @@ class _Parser:
         if _WILD.search(word):
             return across(
                 fields,
-                # The words of a text are in lower case.
-                lambda field: LEAVES["wildcard"]({field: {"value": word, "case_insensitive": is_text(field)}}),
+                lambda field: LEAVES["wildcard"]({field: word}),
             )
         literal, minimum = _unescape(word), "100%" if self._every else 1
         return across(fields, lambda field: any_word(field, literal, minimum=minimum))

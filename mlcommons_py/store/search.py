@@ -35,7 +35,7 @@ class Search:
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         for key in body:
-            if key not in _KEYS:
+            if key not in _KEYS or body[key] is None:
                 raise ParsingFailed(f"Unknown key for a {_token(body[key])} in [{key}].")
         query = body.get("query", {"match_all": {}})
         self._match = compile_query(query)
@@ -46,8 +46,9 @@ class Search:
         self._aggregations = compile_aggregations(body.get("aggs", body.get("aggregations", {})))
         self._from, self._size = _window(body)
         keys = read_sort(body.get("sort"))
-        self._sorted, self._order = bool(keys), Order(keys or _BY_SCORE)
-        if body.get("search_after") is not None and not keys:
+        # By score alone is the order that hits have without a sort, and they look so.
+        self._sorted, self._order = tuple(keys) not in ((), _BY_SCORE), Order(keys or _BY_SCORE)
+        if "search_after" in body and not self._sorted:
             raise IllegalArgument("Sort must contain at least one field.")
         self._after = self._order.after(body.get("search_after"), self._from)
         self._keeps = source_filter(body.get("_source", True))
@@ -60,7 +61,8 @@ class Search:
             raise ParsingFailed(f"[timeout] must be a time such as 10s, not [{body['timeout']}]")
         self._version = flag("[version]", body.get("version", False))
         self._seq_no = flag("[seq_no_primary_term]", body.get("seq_no_primary_term", False))
-        self._scores = self._order.by_score or flag("[track_scores]", body.get("track_scores", False))
+        tracked = flag("[track_scores]", body.get("track_scores", False))
+        self._scores, self._best = tracked or self._order.by_score, tracked or not self._sorted
 
     @property
     def wants_content(self) -> bool:
@@ -81,7 +83,8 @@ class Search:
         if self._limit is not None:
             relation = "eq" if len(found) <= self._limit else "gte"
             hits["total"] = {"value": int(min(len(found), self._limit)), "relation": relation}
-        hits["max_score"] = max(score for score, _ in found) if self._scores and rows else None
+        best = max((score for score, _ in found), default=None)
+        hits["max_score"] = best if self._best and self._size else None
         hits["hits"] = [self._hit(row, content) for row in rows]
         answer = {
             "took": int(1e3 * (time.monotonic() - began)),
@@ -151,7 +154,7 @@ def _limit(given: object) -> float | None:
         return float("inf") if flag("[track_total_hits]", given) else None
     if not isinstance(given, int) or given < -1:
         raise ParsingFailed(f"[track_total_hits] must be true, false or a whole number of at least 0, not [{given}]")
-    return float("inf") if given == -1 else given
+    return None if given == -1 else given
 
 
 def _token(value: object) -> str:

@@ -32,7 +32,7 @@ class Key:
             return 1, (0, score)
         if self.field == "_doc":
             return 1, (0, one.seq_no)
-        values = list(map(comparable, one.values(self.field)))
+        values = list(map(_by_size, one.values(self.field)))
         return self.place_of((max if self.downwards else min)(values) if values else None)
 
     def place_of(self, value: tuple[int, Any] | None) -> Place:
@@ -40,7 +40,7 @@ class Key:
         if value is not None:
             return 1, value
         if self.missing not in ("_last", "_first"):
-            return 1, comparable(self.missing)
+            return 1, _by_size(self.missing)
         return (_MISSING if (self.missing == "_last") != self.downwards else 0), ()
 
 
@@ -81,9 +81,14 @@ class Order:
         if any(isinstance(value, list | tuple | Mapping) for value in given):
             raise IllegalArgument("search_after takes strings, numbers, truth values and null")
         return [
-            key.place_of(None if value is None else comparable(value))
+            key.place_of(None if value is None else _by_size(value))
             for key, value in zip(self.keys, given, strict=True)
         ]
+
+
+def _by_size(value: Any) -> tuple[int, Any]:
+    """Return a value in a form to sort by; truth values are 0 and 1, and a hit shows them so."""
+    return comparable(int(value) if isinstance(value, bool) else value)
 
 
 def shown(place: Place) -> Any:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from mlcommons_py.errors import ParsingFailed
+from mlcommons_py.store.fields import like
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class SourceFilter:
 
 
 def _covers(patterns: Sequence[str], path: str) -> bool:
-    return any(path == pattern or ("*" in pattern and fnmatchcase(path, pattern)) for pattern in patterns)
+    return any(like(path, pattern) for pattern in patterns)
 
 
 def source_filter(given: object) -> SourceFilter | None:

@@ -26,7 +26,6 @@ QUERIES: list[tuple[dict[str, Any] | Any, str]] = [
     ({"foo": {}}, "unknown query [foo]"),
     ({"bool": {"must": [{"foo": {}}]}}, "unknown query [foo]"),
     ({}, "query malformed, empty clause found"),
-    (None, "[_na] query malformed, must start with start_object"),
     ([], "[_na] query malformed, must start with start_object"),
     ("match_all", "[_na] query malformed, must start with start_object"),
     ({"bool": {"must": "match_all"}}, "[_na] query malformed, must start with start_object"),

@@ -11,6 +11,8 @@ import pytest
 
 from mlcommons_py.errors import Conflict, IllegalArgument, LimitExceeded, ResourceNotFound
 from mlcommons_py.models.documents import GROUPS, MODELS
+from mlcommons_py.models.registration import Registration
+from mlcommons_py.tasks.board import TaskType
 from tests.lifecycle.conftest import House, description
 
 
@@ -243,6 +245,30 @@ async def test_proof_that_never_began_is_made_up_for(build: Callable[..., Any], 
     hits = (await second.app.services.tasks.search({}))["hits"]["hits"]
     assert [hit["_source"]["task_type"] for hit in hits] == ["REGISTER_MODEL"]
     assert (await second.end(hits[0]["_id"]))["state"] == "COMPLETED"
+
+
+async def test_url_registration_that_a_kill_cut_off_is_undone(
+    build: Callable[..., Any], tiny: bytes, tmp_path: Path
+) -> None:
+    """What a registration from a URL had stored when a kill cut it off is gone after the start; its task failed."""
+    first: House = await build()
+    services = first.app.services
+    (tmp_path / "archive.zip").write_bytes(tiny)
+    task_id = await services.tasks.create(TaskType.REGISTER_MODEL, "TEXT_EMBEDDING")
+    await services.tasks.start(task_id)
+    model_id = await services.models.create(Registration.of_meta(description(tiny)))
+    await services.tasks.attach(task_id, model_id)
+    await services.models.chunks.split(model_id, await services.models.model(model_id), tmp_path / "archive.zip")
+    await first.close()
+
+    second: House = await build()
+    await second.app.restore()
+
+    task = await second.end(task_id)
+    assert task["state"] == "FAILED"
+    assert "register it again" in task["error"]
+    assert await second.found(MODELS) == 0
+    assert (await second.app.services.groups.search({}))["hits"]["hits"][0]["_source"]["latest_version"] == 0
 
 
 async def test_config_is_read_from_the_file(house: House, minilm_zip: Path) -> None:

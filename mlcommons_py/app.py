@@ -122,7 +122,7 @@ def _deployed(deployments: Deployments) -> Iterator[DeployedModel]:
 
 
 async def _run(operator: Operator) -> None:
-    data = operator.data.expanduser()
+    data = operator.data
     listening = listen(operator.host, operator.port)
     store = await EmbeddedStore.open(data / STORE)
     app = await wire(operator, store, data)

@@ -95,7 +95,7 @@ def read(
     Raises:
         IllegalArgument: a value or a name is wrong; the text names it.
     """
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Any] = {"data": DEFAULT_DATA}
     plugin: dict[str, Any] = {}
     if file is not None:
         _read_file(file, chosen, plugin)

@@ -14,8 +14,11 @@ LOCAL = "plugins.ml_commons.local_model.enabled"
 
 
 def test_nothing_chosen() -> None:
-    """Without any choice the defaults hold; variables of other programs do not matter."""
-    assert read({}, (), {"PATH": "/bin", "PORT": "1"}, None) == Operator()
+    """Without any choice the defaults hold, with the home filled in; variables of other programs do not matter."""
+    operator = read({}, (), {"PATH": "/bin", "PORT": "1"}, None)
+
+    assert operator == Operator(data=Path("~/.local/share/mlcommons-py").expanduser())
+    assert operator.data.is_absolute()
 
 
 def test_closed_by_default() -> None:
@@ -31,7 +34,7 @@ def test_which_choice_wins(tmp_path: Path) -> None:
     operator = read({"port": 3, "data": None}, (), {"MLCOMMONS_PORT": "2", "MLCOMMONS_HOST": "variable"}, file)
 
     assert (operator.port, operator.host, operator.log_level) == (3, "variable", "error")
-    assert operator.data == Operator().data
+    assert operator.data == Operator().data.expanduser()
 
 
 @pytest.mark.parametrize(

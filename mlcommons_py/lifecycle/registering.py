@@ -38,6 +38,7 @@ from mlcommons_py.tasks.board import Tasks, TaskType
 
 log = logging.getLogger(__name__)
 
+_DOWNLOAD = "download-"
 _UPLOADS_OFF = (
     "To upload custom model from local file, user needs to enable allow_registering_model_via_local_file settings."
     " Otherwise please use opensearch pre-trained models"
@@ -140,6 +141,7 @@ class Registrar:
 
     async def restore(self) -> None:
         """End what the last run was killed in: proofs are taken up again, registrations from a URL are undone."""
+        await asyncio.to_thread(_discard_downloads, self._operator.data)
         swept = await self._models.chunks.sweep()
         if swept:
             log.info("deleted %d chunks of models that are gone", swept)
@@ -217,7 +219,7 @@ class Registrar:
         if group_id is not None and not await self._groups.exists(group_id):
             raise NotFound("Model group not found")
         new_group = group_id is None and await self._groups.named(registration.name) is None
-        directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="download-", dir=self._operator.data))
+        directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=_DOWNLOAD, dir=self._operator.data))
         try:
             archive = directory / "archive.zip"
             size, digest = await fetch(registration.url, archive, self._settings, self._operator.model_root)
@@ -259,6 +261,11 @@ class Registrar:
             return
         if model.model_group_id is not None and model.model_version is not None:
             await self._groups.give_back(model.model_group_id, int(model.model_version), created=created_group)
+
+
+def _discard_downloads(data: Path) -> None:
+    for left in data.glob(f"{_DOWNLOAD}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _reason(fault: Exception) -> str:

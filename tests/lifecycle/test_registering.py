@@ -259,6 +259,7 @@ async def test_url_registration_that_a_kill_cut_off_is_undone(
     model_id = await services.models.create(Registration.of_meta(description(tiny)))
     await services.tasks.attach(task_id, model_id)
     await services.models.chunks.split(model_id, await services.models.model(model_id), tmp_path / "archive.zip")
+    (tmp_path / "download-cut-off").mkdir()
     await first.close()
 
     second: House = await build()
@@ -268,6 +269,7 @@ async def test_url_registration_that_a_kill_cut_off_is_undone(
     assert task["state"] == "FAILED"
     assert "register it again" in task["error"]
     assert await second.found(MODELS) == 0
+    assert not (tmp_path / "download-cut-off").exists()
     assert (await second.app.services.groups.search({}))["hits"]["hits"][0]["_source"]["latest_version"] == 0
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.errors import BadRequest, IllegalArgument
 from mlcommons_py.plugin_keys import PREFIX, SETTINGS, Kind
 
 _WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
@@ -150,6 +150,18 @@ class PluginSettings:
             if key in values:
                 return values[key]
         return SETTINGS[key].default
+
+    def check_local_models(self) -> None:
+        """Refuse what needs a local model while those are switched off.
+
+        Raises:
+            BadRequest: they are.
+        """
+        if not self["local_model.enabled"]:
+            raise BadRequest(
+                "Local Model is currently disabled. To enable it, update the setting"
+                ' "plugins.ml_commons.local_model.enabled" to true.'
+            )
 
     def defaults(self) -> dict[str, Any]:
         """Return the value of each key that neither scope sets."""

@@ -48,11 +48,14 @@ class ConvertedModels:
         self._staging.mkdir(parents=True)
         self._models.mkdir(exist_ok=True)
 
-    async def directory(self, content_hash: str, model_format: str, compute_type: str, fetch: Fetch) -> Path:
+    async def directory(
+        self, content_hash: str, model_format: str, compute_type: str, fetch: Fetch, *, doubt: bool = False
+    ) -> Path:
         """Return the directory of a converted model, converting it first where it is not there.
 
         Calls for one model wait for each other, so that it is converted once; where that fails, the next in line tries
-        with its own ``fetch``, which writes the archive to the path it is given.
+        with its own ``fetch``, which writes the archive to the path it is given. A model that is there is read and
+        compared with its hashes once in a process, and with ``doubt`` again.
 
         Raises:
             InvalidModel: the model cannot be served.
@@ -66,14 +69,22 @@ class ConvertedModels:
         key = f"{_stem(content_hash)}-{model_format.lower()}-{compute_type}"
         path = self._models / key
         async with self._lock(content_hash):
+            if doubt:
+                self._verified.pop(key, None)
             if not await asyncio.to_thread(self._is_sound, key, path):
                 async with self._turns:
                     await self._build(key, path, model_format, compute_type, fetch)
         return path
 
-    async def forget(self, content_hash: str) -> None:
-        """Remove what was converted from this content."""
+    async def contents(self) -> set[str]:
+        """Return the hashes of the contents that converted models are kept of."""
+        return {path.name[:64] for path in await asyncio.to_thread(lambda: list(self._models.iterdir()))}
+
+    async def forget(self, content_hash: str, is_needed: Callable[[], Awaitable[bool]]) -> None:
+        """Remove what was converted from this content, unless it is needed; nobody converts it meanwhile."""
         async with self._lock(content_hash):
+            if await is_needed():
+                return
             for path in await asyncio.to_thread(lambda: list(self._models.glob(f"{_stem(content_hash)}-*"))):
                 self._verified.pop(path.name, None)
                 await asyncio.to_thread(self._remove, path)

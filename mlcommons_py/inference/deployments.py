@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +49,17 @@ class Numbers:
     latencies: dict[str, float]
 
 
+Source = Callable[[bool], Awaitable[Path]]
+"""Returns the directory of a converted model, as it is at the moment; true says that what is there may be damaged."""
+
+
 class Deployment:
     """One model and its worker, which is replaced whenever it ends by itself."""
 
-    def __init__(self, model_id: str, directory: Path, options: RunOptions, max_queued_texts: int) -> None:
+    def __init__(self, model_id: str, source: Source, options: RunOptions, max_queued_texts: int) -> None:
         self.model_id = model_id
         self.options = options
-        self._directory = directory
+        self._source = source
         self._limit = max_queued_texts
         self._worker: Worker | None = None
         self._changed = asyncio.Condition()
@@ -76,7 +80,7 @@ class Deployment:
             MLCommonsError: the worker ended while it loaded the model.
         """
         try:
-            self._worker = await Worker.start(self._directory, self.options)
+            self._worker = await Worker.start(await self._source(False), self.options)
         except WorkerDied as fault:
             raise MLCommonsError(str(fault)) from fault
         self._watching = asyncio.create_task(self._watch(), name=f"watch {self.model_id}")
@@ -177,13 +181,15 @@ class Deployment:
 
     async def _replace(self, pause: float) -> float:
         """Start workers until one stays up long enough to load; return the pause before the next restart."""
+        doubt = pause > 0  # the last one ended soon after it was loaded
         while True:
             if pause:
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
             pause = min(LONGEST_PAUSE, max(0.25, 2 * pause))
             try:
-                worker = await Worker.start(self._directory, self.options)
+                worker = await Worker.start(await self._source(doubt), self.options)
             except Exception as fault:  # noqa: BLE001 - whatever it was, it may be gone the next time
+                doubt = True
                 log.warning("the worker of model %s does not start: %s", self.model_id, fault)
                 continue
             self._worker = worker  # before anything can be cancelled: whoever stops the model ends this worker too
@@ -191,10 +197,14 @@ class Deployment:
                 self._changed.notify_all()
             return pause
 
+    @property
+    def up(self) -> bool:
+        """Whether the worker runs at this moment."""
+        return self._worker is not None and self._worker.alive
+
     def stats(self) -> Numbers:
         """Return what was done so far."""
-        worker = self._worker
-        up = worker is not None and worker.alive
+        worker, up = self._worker, self.up
         return Numbers(
             pid=worker.pid if worker is not None else 0,
             up=up,
@@ -229,8 +239,10 @@ class Deployments:
         self._changed = asyncio.Condition()
         self._closed = False
 
-    async def deploy(self, model_id: str, directory: Path, options: RunOptions) -> Deployment:
+    async def deploy(self, model_id: str, source: Source, options: RunOptions) -> Deployment:
         """Run a model; one that runs already, with the same options, is left alone.
+
+        One that shall run another way is replaced when its successor is up.
 
         Raises:
             MLCommonsError: its worker does not come up.
@@ -238,9 +250,9 @@ class Deployments:
         """
         async with self._turn(model_id):
             before = self._running.get(model_id)
-            if before is not None and before.options == options:
+            if before is not None and before.options == options and before.up:
                 return before
-            deployment = Deployment(model_id, directory, options, self._limit)
+            deployment = Deployment(model_id, source, options, self._limit)
             if not self._closed:
                 await deployment.start()
             if self._closed:

@@ -25,6 +25,11 @@ class RunOptions:
     normalize: bool | None = None
     max_length: int | None = None
 
+    @property
+    def is_huggingface(self) -> bool:
+        """Whether the model was registered as ``HUGGINGFACE_TRANSFORMERS``: only then its pooling was chosen."""
+        return self.pooling is not None
+
     def to_text(self) -> str:
         """Return the options as one command-line argument."""
         return orjson.dumps(asdict(self)).decode()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlcommons_py.errors import (
-    BadRequest,
     Forbidden,
     IllegalArgument,
     InferenceFailed,
@@ -17,6 +16,7 @@ from mlcommons_py.errors import (
 )
 from mlcommons_py.inference.deployments import Deployment, Deployments
 from mlcommons_py.inference.text_docs import ContentType, ResultFilter, TextDocs
+from mlcommons_py.models.config import MAX_PREFIX
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.limits import TokenBucket
 from mlcommons_py.models.registry import Models
@@ -84,15 +84,11 @@ class Predictor:
             return await self._predict(model_id, model, body)
 
     async def _predict(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
+        self._settings.check_local_models()
+        docs = TextDocs.of(body, self._operator.max_queued_texts, self._operator.max_text_chars)
         if model.is_enabled is False:
             raise Forbidden("Model is disabled.")
         self._throttle(model_id, model)
-        if not self._settings["local_model.enabled"]:
-            raise BadRequest(
-                "Local Model is currently disabled. To enable it, update the setting"
-                ' "plugins.ml_commons.local_model.enabled" to true.'
-            )
-        docs = TextDocs.of(body, self._operator.max_queued_texts, self._operator.max_text_chars)
         deployment = self._deployments.get(model_id)
         if deployment is None and self._is_coming(model):
             deployment = await self._deployments.wait_for(model_id, self._operator.predict_timeout)
@@ -120,7 +116,7 @@ class Predictor:
             if fault.status in (429, 503):
                 raise
             raise InferenceFailed(model.algorithm, model_id, fault) from fault
-        nested = model.config.get("framework_type") == "HUGGINGFACE_TRANSFORMERS"
+        nested = deployment.options.is_huggingface
         if docs.filter.return_bytes:
             return await asyncio.to_thread(_results, docs, rows, nested=nested)
         return _results(docs, rows, nested=nested)
@@ -148,6 +144,8 @@ def _prefix(model: Model, docs: TextDocs) -> str:
     if not docs.has_parameters:
         raise IllegalArgument(_NOT_SYMMETRIC)
     chosen = passage if docs.content_type is ContentType.PASSAGE else query
+    if len(chosen or "") > MAX_PREFIX:  # as a cluster may have it that another service wrote to
+        raise IllegalArgument(f"the model's prefix has more than {MAX_PREFIX} characters; change its model_config")
     return str(chosen or "")
 
 

@@ -102,6 +102,7 @@ class Worker:
             WorkerDied: the process ended while it loaded, or took too long.
         """
         ours, theirs = socket.socketpair()
+        process = None
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
@@ -119,7 +120,11 @@ class Worker:
                 )
             reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
         except BaseException:
-            ours.close()  # a process that was started ends with it
+            ours.close()
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
             raise
         worker = cls(process, reader, writer)
         try:

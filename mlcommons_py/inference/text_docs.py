@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from mlcommons_py.errors import IllegalArgument, ParseFailed
+from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.models import fields
 
 
@@ -80,10 +80,8 @@ class TextDocs:
         """Return the texts of a body.
 
         Raises:
-            ParseFailed, IllegalArgument: a field is missing or wrong; the text names it, with its place in the list.
+            IllegalArgument: a field is missing or wrong; the text names it, with its place in the list.
         """
-        if not body:
-            raise ParseFailed("request body is required")
         given = body.get("text_docs")
         if given is None or given == []:
             raise IllegalArgument("Empty text docs")

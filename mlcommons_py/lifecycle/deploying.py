@@ -1,25 +1,24 @@
 """Deploying and undeploying, as the API asks for it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
-from mlcommons_py.errors import BadRequest, IllegalArgument, LimitExceeded, NotFound
+from mlcommons_py.errors import IllegalArgument, LimitExceeded, MLCommonsError, NotFound
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.models import fields
-from mlcommons_py.models.documents import Model, now
+from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import ModelState
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.store import Written
+from mlcommons_py.store.record import now
 from mlcommons_py.tasks.board import Tasks, TaskType
-
-LOCAL_MODELS_OFF = (
-    "Local Model is currently disabled. To enable it, update the setting"
-    ' "plugins.ml_commons.local_model.enabled" to true.'
-)
 
 
 class Deployer:
@@ -40,6 +39,7 @@ class Deployer:
         self._keeper = keeper
         self._settings = settings
         self._counters = counters
+        self._beginning: Counter[str] = Counter()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def deploy(self, model_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,16 +56,18 @@ class Deployer:
             return await self._deploy(model_id, model, body)
 
     async def _deploy(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
-        if not self._settings["local_model.enabled"]:
-            raise BadRequest(LOCAL_MODELS_OFF)
+        self._settings.check_local_models()
         self._check_nodes(fields.texts(body, "node_ids"))
         if model.state.is_incomplete:
             raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
-        if len(self._keeper.pending()) >= self._settings["max_deploy_model_tasks_per_node"]:
-            raise LimitExceeded("exceed max running task limit")
-        async with self._turns.setdefault(model_id, asyncio.Lock()):
-            task_id = await self._tasks.create(TaskType.DEPLOY_MODEL, model.algorithm, model_id)
-            await self._keeper.want(model_id, task_id)
+        with self._slot(model_id):
+            async with self._turn(model_id):
+                task_id = await self._tasks.create(TaskType.DEPLOY_MODEL, model.algorithm, model_id)
+                try:
+                    await self._keeper.want(model_id, task_id)
+                except MLCommonsError as fault:
+                    await self._tasks.fail(task_id, fault.reason)
+                    raise
         return {"task_id": task_id, "task_type": TaskType.DEPLOY_MODEL, "status": "CREATED"}
 
     async def undeploy(self, model_ids: Sequence[str], node_ids: Sequence[str] | None) -> dict[str, Any]:
@@ -87,8 +89,7 @@ class Deployer:
         return {self._node_id: {"stats": stats}}
 
     async def _undeploy(self, model_id: str) -> str:
-        async with self._turns.setdefault(model_id, asyncio.Lock()):
-            was_up = await self._keeper.drop(model_id)
+        async with self._turn(model_id):
             at = now()
 
             def make(model: Model) -> Model:
@@ -104,8 +105,38 @@ class Deployer:
                     state_reason=None,
                 )
 
-            await self._models.change(model_id, make)
+            await self._models.change(model_id, make)  # first of all: a kill after it leaves nothing deployed
+            was_up = await self._keeper.drop(model_id)
         return "undeployed" if was_up else "not_found"
+
+    async def delete(self, model_id: str) -> tuple[Model, Written]:
+        """Delete a model that is not deployed, with its chunks, and what may still run or try to; return what it was.
+
+        Raises:
+            NotFound: there is no such model.
+            BadRequest: it is deployed.
+        """
+        async with self._turn(model_id):
+            deleted = await self._models.delete(model_id)
+            await self._keeper.drop(model_id)
+        return deleted
+
+    def _turn(self, model_id: str) -> asyncio.Lock:
+        return self._turns.setdefault(model_id, asyncio.Lock())
+
+    @contextmanager
+    def _slot(self, model_id: str) -> Iterator[None]:
+        """Hold one of the places that ``max_deploy_model_tasks_per_node`` gives, until the keeper counts the model."""
+        busy = {*self._keeper.awaited(), *self._beginning}
+        if model_id not in busy and len(busy) >= self._settings["max_deploy_model_tasks_per_node"]:
+            raise LimitExceeded("exceed max running task limit")
+        self._beginning[model_id] += 1
+        try:
+            yield
+        finally:
+            self._beginning[model_id] -= 1
+            if not self._beginning[model_id]:
+                del self._beginning[model_id]
 
     async def _known(self, model_id: str) -> Model:
         document = await self._models.document(model_id)

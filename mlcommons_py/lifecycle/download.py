@@ -51,10 +51,14 @@ def local_file(url: str, model_root: Path | None) -> Path:
         raise IllegalArgument(f"[url] {url} names another host; a file URL looks like file:///directory/model.zip")
     if model_root is None:
         raise IllegalArgument("[url] names a local file; start the service with --model-root DIR to allow those in DIR")
-    path = Path(unquote(parts.path)).resolve()
-    if not path.is_relative_to(model_root.resolve()):
+    try:
+        path = Path(unquote(parts.path)).resolve()
+        inside, is_file = path.is_relative_to(model_root.resolve()), path.is_file()
+    except (OSError, RuntimeError, ValueError) as fault:  # a NUL, a name that is too long, links in a circle
+        raise IllegalArgument(f"[url] {url} is no file: {fault}") from fault
+    if not inside:
         raise IllegalArgument(f"[url] {url} is outside the directory that --model-root opens")
-    if not path.is_file():
+    if not is_file:
         raise IllegalArgument(f"[url] {url} is no file")
     return path
 

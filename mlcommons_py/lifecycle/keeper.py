@@ -9,18 +9,22 @@ their :class:`~mlcommons_py.inference.deployments.Deployment`.
 import asyncio
 import logging
 import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
 
-from mlcommons_py.errors import InvalidModel, MLCommonsError, ResourceNotFound
+from mlcommons_py.errors import InvalidModel, MLCommonsError
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.lifecycle.proof import Proof
 from mlcommons_py.lifecycle.resources import WORKER_BYTES, check_memory
-from mlcommons_py.models.documents import Model, now
+from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import ModelState
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.store.record import now
 from mlcommons_py.tasks.board import Tasks, TaskType
 
 log = logging.getLogger(__name__)
@@ -29,6 +33,11 @@ PATIENCE = 3
 """Attempts after which a deploy task ends as failed; the keeper itself goes on."""
 
 LONGEST_WAIT = 300.0
+UNDEPLOYED = "the model was undeployed while it was being deployed"
+
+
+class _Unwanted(Exception):
+    """The model shall not run here, or no longer; the text says why."""
 
 
 class Keeper:
@@ -51,21 +60,33 @@ class Keeper:
         self._settings = settings
         self._coming: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, list[str]] = {}
+        self._again: set[str] = set()
+        self._placing: set[str] = set()
         self._returning: set[str] | None = None
+        self._closed = False
 
     async def restore(self) -> None:
         """Bring up again what was deployed here, and go on with deployments that the last run was killed in."""
-        for task_id, task in await self._tasks.unfinished():
-            if task.task_type == TaskType.DEPLOY_MODEL and task.model_id is not None:
-                await self.want(task.model_id, task_id)
+        for task_id, task in await self._tasks.left_over():
+            if task.task_type != TaskType.DEPLOY_MODEL or task.model_id is None:
+                continue
+            document = await self._models.document(task.model_id)
+            if document is not None and self._is_wanted(Model.from_json(document.source)):
+                self._wait_for(task.model_id, task_id)
+            else:
+                await self._tasks.fail(task_id, self._error("the service stopped, and the model is not to be deployed"))
         for model_id, _ in await self._models.matching({"term": {"planning_worker_nodes": self._node_id}}):
-            if model_id not in self._coming:
+            if self._deployments.get(model_id) is None:
                 self._start(model_id)
         self._returning = set(self._coming)
 
     def pending(self) -> list[str]:
-        """Return the models that should be deployed and are not yet."""
+        """Return the models that are on their way up or down."""
         return sorted(self._coming)
+
+    def awaited(self) -> list[str]:
+        """Return the models whose deployment a task waits for."""
+        return sorted(self._waiting)
 
     def returning(self) -> list[str] | None:
         """Return the models of the last run that are not back yet; None while they are not known.
@@ -93,20 +114,27 @@ class Keeper:
         if await self._models.change(model_id, make) is None:
             await self._tasks.fail(task_id, self._error("Failed to find model"))
             return
+        if not deployed:
+            self._wait_for(model_id, task_id)
         await self._tasks.start(task_id)
         if deployed:
             await self._tasks.complete(task_id)
-            return
-        self._waiting.setdefault(model_id, []).append(task_id)
-        if model_id not in self._coming:
-            self._start(model_id)
 
     async def _runs_as_wanted(self, model_id: str) -> bool:
         """Whether the model runs already, the way its document says now."""
-        deployment, document = self._deployments.get(model_id), await self._models.document(model_id)
-        if deployment is None or document is None or model_id in self._coming:
+        document = await self._models.document(model_id)
+        deployment = self._deployments.get(model_id)
+        if deployment is None or not deployment.up or document is None or model_id in self._coming:
             return False
         return deployment.options == self._proof.options(Model.from_json(document.source))
+
+    def refresh(self, model_id: str, model: Model) -> None:
+        """Run a model that runs here as its document now says, where that is another way than before."""
+        deployment = self._deployments.get(model_id)
+        if model_id in self._coming:
+            self._again.add(model_id)
+        elif deployment is not None and deployment.options != self._proof.options(model):
+            self._start(model_id)
 
     async def drop(self, model_id: str) -> bool:
         """Take a model down; return whether it was up, or on its way."""
@@ -114,61 +142,94 @@ class Keeper:
         if coming is not None:
             coming.cancel()
             await asyncio.wait([coming])
-            await self._end_tasks(model_id, "the model was undeployed while it was being deployed")
         deployed = await self._deployments.undeploy(model_id)
+        await self._end(model_id, self._waiting.get(model_id, ()), UNDEPLOYED)
         return deployed or coming is not None
 
     async def close(self) -> None:
         """Stop bringing models up; what is desired stays desired."""
+        self._closed = True
         for coming in list(self._coming.values()):
             coming.cancel()
         if self._coming:
             await asyncio.wait(list(self._coming.values()))
 
-    def _start(self, model_id: str) -> None:
-        coming = asyncio.create_task(self._bring_up(model_id), name=f"deploy {model_id}")
-        self._coming[model_id] = coming
-        coming.add_done_callback(lambda _: self._came(model_id))
+    def _wait_for(self, model_id: str, task_id: str) -> None:
+        waiting = self._waiting.setdefault(model_id, [])
+        if task_id not in waiting:
+            waiting.append(task_id)
+        self._start(model_id)
 
-    def _came(self, model_id: str) -> None:
-        self._coming.pop(model_id, None)
+    def _start(self, model_id: str) -> None:
+        if model_id in self._coming or self._closed:
+            return
+        self._again.discard(model_id)
+        coming = asyncio.create_task(self._tend(model_id), name=f"deploy {model_id}")
+        self._coming[model_id] = coming
+        coming.add_done_callback(lambda done: self._came(model_id, done))
+
+    def _came(self, model_id: str, done: asyncio.Task[None]) -> None:
+        del self._coming[model_id]
         if self._returning is not None:
             self._returning.discard(model_id)
+        if not done.cancelled() and (model_id in self._again or model_id in self._waiting):  # asked for meanwhile
+            self._start(model_id)
 
-    async def _bring_up(self, model_id: str) -> None:
-        attempt = 0
+    async def _tend(self, model_id: str) -> None:
+        """Bring a model to where its document wants it, again until that is done or hopeless."""
+        failures = 0
         while True:
             try:
-                await self._deploy(model_id)
-            except ResourceNotFound as fault:
-                await self._end_tasks(model_id, fault.reason)
-                return
-            except InvalidModel as fault:
-                log.warning("model %s cannot be deployed: %s", model_id, fault.reason)
-                await self._failed(model_id, fault.reason, final=True)
-                return
+                await self._settle(model_id)
             except Exception as fault:  # noqa: BLE001 - whatever it was, it may be gone the next time
-                attempt += 1
+                failures += 1
                 reason = fault.reason if isinstance(fault, MLCommonsError) else f"{type(fault).__name__}: {fault}"
-                log.warning("deploying model %s failed (attempt %d): %s", model_id, attempt, reason)
-                if attempt == PATIENCE:
-                    await self._failed(model_id, reason, final=False)
-                await asyncio.sleep(min(LONGEST_WAIT, 0.5 * 2**attempt) * random.uniform(0.5, 1))  # noqa: S311
+                log.warning("deploying model %s failed (attempt %d): %s", model_id, failures, reason)
+                if failures >= PATIENCE:
+                    with suppress(MLCommonsError):  # of the store; the next attempt notes it again
+                        await self._note_failure(model_id, reason)
+                await asyncio.sleep(min(LONGEST_WAIT, 0.5 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
             else:
                 return
 
-    async def _deploy(self, model_id: str) -> None:
-        model = await self._models.model(model_id)
-        self._check_room(model_id)
-        directory, manifest = await self._proof.prepare(model_id, model)
-        weights = await asyncio.to_thread(lambda: (directory / "model.bin").stat().st_size)
-        await asyncio.to_thread(check_memory, weights + WORKER_BYTES)
-        await self._deployments.deploy(model_id, directory, self._proof.options(model))
+    async def _settle(self, model_id: str) -> None:
+        claimed = tuple(self._waiting.get(model_id, ()))
+        try:
+            await self._bring_up(model_id)
+        except _Unwanted as fault:
+            await self._deployments.undeploy(model_id)
+            await self._end(model_id, claimed, str(fault))
+        except InvalidModel as fault:
+            log.warning("model %s cannot be deployed: %s", model_id, fault.reason)
+            await self._deployments.undeploy(model_id)
+            await self._give_up(model_id, fault.reason)
+            await self._end(model_id, claimed, fault.reason)
+        else:
+            await self._end(model_id, claimed)
+
+    async def _bring_up(self, model_id: str) -> None:
+        document = await self._models.document(model_id)
+        if document is None:
+            raise _Unwanted("Failed to find model")
+        model = Model.from_json(document.source)
+        if not self._is_wanted(model):
+            raise _Unwanted(UNDEPLOYED)
+
+        async def source(doubt: bool) -> Path:
+            return (await self._proof.prepare(model_id, model, doubt=doubt))[0]
+
+        with self._room(model_id):
+            directory, manifest = await self._proof.prepare(model_id, model)
+            weights = await asyncio.to_thread(lambda: (directory / "model.bin").stat().st_size)
+            await asyncio.to_thread(check_memory, weights + WORKER_BYTES)
+            await self._deployments.deploy(model_id, source, self._proof.options(model))
         await self._proof.complete_config(model_id, manifest)
         at = now()
-        await self._models.change(
-            model_id,
-            lambda read: replace(
+
+        def make(read: Model) -> Model | None:
+            if not self._is_wanted(read):
+                return None
+            return replace(
                 read,
                 model_state=ModelState.DEPLOYED,
                 current_worker_node_count=1,
@@ -176,37 +237,81 @@ class Keeper:
                 last_updated_time=at,
                 auto_redeploy_retry_times=0,
                 state_reason=None,
-            ),
-        )
-        for task_id in self._waiting.pop(model_id, []):
-            await self._tasks.complete(task_id)
+            )
 
-    def _check_room(self, model_id: str) -> None:
-        limit = self._settings["max_model_on_node"]
-        others = [one for one in self._deployments.ids() if one != model_id]
-        if len(others) >= limit:
+        if await self._models.change(model_id, make) is None:
+            raise _Unwanted(UNDEPLOYED)
+
+    def _is_wanted(self, model: Model) -> bool:
+        return self._node_id in (model.planning_worker_nodes or ())
+
+    @contextmanager
+    def _room(self, model_id: str) -> Iterator[None]:
+        """Hold one of the places that ``max_model_on_node`` gives, while a model comes up."""
+        others = {*self._deployments.ids(), *self._placing} - {model_id}
+        if self._deployments.get(model_id) is None and len(others) >= self._settings["max_model_on_node"]:
             raise InvalidModel("Exceed max local model per node limit")
+        self._placing.add(model_id)
+        try:
+            yield
+        finally:
+            self._placing.discard(model_id)
 
-    async def _failed(self, model_id: str, reason: str, *, final: bool) -> None:
+    async def _give_up(self, model_id: str, reason: str) -> None:
+        """Note that a model cannot be served, so that nothing tries it again before somebody deploys it."""
         await self._models.change(
             model_id,
-            lambda model: replace(
-                model,
-                model_state=ModelState.DEPLOY_FAILED,
-                state_reason=reason,
-                planning_worker_nodes=[] if final else model.planning_worker_nodes,
-                planning_worker_node_count=0 if final else model.planning_worker_node_count,
-                current_worker_node_count=0,
-                last_updated_time=now(),
+            lambda model: (
+                replace(
+                    model,
+                    model_state=ModelState.DEPLOY_FAILED,
+                    state_reason=reason,
+                    planning_worker_nodes=[],
+                    planning_worker_node_count=0,
+                    current_worker_node_count=0,
+                    last_updated_time=now(),
+                )
+                if self._is_wanted(model)
+                else None
             ),
         )
-        await self._end_tasks(model_id, reason)
+
+    async def _note_failure(self, model_id: str, reason: str) -> None:
+        """Note that a model does not come up; it stays desired, and is tried again.
+
+        A worker that still runs the model the way it was deployed before goes on serving.
+        """
+        running = self._deployments.get(model_id) is not None
+        await self._models.change(
+            model_id,
+            lambda model: (
+                replace(
+                    model,
+                    model_state=ModelState.DEPLOYED if running else ModelState.DEPLOY_FAILED,
+                    state_reason=reason,
+                    current_worker_node_count=int(running),
+                    last_updated_time=now(),
+                )
+                if self._is_wanted(model)
+                else None
+            ),
+        )
+        await self._end(model_id, self._waiting.get(model_id, ()), reason)
         if self._returning is not None:
             self._returning.discard(model_id)
 
-    async def _end_tasks(self, model_id: str, reason: str) -> None:
-        for task_id in self._waiting.pop(model_id, []):
-            await self._tasks.fail(task_id, self._error(reason))
+    async def _end(self, model_id: str, task_ids: Sequence[str], error: str | None = None) -> None:
+        """End tasks that wait for a model; each is forgotten only when its end is stored."""
+        for task_id in tuple(task_ids):
+            if error is None:
+                await self._tasks.complete(task_id)
+            else:
+                await self._tasks.fail(task_id, self._error(error))
+            waiting = self._waiting.get(model_id, [])
+            if task_id in waiting:
+                waiting.remove(task_id)
+            if not waiting:
+                self._waiting.pop(model_id, None)
 
     def _error(self, reason: str) -> str:
         return orjson.dumps({self._node_id: reason}).decode()

@@ -8,10 +8,11 @@ from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.artifacts.manifest import Manifest
 from mlcommons_py.errors import InvalidModel
 from mlcommons_py.inference.options import RunOptions
-from mlcommons_py.models.documents import Model, now
+from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName, ModelFormat
 from mlcommons_py.settings import Operator
+from mlcommons_py.store.record import now
 
 
 class Proof:
@@ -22,8 +23,10 @@ class Proof:
         self._converted = converted
         self._operator = operator
 
-    async def prepare(self, model_id: str, model: Model) -> tuple[Path, Manifest]:
+    async def prepare(self, model_id: str, model: Model, *, doubt: bool = False) -> tuple[Path, Manifest]:
         """Return the directory of a model's converted form, proven, and its manifest.
+
+        With ``doubt`` the files of a model that was converted before are read and compared with their hashes again.
 
         Raises:
             InvalidModel: the content is not what was announced, cannot be served, or contradicts ``model_config``.
@@ -36,7 +39,7 @@ class Proof:
             await self._models.chunks.verify(model_id, model, copy_to=path)
 
         directory = await self._converted.directory(
-            model.model_content_hash_value or "", model.model_format or "", model.compute_type, fetch
+            model.model_content_hash_value or "", model.model_format or "", model.compute_type, fetch, doubt=doubt
         )
         manifest = await asyncio.to_thread(Manifest.read, directory)
         compare(model, manifest)

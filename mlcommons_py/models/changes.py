@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mlcommons_py.errors import BadRequest, Conflict, Forbidden, NotFound, ParseFailed
+from mlcommons_py.errors import BadRequest, Conflict, Forbidden, NotFound
 from mlcommons_py.models import config, fields
-from mlcommons_py.models.documents import Model, now
+from mlcommons_py.models.documents import Model
 from mlcommons_py.models.groups import Groups
+from mlcommons_py.models.identifiers import MAX_DESCRIPTION, MAX_NAME, check_length
+from mlcommons_py.models.interface import interface
 from mlcommons_py.models.limits import rate_limiter
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName, ModelState
 from mlcommons_py.store import Written
+from mlcommons_py.store.record import now
 
 _CHANGEABLE = (FunctionName.TEXT_EMBEDDING, FunctionName.REMOTE)
 
@@ -27,8 +30,6 @@ async def update(models: Models, groups: Groups, model_id: str, body: Mapping[st
         Forbidden: its function does not allow it.
         BadRequest, IllegalArgument: a field cannot be changed, or is wrong.
     """
-    if not body:
-        raise ParseFailed("Update model request has empty body")
     document = await models.document(model_id)
     if document is None:
         raise NotFound(f"Failed to find model to update with the provided model id: {model_id}")
@@ -71,13 +72,16 @@ def _refuse(model_id: str, model: Model, body: Mapping[str, Any]) -> None:
 
 
 def _changes(model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
+    name, description = fields.text(body, "name"), fields.text(body, "description")
+    check_length("name", name, MAX_NAME)
+    check_length("description", description, MAX_DESCRIPTION)
     changes: dict[str, Any] = {
-        "name": fields.text(body, "name"),
-        "description": fields.text(body, "description"),
+        "name": name,
+        "description": description,
         "is_enabled": fields.boolean(body, "is_enabled"),
         "rate_limiter": rate_limiter(body),
         "deploy_setting": fields.mapping(body, "deploy_setting"),
-        "interface": fields.mapping(body, "interface"),
+        "interface": interface(body),
         "guardrails": fields.mapping(body, "guardrails"),
     }
     given = fields.mapping(body, "model_config")

@@ -46,11 +46,13 @@ class Chunks:
 
     async def shortfall(self, model_id: str, model: Model) -> str:
         """Return the sentence that says what keeps a model from being registered."""
+        if model.register_task_id is not None:
+            return f"Model {model_id} is not registered yet: task {model.register_task_id} fetches its content"
         missing = await self.missing(model_id, model)
         if not missing:
             return (
-                f"Model {model_id} is not registered: the content of its chunks is not what its hash or size announced;"
-                " upload the right ones again"
+                f"Model {model_id} is not registered, though its chunks are all there:"
+                f" {model.state_reason or 'they are being verified'}; upload those that are wrong again"
             )
         shown = ", ".join(map(str, missing[:20])) + (", ..." if len(missing) > 20 else "")
         return (

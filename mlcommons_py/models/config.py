@@ -12,6 +12,9 @@ from mlcommons_py.models.states import FunctionName, ModelFormat
 FRAMEWORKS = ("HUGGINGFACE_TRANSFORMERS", "SENTENCE_TRANSFORMERS", "HUGGINGFACE_TRANSFORMERS_NEURON")
 POOLING_MODES = ("MEAN", "MEAN_SQRT_LEN", "MAX", "WEIGHTED_MEAN", "CLS", "LAST_TOKEN", "NONE")
 COMPUTE_TYPES = ("float32", "int8")
+MAX_PREFIX = 4096
+"""Most characters of a prefix."""
+
 _POOLING_SPELLINGS = {"WEIGHTEDMEAN": "WEIGHTED_MEAN", "LASTTOKEN": "LAST_TOKEN"}
 _SPARSE = (FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE)
 
@@ -39,6 +42,7 @@ def check(config: Mapping[str, Any], function: FunctionName, *, complete: bool) 
     Raises:
         IllegalArgument: a field is missing or wrong.
     """
+    config = {name: value for name, value in config.items() if value is not None}
     stored = dict(config)
     if complete:
         _require(config, function)
@@ -50,6 +54,12 @@ def check(config: Mapping[str, Any], function: FunctionName, *, complete: bool) 
     for name in ("query_prefix", "passage_prefix", "model_type"):
         if (value := fields.text(config, name)) is not None:
             stored[name] = value
+    for name in ("query_prefix", "passage_prefix"):
+        if len(stored.get(name, "")) > MAX_PREFIX:
+            raise IllegalArgument(
+                f"[model_config.{name}] has {len(stored[name])} characters, {MAX_PREFIX} are allowed: it goes before"
+                " every text"
+            )
     _one_of(stored, "framework_type", FRAMEWORKS, "Wrong framework type")
     if isinstance(stored.get("pooling_mode"), str):
         upper = stored["pooling_mode"].upper()

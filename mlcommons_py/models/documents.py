@@ -3,7 +3,6 @@
 Field names, their types and their order are those of ``MLModelGroup.java`` and ``MLModel.java``.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,6 @@ GROUPS = ".plugins-ml-model-group"
 MODELS = ".plugins-ml-model"
 CHUNK_SIZE = 10_000_000
 MAX_MODEL_SIZE = 4 << 30
-
-
-def now() -> int:
-    """Return the time in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +44,9 @@ class Model(Record):
         model_version: number within its group, as text.
         model_content_hash_value: SHA-256 of the archive, in hex.
         planning_worker_nodes: nodes that should have it; this is the desired state.
-        state_reason: why the state is not what one would wish; ours, beside ML Commons' fields.
+        state_reason: why the state is not what one would wish.
+        register_task_id: the task that fetches the content of a model that is being registered from a URL. This and
+            ``state_reason`` are ours, beside ML Commons' fields.
     """
 
     name: str
@@ -61,6 +57,7 @@ class Model(Record):
     model_format: str | None = None
     model_state: str | None = None
     state_reason: str | None = None
+    register_task_id: str | None = None
     model_content_size_in_bytes: int | None = None
     model_content_hash_value: str | None = None
     model_config: Mapping[str, Any] | None = None

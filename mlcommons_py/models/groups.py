@@ -9,14 +9,14 @@ from mlcommons_py.errors import (
     Conflict,
     IllegalArgument,
     NotFound,
-    ParseFailed,
     VersionConflict,
 )
 from mlcommons_py.models import fields
-from mlcommons_py.models.documents import GROUPS, MODELS, ModelGroup, now
-from mlcommons_py.models.identifiers import check_id, check_safe_text
+from mlcommons_py.models.documents import GROUPS, MODELS, ModelGroup
+from mlcommons_py.models.identifiers import MAX_DESCRIPTION, MAX_NAME, check_id, check_length, check_safe_text
 from mlcommons_py.models.searching import api_body, exactly, found
 from mlcommons_py.store import Document, Store, Written
+from mlcommons_py.store.record import change, now
 
 ACCESS_FIELDS = ("access_mode", "backend_roles", "add_all_backend_roles")
 _NO_ACCESS_CONTROL = (
@@ -33,6 +33,11 @@ def refuse_access_fields(body: Mapping[str, Any]) -> None:
     """
     if any(body.get(field) is not None for field in ACCESS_FIELDS):
         raise IllegalArgument(_NO_ACCESS_CONTROL)
+
+
+def _check_lengths(name: str | None, description: str | None) -> None:
+    check_length("name", name, MAX_NAME)
+    check_length("description", description, MAX_DESCRIPTION)
 
 
 class Groups:
@@ -54,8 +59,9 @@ class Groups:
         name = fields.text(body, "name")
         if name is None:
             raise IllegalArgument("model group name must not be null")
-        check_safe_text("Model group name", name)
         description = fields.text(body, "description")
+        _check_lengths(name, description)
+        check_safe_text("Model group name", name)
         if description is not None:
             check_safe_text("Model group description", description)
         refuse_access_fields(body)
@@ -113,9 +119,8 @@ class Groups:
             NotFound: there is no such group.
             IllegalArgument: the name is taken, or an access field is given.
         """
-        if not body:
-            raise ParseFailed("Model group request has empty body")
         name, description = fields.text(body, "name"), fields.text(body, "description")
+        _check_lengths(name, description)
         document = await self._store.get(GROUPS, group_id)
         if document is None:
             raise NotFound(f"Failed to find model group with the provided model group id: {group_id}")
@@ -140,8 +145,8 @@ class Groups:
         Raises:
             Conflict: it has models.
         """
-        body = {"query": exactly("model_group_id", group_id), "size": 1}
-        if found(await self._store.search(MODELS, body)):
+        models = {"filter": [exactly("model_group_id", group_id)], "must_not": [{"exists": {"field": "chunk_number"}}]}
+        if found(await self._store.search(MODELS, {"query": {"bool": models}, "size": 1})):
             raise Conflict("Cannot delete the model group when it has associated model versions")
         return await self._store.delete(GROUPS, group_id)
 
@@ -154,22 +159,12 @@ class Groups:
 
         Registrations that race for a version all get one, each its own.
         """
-        while (document := await self._store.get(GROUPS, group_id)) is not None:
-            group = ModelGroup.from_json(document.source)
-            version = int(group.latest_version) + 1
-            changed = replace(group, latest_version=version, last_updated_time=now())
-            try:
-                await self._store.put(
-                    GROUPS,
-                    group_id,
-                    changed.to_json(),
-                    if_seq_no=document.seq_no,
-                    if_primary_term=document.primary_term,
-                )
-            except VersionConflict:
-                continue
-            return version
-        return None
+
+        def make(group: ModelGroup) -> ModelGroup:
+            return replace(group, latest_version=int(group.latest_version) + 1, last_updated_time=now())
+
+        changed = await change(self._store, GROUPS, group_id, ModelGroup, make)
+        return None if changed is None else changed[0].latest_version
 
     async def give_back(self, group_id: str, version: int, *, created: bool) -> None:
         """Undo a version that no model took: the group goes too if it was made for it and has no model."""

@@ -6,6 +6,11 @@ import unicodedata
 from mlcommons_py.errors import IllegalArgument, ValidationFailed
 
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
+MAX_NAME = 256
+"""Most characters of a name: a keyword field of OpenSearch, as the index mappings have it, knows no longer one."""
+
+MAX_DESCRIPTION = 10_000
+
 _PUNCTUATION = frozenset(".,!?():@-_'/\"")
 _BLANKS = frozenset(" \t\n\v\f\r")
 
@@ -29,6 +34,16 @@ def check_id(label: str, value: object) -> str:
             " and must start with a letter or digit"
         )
     return value
+
+
+def check_length(field: str, value: str | None, most: int) -> None:
+    """Refuse a text that is too long for its field.
+
+    Raises:
+        IllegalArgument: it has more than ``most`` characters.
+    """
+    if value is not None and len(value) > most:
+        raise IllegalArgument(f"[{field}] has {len(value)} characters, {most} are allowed")
 
 
 def check_safe_text(label: str, value: str) -> str:

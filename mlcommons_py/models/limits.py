@@ -1,6 +1,7 @@
 """Rate limits: how they are given, and the bucket of tokens that enforces one."""
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,8 @@ _SECONDS = {
     "DAYS": 86_400.0,
 }
 
+_NUMBER = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+
 
 def rate_limiter(body: Mapping[str, Any]) -> dict[str, str] | None:
     """Return the ``rate_limiter`` of a body as it is stored, its limit as text as given; None where there is none.
@@ -31,13 +34,10 @@ def rate_limiter(body: Mapping[str, Any]) -> dict[str, str] | None:
         return None
     stored: dict[str, str] = {}
     if (limit := given.get("limit")) is not None:
-        try:
-            number = -1.0 if isinstance(limit, bool) else float(limit)
-        except (TypeError, ValueError):
-            number = -1.0
-        if not (math.isfinite(number) and number >= 0):
+        text = str(limit)
+        if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
             raise ParseFailed("Limit field must be a positive number.")
-        stored["limit"] = str(limit)
+        stored["limit"] = text
     if (unit := fields.text(given, "unit")) is not None:
         if unit not in _SECONDS:
             raise IllegalArgument(f"No enum constant java.util.concurrent.TimeUnit.{unit}")

@@ -6,11 +6,13 @@ from typing import Any, Self
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.models import config, fields
-from mlcommons_py.models.documents import CHUNK_SIZE, MAX_MODEL_SIZE, Model, now
+from mlcommons_py.models.documents import CHUNK_SIZE, MAX_MODEL_SIZE, Model
 from mlcommons_py.models.groups import refuse_access_fields
-from mlcommons_py.models.identifiers import check_id
+from mlcommons_py.models.identifiers import MAX_DESCRIPTION, MAX_NAME, check_id, check_length
+from mlcommons_py.models.interface import interface
 from mlcommons_py.models.limits import rate_limiter
 from mlcommons_py.models.states import FunctionName, ModelFormat, ModelState
+from mlcommons_py.store.record import now
 
 _MAX_CHUNKS = -(-MAX_MODEL_SIZE // CHUNK_SIZE)
 
@@ -76,6 +78,9 @@ class Registration:
         name = fields.text(body, "name")
         if name is None or not name.strip():
             raise IllegalArgument("model name is null")
+        description = fields.text(body, "description")
+        check_length("name", name, MAX_NAME)
+        check_length("description", description, MAX_DESCRIPTION)
         function = FunctionName.named(fields.text(body, "function_name") or FunctionName.TEXT_EMBEDDING)
         if not format_name:
             raise IllegalArgument("model format is null")
@@ -92,13 +97,13 @@ class Registration:
             model_config=config.read(body, function, model_format),
             model_id=None if model_id is None else check_id("model id", model_id),
             model_group_id=(fields.text(body, "model_group_id") or "").strip() or None,
-            description=fields.text(body, "description"),
+            description=description,
             url=fields.text(body, "url"),
             size=fields.integer(body, "model_content_size_in_bytes", low=1, high=MAX_MODEL_SIZE),
             is_enabled=fields.boolean(body, "is_enabled"),
             rate_limiter=rate_limiter(body),
             deploy_setting=fields.mapping(body, "deploy_setting"),
-            interface=fields.mapping(body, "interface"),
+            interface=interface(body),
             guardrails=fields.mapping(body, "guardrails"),
         )
 

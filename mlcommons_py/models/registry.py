@@ -12,17 +12,19 @@ from mlcommons_py.errors import (
     Conflict,
     ContentTooLong,
     IllegalArgument,
+    InvalidModel,
     NotFound,
     ResourceNotFound,
     VersionConflict,
 )
 from mlcommons_py.models.chunks import Chunks
-from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id, now
+from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.searching import api_body
 from mlcommons_py.models.states import ModelState
 from mlcommons_py.store import CONTENT, Document, Store, Written
+from mlcommons_py.store.record import change, now
 
 FRESH = 1.0
 """Seconds for which a predict may go by a model's document without reading it again."""
@@ -35,13 +37,15 @@ class Models:
         self._store = store
         self._groups = groups
         self.chunks = Chunks(store)
-        self._completing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._uploading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._recent: dict[str, tuple[float, Model]] = {}
+        self._changes = 0
 
-    async def create(self, registration: Registration) -> str:
-        """Store the meta document of a model that is being registered, and return the model's id.
+    async def create(self, registration: Registration, *, task_id: str | None = None) -> tuple[str, bool]:
+        """Store the meta document of a model that is being registered; return its id and whether its group is new.
 
         The model takes the next version of its group; without a group it joins that of its own name, or founds it.
+        ``task_id`` is the task that fetches its content; None where a client uploads it.
 
         Raises:
             NotFound: the group does not exist.
@@ -53,7 +57,7 @@ class Models:
         version = await self._groups.next_version(group_id)
         if version is None:
             raise NotFound("Model group not found")
-        model = registration.model(group_id, version)
+        model = replace(registration.model(group_id, version), register_task_id=task_id)
         try:
             written = await self._store.put(MODELS, registration.model_id, model.to_json(), create=True)
         except BaseException as fault:
@@ -61,7 +65,7 @@ class Models:
             if isinstance(fault, VersionConflict):
                 raise Conflict(f"model id '{registration.model_id}' already exists") from fault
             raise
-        return written.id
+        return written.id, created
 
     async def upload(self, model_id: str, number: int, content: bytes) -> bool:
         """Store one chunk; return whether it was the last that was missing, so that the model is now registered.
@@ -73,43 +77,94 @@ class Models:
             IllegalArgument: the number is out of range, or the chunk is empty.
             ContentTooLong: the chunk is longer than 10,000,000 bytes.
             InvalidModel: all chunks are there, but size or hash of the whole are not as announced.
-            Conflict: the model is registered already, with other content.
+            Conflict: the model is registered already, with other content; or the service fetches it itself.
         """
         model = await self.model(model_id)
+        if model.register_task_id is not None:
+            raise Conflict(f"the content of model {model_id} is fetched from its url; nothing can be uploaded for it")
         if not 0 <= number < (model.total_chunks or 0):
             raise IllegalArgument("Chunk number exceeds total chunks")
         if not content:
             raise IllegalArgument("Chunk size either 0 or null")
         if len(content) > CHUNK_SIZE:
             raise ContentTooLong("Chunk size exceeds 10MB")
-        if not model.state.is_incomplete:
-            if await self._store.content(MODELS, chunk_id(model_id, number)) != content:
-                raise Conflict(
-                    f"Model {model_id} is {model.state} and its content cannot change; register a new version instead"
-                )
-            return False
-        await self.chunks.put(model_id, model, number, content)
-        if await self._store.get(MODELS, model_id) is None:  # deleted meanwhile: leave nothing behind
-            await self._store.delete(MODELS, chunk_id(model_id, number))
-            raise ResourceNotFound("Failed to find model")
-        return await self._complete(model_id, model)
-
-    async def _complete(self, model_id: str, model: Model) -> bool:
-        if await self.chunks.missing(model_id, model):
-            return False
-        # Of chunks that arrive side by side only one verifies the whole.
-        async with self._completing.setdefault(model_id, asyncio.Lock()):
-            if not (await self.model(model_id)).state.is_incomplete:
+        # One chunk at a time: none may slip in between the verification of the whole and the word that it is whole.
+        async with self._uploading.setdefault(model_id, asyncio.Lock()):
+            model = await self.model(model_id)
+            if not model.state.is_incomplete and not await self._reopen(model_id, model, number, content):
                 return False
+            await self.chunks.put(model_id, model, number, content)
+            if await self._store.get(MODELS, model_id) is None:  # deleted meanwhile: leave nothing behind
+                await self._store.delete(MODELS, chunk_id(model_id, number))
+                raise ResourceNotFound("Failed to find model")
+            return await self.complete(model_id)
+
+    async def _reopen(self, model_id: str, model: Model, number: int, content: bytes) -> bool:
+        """Take a registered model back to being registered if what is stored of it is not what it announced.
+
+        That is what another service that died, or a damaged store, may leave; the right chunks mend it.
+        """
+        if await self._store.content(MODELS, chunk_id(model_id, number)) == content:
+            return False
+        conflict = Conflict(
+            f"Model {model_id} is {model.state} and its content cannot change; register a new version instead"
+        )
+        if model.state.is_deployed:
+            raise conflict
+        try:
             await self.chunks.verify(model_id, model)
-            at = now()
+        except InvalidModel as fault:
+            reason = fault.reason
+        else:
+            raise conflict
+
+        def make(read: Model) -> Model | None:
+            if read.state != model.state:
+                return None
+            return replace(read, model_state=ModelState.REGISTERING, state_reason=reason, last_updated_time=now())
+
+        if await self.change(model_id, make) is None:
+            raise conflict
+        return True
+
+    async def complete(self, model_id: str) -> bool:
+        """Call a model registered if its chunks are all there and right; return whether this call did it.
+
+        Raises:
+            ResourceNotFound: there is no such model.
+            InvalidModel: all chunks are there, but size or hash of the whole are not as announced; the model's document
+                says so too.
+        """
+        model = await self.model(model_id)
+        if not model.state.is_incomplete or await self.chunks.missing(model_id, model):
+            return False
+        try:
+            await self.chunks.verify(model_id, model)
+        except InvalidModel as fault:
+            reason = fault.reason
             await self.change(
-                model_id,
-                lambda read: replace(
-                    read, model_state=ModelState.REGISTERED, last_registered_time=at, last_updated_time=at
-                ),
+                model_id, lambda read: replace(read, state_reason=reason) if read.state.is_incomplete else None
             )
-            return True
+            raise
+        return await self.registered(model_id)
+
+    async def registered(self, model_id: str) -> bool:
+        """Note that a model's content is there and right; return whether this call did it."""
+        at = now()
+
+        def make(model: Model) -> Model | None:
+            if not model.state.is_incomplete:
+                return None
+            return replace(
+                model,
+                model_state=ModelState.REGISTERED,
+                register_task_id=None,
+                state_reason=None,
+                last_registered_time=at,
+                last_updated_time=at,
+            )
+
+        return await self.change(model_id, make) is not None
 
     async def document(self, model_id: str) -> Document | None:
         """Return a model's meta document, or None where there is none of that id."""
@@ -140,8 +195,10 @@ class Models:
         if kept is not None and at - kept[0] < FRESH:
             return kept[1]
         self._recent.pop(model_id, None)
+        changes = self._changes
         model = await self.model(model_id)
-        self._recent[model_id] = (at, model)
+        if changes == self._changes:  # else what was read may be older than what this process wrote meanwhile
+            self._recent[model_id] = (at, model)
         return model
 
     async def get(self, model_id: str) -> dict[str, Any]:
@@ -155,26 +212,23 @@ class Models:
             raise NotFound(f"Failed to find model with the provided model id: {model_id}")
         return document.source
 
-    async def change(self, model_id: str, make: Callable[[Model], Model]) -> tuple[Model, Written] | None:
+    async def change(self, model_id: str, make: Callable[[Model], Model | None]) -> tuple[Model, Written] | None:
         """Replace a model by what ``make`` makes of it, again until no other writer comes between.
 
-        Returns what was stored, or None where there is no such model.
+        Returns what was stored, or None where there is no such model, or ``make`` declined by returning None.
         """
-        while (document := await self.document(model_id)) is not None:
-            model = make(Model.from_json(document.source))
-            try:
-                written = await self._store.put(
-                    MODELS,
-                    model_id,
-                    model.to_json(),
-                    if_seq_no=document.seq_no,
-                    if_primary_term=document.primary_term,
-                )
-            except VersionConflict:
-                continue
-            self._recent.pop(model_id, None)
-            return model, written
-        return None
+
+        def checked(model: Model) -> Model | None:
+            return None if "chunk_number" in model.other else make(model)
+
+        try:
+            return await change(self._store, MODELS, model_id, Model, checked)
+        finally:
+            self._forget(model_id)
+
+    def _forget(self, model_id: str) -> None:
+        self._changes += 1
+        self._recent.pop(model_id, None)
 
     async def delete(self, model_id: str) -> tuple[Model, Written]:
         """Delete a model and its chunks; return what it was.
@@ -196,7 +250,8 @@ class Models:
                 )
             except VersionConflict:
                 continue
-            self._recent.pop(model_id, None)
+            finally:
+                self._forget(model_id)
             await self.chunks.delete(model_id)
             return model, written
         await self.chunks.delete(model_id)

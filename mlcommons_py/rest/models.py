@@ -44,7 +44,9 @@ async def get(services: Services, request: Request) -> object:
 async def update(services: Services, request: Request) -> object:
     """PUT /models/{model_id}."""
     body = await request.json("Update model request has empty body")
-    _, written = await changes.update(services.models, services.groups, request.params["model_id"], body)
+    model_id = request.params["model_id"]
+    model, written = await changes.update(services.models, services.groups, model_id, body)
+    services.keeper.refresh(model_id, model)
     return written.to_json()
 
 

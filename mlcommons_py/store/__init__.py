@@ -5,6 +5,7 @@ a write may demand the ``_seq_no`` it was based on. :class:`Store` is the seam; 
 ``tests/store/contract.py``.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -15,6 +16,13 @@ CONTENT = "model_content"
 """The field under which a document's binary content shows, base64-encoded, to whoever asks for it."""
 
 Source = Mapping[str, Any]
+
+
+def new_id() -> str:
+    """Return a random id of 20 url-safe characters, which no command line takes for an option."""
+    while (made := secrets.token_urlsafe(15)).startswith("-"):
+        pass
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,4 +170,15 @@ class Store(Protocol):
         """Write out what is pending and let go of files and connections."""
 
 
-__all__ = ["CONTENT", "Delete", "Document", "Operation", "Put", "Source", "Store", "VersionConflict", "Written"]
+__all__ = [
+    "CONTENT",
+    "Delete",
+    "Document",
+    "Operation",
+    "Put",
+    "Source",
+    "Store",
+    "VersionConflict",
+    "Written",
+    "new_id",
+]

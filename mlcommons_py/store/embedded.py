@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import secrets
 import sqlite3
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import orjson
 
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, VersionConflict
-from mlcommons_py.store import Delete, Document, Operation, Source, Written
+from mlcommons_py.store import Delete, Document, Operation, Source, Written, new_id
 from mlcommons_py.store.database import Database
 from mlcommons_py.store.fields import Candidate
 from mlcommons_py.store.search import Search
@@ -56,7 +55,7 @@ class EmbeddedStore:
     ) -> Written:
         """Store a whole document."""
         expected = _expected(if_seq_no, if_primary_term)
-        chosen = doc_id if doc_id is not None else _new_id()
+        chosen = doc_id if doc_id is not None else new_id()
         return await self._database.write(
             lambda connection: _put(
                 connection, index, chosen, source, create=create, expected=expected, content=content
@@ -155,13 +154,6 @@ def merge(before: Source, changes: Source) -> dict[str, Any]:
 
 
 Expected = tuple[int, int] | None
-
-
-def _new_id() -> str:
-    """Return a random id of 20 characters that no command line takes for an option."""
-    while (made := secrets.token_urlsafe(15)).startswith("-"):
-        pass
-    return made
 
 
 def _expected(seq_no: int | None, primary_term: int | None) -> Expected:

@@ -1,8 +1,17 @@
 """A stored document as a frozen dataclass that keeps what it does not know."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+from mlcommons_py.errors import VersionConflict
+from mlcommons_py.store import Store, Written
+
+
+def now() -> int:
+    """Return the time in milliseconds since the epoch, as documents have it."""
+    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,3 +35,27 @@ class Record:
         """Return the document to store; a field that is None is left out."""
         named = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "other"}
         return {key: value for key, value in {**named, **self.other}.items() if value is not None}
+
+
+R = TypeVar("R", bound=Record)
+
+
+async def change(
+    store: Store, index: str, doc_id: str, kind: type[R], make: Callable[[R], R | None]
+) -> tuple[R, Written] | None:
+    """Replace a document by what ``make`` makes of it, again until no other writer comes between.
+
+    Returns what was stored, or None where there is no such document, or ``make`` declined by returning None.
+    """
+    while (document := await store.get(index, doc_id)) is not None:
+        record = make(kind.from_json(document.source))
+        if record is None:
+            return None
+        try:
+            written = await store.put(
+                index, doc_id, record.to_json(), if_seq_no=document.seq_no, if_primary_term=document.primary_term
+            )
+        except VersionConflict:
+            continue
+        return record, written
+    return None

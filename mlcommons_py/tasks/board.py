@@ -1,14 +1,13 @@
 """Tasks: what runs in the background, kept where every caller can look it up."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from mlcommons_py.errors import BadRequest, Conflict, NotFound, VersionConflict
-from mlcommons_py.store import Store, Written
-from mlcommons_py.store.record import Record
+from mlcommons_py.errors import BadRequest, Conflict, NotFound
+from mlcommons_py.store import Store, Written, new_id
+from mlcommons_py.store.record import Record, change, now
 
 TASKS = ".plugins-ml-task"
 
@@ -45,6 +44,7 @@ class Task(Record):
         worker_node: ids of the nodes that carry it out.
         create_time, last_update_time: milliseconds since the epoch.
         error: why it failed; of a deployment a JSON object by node id, as text.
+        deploy_model: whether a registration shall go on to deploy its model; ours, beside ML Commons' fields.
     """
 
     model_id: str | None = None
@@ -56,6 +56,7 @@ class Task(Record):
     last_update_time: int | None = None
     error: str | None = None
     is_async: bool = True
+    deploy_model: bool | None = None
 
 
 class Tasks:
@@ -66,19 +67,30 @@ class Tasks:
         self._store = store
         self._node_id = node_id
         self._ended = ended
+        self._mine: set[str] = set()
 
-    async def create(self, task_type: TaskType, function_name: str, model_id: str | None = None) -> str:
+    async def create(
+        self, task_type: TaskType, function_name: str, model_id: str | None = None, *, deploy_model: bool | None = None
+    ) -> str:
         """Store a new task of this node and return its id."""
-        at = _now()
+        at = now()
         task = Task(
             model_id=model_id,
             task_type=task_type,
             function_name=function_name,
             worker_node=(self._node_id,),
+            deploy_model=deploy_model,
             create_time=at,
             last_update_time=at,
         )
-        return (await self._store.put(TASKS, None, task.to_json(), create=True)).id
+        task_id = new_id()
+        self._mine.add(task_id)
+        try:
+            await self._store.put(TASKS, task_id, task.to_json(), create=True)
+        except BaseException:
+            self._mine.discard(task_id)
+            raise
+        return task_id
 
     async def start(self, task_id: str) -> None:
         """Note that a task runs."""
@@ -99,24 +111,15 @@ class Tasks:
     async def _change(self, task_id: str, **changes: Any) -> None:
         """Change a task that is not finished; a final state is final."""
         given = {key: value for key, value in changes.items() if value is not None}
-        while (document := await self._store.get(TASKS, task_id)) is not None:
-            task = Task.from_json(document.source)
-            if task.state not in UNFINISHED:
-                return
-            changed = replace(task, **given, last_update_time=_now())
-            try:
-                await self._store.put(
-                    TASKS,
-                    task_id,
-                    changed.to_json(),
-                    if_seq_no=document.seq_no,
-                    if_primary_term=document.primary_term,
-                )
-            except VersionConflict:
-                continue
-            if changed.state not in UNFINISHED and self._ended is not None:
-                self._ended(changed.task_type, changed.state)
-            return
+
+        def make(task: Task) -> Task | None:
+            return replace(task, **given, last_update_time=now()) if task.state in UNFINISHED else None
+
+        changed = await change(self._store, TASKS, task_id, Task, make)
+        if changed is None or changed[0].state not in UNFINISHED:
+            self._mine.discard(task_id)
+        if changed is not None and changed[0].state not in UNFINISHED and self._ended is not None:
+            self._ended(changed[0].task_type, changed[0].state)
 
     async def get(self, task_id: str) -> dict[str, Any]:
         """Return a task's document.
@@ -177,6 +180,8 @@ class Tasks:
         hits = (await self._store.search(TASKS, body))["hits"]["hits"]
         return [(hit["_id"], Task.from_json(hit["_source"])) for hit in hits]
 
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
+    async def left_over(self) -> list[tuple[str, Task]]:
+        """Return the unfinished tasks of this node that an earlier run of it created, with their ids."""
+        before = frozenset(self._mine)
+        unfinished = await self.unfinished()
+        return [(task_id, task) for task_id, task in unfinished if task_id not in before | self._mine]

@@ -64,15 +64,20 @@ async def test_converts_once(tmp_path: Path, source: Source) -> None:
     assert is_clean(tmp_path)
 
 
+async def unneeded() -> bool:
+    """Say that no model needs the content."""
+    return False
+
+
 async def test_one_for_each_type(tmp_path: Path, source: Source) -> None:
     """Each compute type is a conversion of its own; forgetting the content forgets them all."""
     cache = opened(tmp_path)
     paths = await asyncio.gather(get(cache, source), get(cache, source, "int8"))
     assert [Manifest.read(path).compute_type for path in paths] == ["float32", "int8"]
-    await cache.forget(HASH)
+    await cache.forget(HASH, unneeded)
     assert not any(path.exists() for path in paths)
     assert await cache.size() == 0
-    await cache.forget(HASH)
+    await cache.forget(HASH, unneeded)
     await get(cache, source)
     assert source.fetched == 3
 

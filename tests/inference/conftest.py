@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlcommons_py.artifacts.cache import ConvertedModels
+from mlcommons_py.inference.deployments import Source
 
 TRACED = Path(__file__).parents[1] / "data" / "traced"
 
@@ -20,3 +21,12 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         await asyncio.to_thread(shutil.copy, TRACED / "bert-mean-normalized.zip", path)
 
     return asyncio.run(cache.directory("0" * 64, "TORCH_SCRIPT", "float32", fetch))
+
+
+def at(directory: Path) -> Source:
+    """Return what tells a deployment that its model is in that directory."""
+
+    async def source(_: bool) -> Path:
+        return directory
+
+    return source

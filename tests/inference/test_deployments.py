@@ -12,6 +12,7 @@ import pytest
 from mlcommons_py.errors import Rejected, Unavailable, WorkerLost
 from mlcommons_py.inference.deployments import Deployment, Deployments
 from mlcommons_py.inference.options import RunOptions
+from tests.inference.conftest import at
 
 OPTIONS = RunOptions(threads=2, batch_tokens=128)
 
@@ -19,7 +20,7 @@ OPTIONS = RunOptions(threads=2, batch_tokens=128)
 @pytest.fixture
 async def deployment(converted: Path) -> AsyncIterator[Deployment]:
     """A deployment of the small model that takes 1,000 texts at once."""
-    started = Deployment("m", converted, OPTIONS, max_queued_texts=1000)
+    started = Deployment("m", at(converted), OPTIONS, max_queued_texts=1000)
     await started.start()
     yield started
     await started.stop()
@@ -84,7 +85,7 @@ async def test_slow_answers_are_given_up(deployment: Deployment) -> None:
 
 async def test_stop_ends_the_process(converted: Path) -> None:
     """After a stop the process is gone, and who asks is refused."""
-    deployment = Deployment("m", converted, OPTIONS, max_queued_texts=10)
+    deployment = Deployment("m", at(converted), OPTIONS, max_queued_texts=10)
     await deployment.start()
     pid = deployment.stats().pid
 
@@ -100,11 +101,11 @@ async def test_table(converted: Path) -> None:
     """The table runs a model once, replaces it when its options change, and tells who waits when it is there."""
     table = Deployments(max_queued_texts=10)
     waiting = asyncio.create_task(table.wait_for("m", 30))
-    first = await table.deploy("m", converted, OPTIONS)
+    first = await table.deploy("m", at(converted), OPTIONS)
 
     assert await waiting is first
-    assert await table.deploy("m", converted, OPTIONS) is first
-    other = await table.deploy("m", converted, RunOptions(threads=1, pooling="cls"))
+    assert await table.deploy("m", at(converted), OPTIONS) is first
+    other = await table.deploy("m", at(converted), RunOptions(threads=1, pooling="cls"))
     assert other is not first
     assert table.get("m") is other
     assert not first.stats().up
@@ -118,8 +119,8 @@ async def test_table(converted: Path) -> None:
 async def test_options_choose_the_pooling(converted: Path) -> None:
     """Pooling and normalising that are asked for take the place of the model's own."""
     table = Deployments(max_queued_texts=10)
-    own = await table.deploy("own", converted, OPTIONS)
-    chosen = await table.deploy("chosen", converted, RunOptions(threads=1, pooling="mean", normalize=False))
+    own = await table.deploy("own", at(converted), OPTIONS)
+    chosen = await table.deploy("chosen", at(converted), RunOptions(threads=1, pooling="mean", normalize=False))
 
     normal = (await own.embed(["a cat"], urgent=True, timeout=30)).rows()[0]
     plain = (await chosen.embed(["a cat"], urgent=True, timeout=30)).rows()[0]
@@ -147,7 +148,7 @@ async def test_deploys_at_once_start_one_worker(converted: Path) -> None:
     """Deploys of one model that come together share one worker, and closing ends it."""
     before, table = workers(), Deployments(max_queued_texts=10)
 
-    first, *others = await asyncio.gather(*(table.deploy("m", converted, OPTIONS) for _ in range(3)))
+    first, *others = await asyncio.gather(*(table.deploy("m", at(converted), OPTIONS) for _ in range(3)))
 
     assert all(other is first for other in others)
     assert len(workers() - before) == 1
@@ -158,7 +159,7 @@ async def test_deploys_at_once_start_one_worker(converted: Path) -> None:
 async def test_undeploy_takes_a_model_that_is_being_deployed(converted: Path) -> None:
     """An undeploy that comes while a deploy is under way leaves nothing running."""
     before, table = workers(), Deployments(max_queued_texts=10)
-    deploying = asyncio.create_task(table.deploy("m", converted, OPTIONS))
+    deploying = asyncio.create_task(table.deploy("m", at(converted), OPTIONS))
     await asyncio.sleep(0)
 
     assert await table.undeploy("m")
@@ -171,7 +172,7 @@ async def test_undeploy_takes_a_model_that_is_being_deployed(converted: Path) ->
 async def test_close_takes_what_is_being_deployed(converted: Path) -> None:
     """A deploy that is under way when the table closes fails, and leaves nothing running."""
     before, table = workers(), Deployments(max_queued_texts=10)
-    deploying = asyncio.create_task(table.deploy("m", converted, OPTIONS))
+    deploying = asyncio.create_task(table.deploy("m", at(converted), OPTIONS))
     await asyncio.sleep(0)
 
     await table.close()
@@ -179,13 +180,13 @@ async def test_close_takes_what_is_being_deployed(converted: Path) -> None:
     with pytest.raises(Unavailable, match="shutting down"):
         await deploying
     with pytest.raises(Unavailable, match="shutting down"):
-        await table.deploy("n", converted, OPTIONS)
+        await table.deploy("n", at(converted), OPTIONS)
     assert workers() == before
 
 
 async def test_idle_time_does_not_count_in_retry_after(converted: Path) -> None:
     """The pace behind Retry-After is that of the present load: hours without a request do not slow it."""
-    deployment = Deployment("m", converted, OPTIONS, max_queued_texts=200)
+    deployment = Deployment("m", at(converted), OPTIONS, max_queued_texts=200)
     await deployment.start()
     await deployment.embed(["rain"], urgent=True, timeout=30)
     deployment._busy_since -= 3600

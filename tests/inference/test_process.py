@@ -10,6 +10,7 @@ from mlcommons_py.errors import InvalidModel, MLCommonsError
 from mlcommons_py.inference.deployments import Deployment
 from mlcommons_py.inference.options import RunOptions
 from mlcommons_py.inference.process import Worker
+from tests.inference.conftest import at
 
 OPTIONS = RunOptions(threads=2)
 
@@ -57,7 +58,7 @@ async def test_worker_has_a_session_of_its_own(converted: Path) -> None:
 
 async def test_worker_that_talks_nonsense_is_replaced(converted: Path) -> None:
     """A frame that cannot be read costs the worker, not the model."""
-    deployment = Deployment("m", converted, OPTIONS, max_queued_texts=10)
+    deployment = Deployment("m", at(converted), OPTIONS, max_queued_texts=10)
     await deployment.start()
     assert deployment._worker is not None
     before = deployment._worker

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from mlcommons_py.app import App, wire
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.settings import Operator
 from mlcommons_py.store.embedded import EmbeddedStore
+from tests.lifecycle.hooked import HookedStore
 
 TRACED = Path(__file__).parents[1] / "data" / "traced"
 OPEN = ("allow_registering_model_via_local_file", "allow_registering_model_via_url", "connector.private_ip_enabled")
@@ -23,6 +24,7 @@ class House:
     """A service and short ways to use it."""
 
     app: App
+    store: HookedStore
     closed: bool = False
 
     async def close(self) -> None:
@@ -44,6 +46,20 @@ class House:
         meta = await registrar.register_meta({**description(archive), **fields})
         await registrar.upload_chunk(meta["model_id"], 0, archive)
         return str(meta["model_id"])
+
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        """Wait until something holds."""
+        async with asyncio.timeout(60):
+            while not await holds():
+                await asyncio.sleep(0.01)
+
+    async def state(self, model_id: str) -> str:
+        """Return a model's state."""
+        return str((await self.app.services.models.get(model_id))["model_state"])
+
+    async def deploy(self, model_id: str) -> dict[str, Any]:
+        """Deploy a model and return the task at its end."""
+        return await self.end((await self.app.services.deployer.deploy(model_id, {}))["task_id"])
 
     async def found(self, index: str) -> int:
         """Return how many documents an index has."""
@@ -78,8 +94,8 @@ async def build(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         given = {PREFIX + name: True for name in OPEN}
         given.update({PREFIX + name.replace("__", "."): value for name, value in plugin.items()})
         operator = Operator(data=tmp_path, model_root=tmp_path / "models", threads=1, plugin=given)
-        store = await EmbeddedStore.open(tmp_path / "store.db")
-        house = House(await wire(operator, store, tmp_path))
+        store = HookedStore(await EmbeddedStore.open(tmp_path / "store.db"))
+        house = House(await wire(operator, store, tmp_path), store)
         houses.append(house)
         return house
 

@@ -12,16 +12,6 @@ from mlcommons_py.models import changes
 from tests.lifecycle.conftest import House, description
 
 
-async def deploy(house: House, model_id: str) -> dict[str, Any]:
-    """Deploy a model and return the task at its end."""
-    return await house.end((await house.app.services.deployer.deploy(model_id, {}))["task_id"])
-
-
-async def state(house: House, model_id: str) -> str:
-    """Return a model's state."""
-    return str((await house.app.services.models.get(model_id))["model_state"])
-
-
 async def test_documents_of_a_deploy(house: House, tiny: bytes) -> None:
     """The model's document says where it shall be and is, and its task is the deploy's."""
     model_id = await house.upload(tiny)
@@ -42,7 +32,7 @@ async def test_many_deploys_at_once(house: House, tiny: bytes) -> None:
     """Deploys of one model at the same time all complete, and one worker runs."""
     model_id = await house.upload(tiny)
 
-    tasks = await asyncio.gather(*(deploy(house, model_id) for _ in range(8)))
+    tasks = await asyncio.gather(*(house.deploy(model_id) for _ in range(8)))
 
     assert {task["state"] for task in tasks} == {"COMPLETED"}
     assert house.app.services.deployments.ids() == [model_id]
@@ -58,7 +48,7 @@ async def test_undeploy_while_deploying(house: House, tiny: bytes) -> None:
         task = await house.end(task_id)
         assert answer == {house.app.services.node.id: {"stats": {model_id: "undeployed"}}}
         assert task["state"] in ("FAILED", "COMPLETED")
-        assert await state(house, model_id) == "UNDEPLOYED"
+        assert await house.state(model_id) == "UNDEPLOYED"
         assert house.app.services.deployments.ids() == []
 
 
@@ -77,7 +67,7 @@ async def test_deploy_and_undeploy_race(house: House, tiny: bytes) -> None:
             if "task_id" in answer:
                 await house.end(str(answer["task_id"]))
         running = house.app.services.deployments.ids() == [model_id]
-        assert await state(house, model_id) == ("DEPLOYED" if running else "UNDEPLOYED")
+        assert await house.state(model_id) == ("DEPLOYED" if running else "UNDEPLOYED")
 
 
 async def test_bad_model_is_given_up(house: House, tiny: bytes) -> None:
@@ -85,7 +75,7 @@ async def test_bad_model_is_given_up(house: House, tiny: bytes) -> None:
     torn = tiny[:1000]
     model_id = await house.upload(torn, **description(torn))
 
-    task = await deploy(house, model_id)
+    task = await house.deploy(model_id)
 
     assert task["state"] == "FAILED"
     assert list(json.loads(task["error"])) == [house.app.services.node.id]
@@ -113,20 +103,20 @@ async def test_passing_trouble_is_outlived(house: House, tiny: bytes) -> None:
     await asyncio.to_thread(aside.rename, converted)
 
     assert (await house.end(task_id))["state"] == "COMPLETED"
-    assert await state(house, model_id) == "DEPLOYED"
+    assert await house.state(model_id) == "DEPLOYED"
 
 
 async def test_node_is_full(build: Callable[..., Any], tiny: bytes) -> None:
     """More models than max_model_on_node are refused in the task; room that is made is used."""
     house: House = await build(max_model_on_node=1)
     first, second = await house.upload(tiny), await house.upload(tiny)
-    assert (await deploy(house, first))["state"] == "COMPLETED"
+    assert (await house.deploy(first))["state"] == "COMPLETED"
 
-    task = await deploy(house, second)
+    task = await house.deploy(second)
 
     assert "Exceed max local model per node limit" in task["error"]
     await house.app.services.deployer.undeploy([first], None)
-    assert (await deploy(house, second))["state"] == "COMPLETED"
+    assert (await house.deploy(second))["state"] == "COMPLETED"
 
 
 async def test_refusals(build: Callable[..., Any], tiny: bytes) -> None:
@@ -166,11 +156,11 @@ async def test_new_options_replace_the_worker(house: House, tiny: bytes) -> None
     """A deploy after a change of the model's config runs it the new way."""
     services = house.app.services
     model_id = await house.upload(tiny)
-    await deploy(house, model_id)
+    await house.deploy(model_id)
     before = services.deployments.get(model_id)
     await changes.update(services.models, services.groups, model_id, {"model_config": {"compute_type": "int8"}})
 
-    await deploy(house, model_id)
+    await house.deploy(model_id)
 
     after = services.deployments.get(model_id)
     assert before is not None

@@ -12,7 +12,6 @@ import pytest
 from mlcommons_py.errors import Conflict, IllegalArgument, LimitExceeded, ResourceNotFound
 from mlcommons_py.models.documents import GROUPS, MODELS
 from mlcommons_py.models.registration import Registration
-from mlcommons_py.tasks.board import TaskType
 from tests.lifecycle.conftest import House, description
 
 
@@ -20,6 +19,8 @@ class Site(BaseHTTPRequestHandler):
     """Serves what ``content`` maps paths to; ``/moved`` redirects, ``/short`` ends too early."""
 
     content: dict[str, bytes]
+    asked: threading.Event
+    go: threading.Event
 
     def do_GET(self) -> None:
         """Answer."""
@@ -28,6 +29,10 @@ class Site(BaseHTTPRequestHandler):
             self.send_header("location", "/model.zip")
             self.end_headers()
             return
+        if self.path == "/slow.zip":
+            self.asked.set()
+            self.go.wait(60)
+            self.path = "/model.zip"
         body = self.content.get(self.path.replace("short", "model"))
         self.send_response(200 if body is not None else 404)
         self.send_header("content-length", str(len(body or b"")))
@@ -41,8 +46,9 @@ class Site(BaseHTTPRequestHandler):
 @pytest.fixture
 def site(tiny: bytes) -> Iterator[str]:
     """The address of a server on loopback that has the small archive."""
-    handler = type("Handler", (Site,), {"content": {"/model.zip": tiny, "/empty.zip": b""}})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    Site.content = {"/model.zip": tiny, "/empty.zip": b""}
+    Site.asked, Site.go = threading.Event(), threading.Event()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -120,6 +126,69 @@ async def test_unfit_model_from_url_is_undone(house: House, tiny: bytes, site: s
     assert (await house.app.services.groups.get(group_id))["latest_version"] == 0
 
 
+async def test_group_that_was_made_meanwhile_is_kept(house: House, tiny: bytes, site: str) -> None:
+    """A registration from a URL that fails does not take along a group that a client made while it ran."""
+    services = house.app.services
+    config = {**description(tiny)["model_config"], "embedding_dimension": 7}
+    body = {**description(tiny), "model_config": config, "url": f"{site}/slow.zip"}
+    task_id = (await services.registrar.register(body, deploy=False))["task_id"]
+    await asyncio.to_thread(Site.asked.wait, 60)
+    group_id = await services.groups.register({"name": "tiny"})
+
+    Site.go.set()
+
+    assert (await house.end(task_id))["state"] == "FAILED"
+    assert (await services.groups.get(group_id))["latest_version"] == 0
+
+
+async def test_deploy_that_follows_waits_for_its_turn(build: Callable[..., Any], tiny: bytes, site: str) -> None:
+    """With deploy=true a model that cannot be deployed yet, for the limit of deployments, is when there is room."""
+    house: House = await build(max_deploy_model_tasks_per_node=0)
+    services = house.app.services
+    body = {**description(tiny), "url": f"{site}/model.zip"}
+    task_id = (await services.registrar.register(body, deploy=True))["task_id"]
+
+    async def registered() -> bool:
+        hits = (await services.models.search({"query": {"term": {"model_state": "REGISTERED"}}}))["hits"]["hits"]
+        return bool(hits)
+
+    await house.until(registered)
+    assert (await services.tasks.get(task_id))["state"] == "RUNNING"
+    services.settings.transient["plugins.ml_commons.max_deploy_model_tasks_per_node"] = 1
+
+    task = await house.end(task_id)
+    assert task["state"] == "COMPLETED"
+    assert await services.deployments.wait_for(task["model_id"], 30) is not None
+
+
+async def test_deploy_that_is_refused_is_told(house: House, tiny: bytes, site: str) -> None:
+    """With deploy=true a model that may not be deployed is registered, and its document says why it is not."""
+    services = house.app.services
+    body = {**description(tiny), "url": f"{site}/slow.zip"}
+    task_id = (await services.registrar.register(body, deploy=True))["task_id"]
+    await asyncio.to_thread(Site.asked.wait, 60)
+    services.settings.transient["plugins.ml_commons.local_model.enabled"] = False
+    Site.go.set()
+
+    task = await house.end(task_id)
+
+    assert task["state"] == "COMPLETED"
+    reason = (await services.models.get(task["model_id"]))["state_reason"]
+    assert reason.startswith("registered, but not deployed: Local Model is currently disabled.")
+
+
+async def test_nothing_is_uploaded_to_a_model_that_is_fetched(house: House, tiny: bytes, site: str) -> None:
+    """Chunks for a model whose content comes from a URL are refused."""
+    services = house.app.services
+    registration = Registration.of_meta(description(tiny))
+    model_id, _ = await services.models.create(registration, task_id="some task")
+
+    with pytest.raises(Conflict, match="fetched from its url"):
+        await services.registrar.upload_chunk(model_id, 0, tiny)
+    with pytest.raises(IllegalArgument, match="task some task fetches its content"):
+        await services.deployer.deploy(model_id, {})
+
+
 async def test_private_address_is_refused(build: Callable[..., Any], tiny: bytes, site: str) -> None:
     """A host with a private address is refused where the setting does not allow it, whatever it is called."""
     house: House = await build(connector__private_ip_enabled=False)
@@ -141,6 +210,8 @@ async def test_private_address_is_refused(build: Callable[..., Any], tiny: bytes
         ("file://{root}/%2e%2e/secret.zip", "outside the directory"),
         ("file://{root}/link.zip", "outside the directory"),
         ("file://{root}/missing.zip", "is no file"),
+        ("file://{root}/%00", "is no file"),
+        ("file://{root}/" + "long" * 2000, "is no file"),
     ],
 )
 async def test_url_refused_at_once(house: House, tiny: bytes, url: str, reason: str, tmp_path: Path) -> None:
@@ -230,47 +301,6 @@ async def test_deleted_while_chunks_arrive(house: House, tiny: bytes) -> None:
         assert await house.found(MODELS) == 0
         with pytest.raises(ResourceNotFound):
             await registrar.upload_chunk(model_id, 0, tiny)
-
-
-async def test_proof_that_never_began_is_made_up_for(build: Callable[..., Any], tiny: bytes) -> None:
-    """A model that was registered when the service was killed, before its proof began, is proven at the next start."""
-    first: House = await build()
-    model_id = (await first.app.services.registrar.register_meta(description(tiny)))["model_id"]
-    assert await first.app.services.models.upload(model_id, 0, tiny)
-    await first.close()
-
-    second: House = await build()
-    await second.app.restore()
-
-    hits = (await second.app.services.tasks.search({}))["hits"]["hits"]
-    assert [hit["_source"]["task_type"] for hit in hits] == ["REGISTER_MODEL"]
-    assert (await second.end(hits[0]["_id"]))["state"] == "COMPLETED"
-
-
-async def test_url_registration_that_a_kill_cut_off_is_undone(
-    build: Callable[..., Any], tiny: bytes, tmp_path: Path
-) -> None:
-    """What a registration from a URL had stored when a kill cut it off is gone after the start; its task failed."""
-    first: House = await build()
-    services = first.app.services
-    (tmp_path / "archive.zip").write_bytes(tiny)
-    task_id = await services.tasks.create(TaskType.REGISTER_MODEL, "TEXT_EMBEDDING")
-    await services.tasks.start(task_id)
-    model_id = await services.models.create(Registration.of_meta(description(tiny)))
-    await services.tasks.attach(task_id, model_id)
-    await services.models.chunks.split(model_id, await services.models.model(model_id), tmp_path / "archive.zip")
-    (tmp_path / "download-cut-off").mkdir()
-    await first.close()
-
-    second: House = await build()
-    await second.app.restore()
-
-    task = await second.end(task_id)
-    assert task["state"] == "FAILED"
-    assert "register it again" in task["error"]
-    assert await second.found(MODELS) == 0
-    assert not (tmp_path / "download-cut-off").exists()
-    assert (await second.app.services.groups.search({}))["hits"]["hits"][0]["_source"]["latest_version"] == 0
 
 
 async def test_config_is_read_from_the_file(house: House, minilm_zip: Path) -> None:

@@ -1,0 +1,164 @@
+"""What a start makes of the states that a kill may leave between two writes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlcommons_py.models.documents import MODELS
+from mlcommons_py.models.registration import Registration
+from mlcommons_py.tasks.board import TaskType
+from tests.lifecycle.conftest import House, description
+
+
+async def test_proof_that_never_began_is_made_up_for(build: Callable[..., Any], tiny: bytes) -> None:
+    """A model that was registered when the service was killed, before its proof began, is proven at the next start."""
+    first: House = await build()
+    model_id = (await first.app.services.registrar.register_meta(description(tiny)))["model_id"]
+    assert await first.app.services.models.upload(model_id, 0, tiny)
+    await first.close()
+
+    second: House = await build()
+    await second.app.restore()
+
+    hits = (await second.app.services.tasks.search({}))["hits"]["hits"]
+    assert [hit["_source"]["task_type"] for hit in hits] == ["REGISTER_MODEL"]
+    assert (await second.end(hits[0]["_id"]))["state"] == "COMPLETED"
+
+
+async def test_url_registration_that_a_kill_cut_off_is_undone(
+    build: Callable[..., Any], tiny: bytes, tmp_path: Path
+) -> None:
+    """What a registration from a URL had stored when a kill cut it off is gone after the start; its task failed."""
+    first: House = await build()
+    services = first.app.services
+    (tmp_path / "archive.zip").write_bytes(tiny)
+    task_id = await services.tasks.create(TaskType.REGISTER_MODEL, "TEXT_EMBEDDING")
+    await services.tasks.start(task_id)
+    model_id, _ = await services.models.create(Registration.of_meta(description(tiny)), task_id=task_id)
+    await services.tasks.attach(task_id, model_id)
+    await services.models.chunks.split(model_id, await services.models.model(model_id), tmp_path / "archive.zip")
+    (tmp_path / "download-cut-off").mkdir()
+    await first.close()
+
+    second: House = await build()
+    await second.app.restore()
+
+    task = await second.end(task_id)
+    assert task["state"] == "FAILED"
+    assert "register it again" in task["error"]
+    assert await second.found(MODELS) == 0
+    assert not (tmp_path / "download-cut-off").exists()
+    assert (await second.app.services.groups.search({}))["hits"]["hits"][0]["_source"]["latest_version"] == 0
+
+
+async def test_model_that_its_task_does_not_name_is_undone(build: Callable[..., Any], tiny: bytes) -> None:
+    """A model that a registration from a URL had just created when a kill cut it off is removed."""
+    first: House = await build()
+    services = first.app.services
+    task_id = await services.tasks.create(TaskType.REGISTER_MODEL, "TEXT_EMBEDDING")
+    said = {**description(tiny), "model_id": "chosen"}
+    await services.models.create(Registration.of_meta(said), task_id=task_id)
+    await first.close()
+
+    second: House = await build()
+    await second.app.restore()
+
+    assert (await second.end(task_id))["state"] == "FAILED"
+    assert await second.found(MODELS) == 0
+
+
+async def test_upload_is_completed(build: Callable[..., Any], tiny: bytes) -> None:
+    """A model whose last chunk was stored when a kill came is registered and proven."""
+    first: House = await build()
+    services = first.app.services
+    model_id = (await services.registrar.register_meta(description(tiny)))["model_id"]
+    await services.models.chunks.put(model_id, await services.models.model(model_id), 0, tiny)
+    await first.close()
+
+    second: House = await build()
+    await second.app.restore()
+
+    assert await second.state(model_id) == "REGISTERED"
+    (hit,) = (await second.app.services.tasks.search({}))["hits"]["hits"]
+    assert (await second.end(hit["_id"]))["state"] == "COMPLETED"
+
+
+async def test_upload_of_wrong_content_says_so(build: Callable[..., Any], tiny: bytes) -> None:
+    """A model whose chunks are all there, but not what was announced, stays unregistered, and says why."""
+    first: House = await build()
+    services = first.app.services
+    model_id = (await services.registrar.register_meta(description(tiny)))["model_id"]
+    await services.models.chunks.put(model_id, await services.models.model(model_id), 0, tiny[:-1])
+    await first.close()
+
+    second: House = await build()
+    await second.app.restore()
+
+    model = await second.app.services.models.model(model_id)
+    shortfall = await second.app.services.models.chunks.shortfall(model_id, model)
+    assert model.model_state == "REGISTERING"
+    assert f"model_content_size_in_bytes is {len(tiny)}, the chunks have {len(tiny) - 1}" in shortfall
+
+
+async def test_upload_under_way_is_left_alone(build: Callable[..., Any], tiny: bytes) -> None:
+    """A model whose chunks are still coming can be completed after the start."""
+    first: House = await build()
+    model_id = (await first.app.services.registrar.register_meta(description(tiny)))["model_id"]
+    await first.close()
+
+    second: House = await build()
+    await second.app.restore()
+    await second.app.services.registrar.upload_chunk(model_id, 0, tiny)
+
+    assert await second.state(model_id) == "REGISTERED"
+
+
+async def test_wish_to_deploy_is_kept(build: Callable[..., Any], tiny: bytes) -> None:
+    """A registration with deploy=true that was cut off after its model was registered goes on to deploy it."""
+    first: House = await build()
+    services = first.app.services
+    task_id = await services.tasks.create(TaskType.REGISTER_MODEL, "TEXT_EMBEDDING", deploy_model=True)
+    model_id = await first.upload(tiny)
+    await services.tasks.attach(task_id, model_id)
+    await first.close()
+
+    second: House = await build()
+    await second.app.restore()
+
+    assert (await second.end(task_id))["state"] == "COMPLETED"
+    assert await second.app.services.deployments.wait_for(model_id, 30) is not None
+
+
+async def test_deploy_task_of_an_undeployed_model_is_ended(build: Callable[..., Any], tiny: bytes) -> None:
+    """A deploy task that a kill left running does not bring up a model that was undeployed since."""
+    first: House = await build()
+    services = first.app.services
+    model_id = await first.upload(tiny)
+    task_id = await services.tasks.create(TaskType.DEPLOY_MODEL, "TEXT_EMBEDDING", model_id)
+    await services.tasks.start(task_id)
+    await first.close()
+
+    second: House = await build()
+    await second.app.restore()
+
+    assert (await second.end(task_id))["state"] == "FAILED"
+    assert second.app.services.keeper.pending() == []
+    assert await second.state(model_id) == "REGISTERED"
+
+
+async def test_files_of_deleted_models_are_removed(build: Callable[..., Any], tiny: bytes, tmp_path: Path) -> None:
+    """A converted model that a kill left after its model was deleted is gone after the start; others stay."""
+    first: House = await build()
+    models = [await first.upload(content) for content in (tiny, tiny + b"\0")]
+    for model_id in models:
+        await first.deploy(model_id)
+        await first.app.services.deployer.undeploy([model_id], None)
+    await first.app.services.models.delete(models[0])
+    kept = description(tiny + b"\0")["model_content_hash_value"]
+    assert len(list((tmp_path / "converted" / "models").iterdir())) == 2
+    await first.close()
+
+    second: House = await build()
+    await second.app.restore()
+
+    assert [path.name[:64] for path in (tmp_path / "converted" / "models").iterdir()] == [kept]

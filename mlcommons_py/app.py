@@ -4,7 +4,6 @@ import asyncio
 import logging
 import platform
 import signal
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mlcommons_py.cluster_settings import ClusterSettings
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.lifecycle.deploying import Deployer
+from mlcommons_py.lifecycle.intake import Intake
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.proof import Proof
 from mlcommons_py.lifecycle.registering import Registrar
@@ -24,7 +24,7 @@ from mlcommons_py.models.registry import Models
 from mlcommons_py.node import identify
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.logs import configure
-from mlcommons_py.observe.metrics import DeployedModel, Metrics
+from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import TABLE
@@ -77,10 +77,11 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
     models = Models(store, groups)
     counters = Counters()
     deployments = Deployments(operator.max_queued_texts)
-    metrics = Metrics(lambda: _deployed(deployments))
+    metrics = Metrics(deployments.numbers)
     tasks = Tasks(store, node.id, metrics.task)
     converted = ConvertedModels(data / "converted", operator.conversion_memory_bytes, operator.conversion_seconds)
     proof = Proof(models, converted, operator)
+    intake = Intake(groups, models, tasks, proof, settings, operator)
     keeper = Keeper(node.id, models, tasks, proof, deployments, settings)
     deployer = Deployer(node.id, models, tasks, keeper, settings, counters)
     services = Services(
@@ -91,7 +92,7 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
         groups=groups,
         models=models,
         tasks=tasks,
-        registrar=Registrar(groups, models, tasks, proof, deployer, converted, settings, operator, counters),
+        registrar=Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters),
         deployer=deployer,
         keeper=keeper,
         deployments=deployments,
@@ -101,24 +102,6 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
         unready=lambda: ["the models of the last run"] if (left := keeper.returning()) is None else left,
     )
     return App(services, store)
-
-
-def _deployed(deployments: Deployments) -> Iterator[DeployedModel]:
-    for model_id in deployments.ids():
-        if (deployment := deployments.get(model_id)) is not None:
-            numbers = deployment.stats()
-            yield DeployedModel(
-                model_id=model_id,
-                up=numbers.up,
-                texts=numbers.texts,
-                tokens=numbers.tokens,
-                truncated=numbers.truncated,
-                failures=numbers.failures,
-                rejected=numbers.rejected,
-                restarts=numbers.restarts,
-                waiting=numbers.waiting,
-                rss=numbers.rss,
-            )
 
 
 async def _run(operator: Operator) -> None:

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from mlcommons_py.errors import MLCommonsError, Rejected, Unavailable, WorkerLost
 from mlcommons_py.inference.options import RunOptions
 from mlcommons_py.inference.process import Vectors, Worker, WorkerDied
+from mlcommons_py.observe.metrics import Running
 
 log = logging.getLogger(__name__)
 
@@ -25,27 +26,17 @@ SETTLED = 60.0
 STOP_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """What a deployment has done since it was deployed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers(Running):
+    """What a deployment is and has done, for stats and profile too.
 
     Attributes:
-        waiting: texts admitted and not yet answered.
-        rss: resident memory of the worker in bytes.
+        pid: of the worker; 0 before the first.
         latencies: count, max, min, average and percentiles of the last requests, in milliseconds; empty before any.
     """
 
     pid: int
-    up: bool
     requests: int
-    texts: int
-    tokens: int
-    truncated: int
-    failures: int
-    rejected: int
-    restarts: int
-    waiting: int
-    rss: int
     latencies: dict[str, float]
 
 
@@ -280,6 +271,11 @@ class Deployments:
     def get(self, model_id: str) -> Deployment | None:
         """Return a model that runs, or None."""
         return self._running.get(model_id)
+
+    def numbers(self) -> Iterator[tuple[str, Numbers]]:
+        """Yield the models that run, with what they have done."""
+        for model_id in self.ids():
+            yield model_id, self._running[model_id].stats()
 
     def ids(self) -> list[str]:
         """Return the models that run."""

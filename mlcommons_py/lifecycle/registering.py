@@ -48,6 +48,7 @@ class Registrar:
         models: Models,
         tasks: Tasks,
         proof: Proof,
+        intake: Intake,
         deployer: Deployer,
         converted: ConvertedModels,
         settings: PluginSettings,
@@ -58,7 +59,7 @@ class Registrar:
         self._models = models
         self._tasks = tasks
         self._proof = proof
-        self._intake = Intake(groups, models, tasks, proof, settings, operator)
+        self._intake = intake
         self._deployer = deployer
         self._converted = converted
         self._settings = settings

@@ -10,16 +10,19 @@ from prometheus_client.registry import Collector
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-@dataclass(frozen=True, slots=True)
-class DeployedModel:
-    """What a running model is at the moment of a scrape; counts are since it was deployed here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What a model that runs is at this moment, and has done since it was deployed here.
 
     Attributes:
+        up: whether its worker runs.
+        texts, tokens, truncated: embedded; of the texts those that were cut for their length.
+        failures, rejected: requests that failed, and that were refused for a full queue.
+        restarts: workers that were replaced.
         waiting: texts admitted and not yet answered.
         rss: resident memory of its worker in bytes; 0 while there is none.
     """
 
-    model_id: str
     up: bool
     texts: int
     tokens: int
@@ -31,10 +34,14 @@ class DeployedModel:
     rss: int
 
 
+Deployed = Callable[[], Iterable[tuple[str, Running]]]
+"""Returns the models that run, by their ids."""
+
+
 class Metrics:
     """The service's metrics, in a registry of their own."""
 
-    def __init__(self, deployed: Callable[[], Iterable[DeployedModel]]) -> None:
+    def __init__(self, deployed: Deployed) -> None:
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "mlcommons_http_request_seconds",
@@ -74,7 +81,7 @@ class Metrics:
 
 
 class _Deployed(Collector):
-    def __init__(self, deployed: Callable[[], Iterable[DeployedModel]]) -> None:
+    def __init__(self, deployed: Deployed) -> None:
         self._deployed = deployed
 
     def collect(self) -> Iterator[Metric]:
@@ -84,16 +91,16 @@ class _Deployed(Collector):
                            ("failures", "that failed"), ("rejected", "refused for a full queue")):  # fmt: skip
             what = "Tokens" if name == "tokens" else "Requests" if name in ("failures", "rejected") else "Texts"
             counter = CounterMetricFamily(f"mlcommons_model_{name}", f"{what} {text}", labels=("model",))
-            for one in models:
-                counter.add_metric((one.model_id,), getattr(one, name))
+            for model_id, one in models:
+                counter.add_metric((model_id,), getattr(one, name))
             yield counter
         restarts = CounterMetricFamily("mlcommons_worker_restarts", "Workers that were replaced", labels=("model",))
         up = GaugeMetricFamily("mlcommons_worker_up", "Whether the model's worker runs", labels=("model",))
         waiting = GaugeMetricFamily("mlcommons_queue_texts", "Texts not yet answered", labels=("model",))
         rss = GaugeMetricFamily("mlcommons_worker_resident_bytes", "Memory of the worker", labels=("model",))
-        for one in models:
-            restarts.add_metric((one.model_id,), one.restarts)
-            up.add_metric((one.model_id,), float(one.up))
-            waiting.add_metric((one.model_id,), one.waiting)
-            rss.add_metric((one.model_id,), one.rss)
+        for model_id, one in models:
+            restarts.add_metric((model_id,), one.restarts)
+            up.add_metric((model_id,), float(one.up))
+            waiting.add_metric((model_id,), one.waiting)
+            rss.add_metric((model_id,), one.rss)
         yield from (restarts, up, waiting, rss)

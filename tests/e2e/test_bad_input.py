@@ -193,7 +193,7 @@ def test_unknown_architecture(shared: Service, minilm_zip: Path) -> None:
     ("body", "status", "reason"),
     [
         (b"", 400, "request body is required"),
-        (b"{}", 400, "request body is required"),
+        (b"{}", 400, "Empty text docs"),
         (b'{"text_docs":[]}', 400, "Empty text docs"),
         (b'{"other":1}', 400, "Empty text docs"),
         (b'{"text_docs":"x"}', 400, "text_docs"),

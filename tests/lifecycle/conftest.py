@@ -47,6 +47,18 @@ class House:
         await registrar.upload_chunk(meta["model_id"], 0, archive)
         return str(meta["model_id"])
 
+    async def proven(self, archive: bytes, **fields: Any) -> str:
+        """Upload an archive, wait for the end of its proof, and return the model's id."""
+        model_id = await self.upload(archive, **fields)
+        about = {"query": {"term": {"model_id": model_id}}}
+
+        async def ended() -> bool:
+            hits = (await self.app.services.tasks.search(about))["hits"]["hits"]
+            return bool(hits) and hits[0]["_source"]["state"] not in ("CREATED", "RUNNING")
+
+        await self.until(ended)
+        return model_id
+
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
         """Wait until something holds."""
         async with asyncio.timeout(60):

@@ -87,17 +87,19 @@ async def test_bad_model_is_given_up(house: House, tiny: bytes) -> None:
 
 async def test_passing_trouble_is_outlived(house: House, tiny: bytes) -> None:
     """A deploy that meets something passing, here a directory that cannot be written, succeeds when it is gone."""
-    model_id = await house.upload(tiny)
+    model_id = await house.proven(tiny)
     converted = house.app.services.operator.data / "converted"
-    async with asyncio.timeout(30):
-        while (await house.app.services.tasks.search({}))["hits"]["hits"][0]["_source"]["state"] != "COMPLETED":
-            await asyncio.sleep(0.01)
     aside = converted.with_name("aside")
     await asyncio.to_thread(converted.rename, aside)
     await asyncio.to_thread(converted.write_text, "in the way")
     task_id = (await house.app.services.deployer.deploy(model_id, {}))["task_id"]
-    await asyncio.sleep(0.2)
-    assert (await house.app.services.tasks.get(task_id))["state"] == "RUNNING"
+
+    async def runs() -> bool:
+        return bool((await house.app.services.tasks.get(task_id))["state"] == "RUNNING")
+
+    await house.until(runs)
+    await asyncio.sleep(0.2)  # an attempt at least
+    assert await runs()
 
     await asyncio.to_thread(converted.unlink)
     await asyncio.to_thread(aside.rename, converted)

@@ -29,18 +29,6 @@ def becomes_deployed(call: Call) -> bool:
     return call.name == "put" and call.index == MODELS and call.source.get("model_state") == "DEPLOYED"
 
 
-async def proven(house: House, archive: bytes, **fields: Any) -> str:
-    """Upload an archive, wait for the end of its proof, and return the model's id."""
-    model_id = await house.upload(archive, **fields)
-
-    async def ended() -> bool:
-        hits = (await house.app.services.tasks.search({"query": {"term": {"model_id": model_id}}}))["hits"]["hits"]
-        return bool(hits) and hits[0]["_source"]["state"] not in ("CREATED", "RUNNING")
-
-    await house.until(ended)
-    return model_id
-
-
 async def test_wrong_chunk_beside_the_last_one(house: House, tiny: bytes) -> None:
     """A differing chunk that races with the last right one never ends in a registered model with wrong content."""
     services = house.app.services
@@ -72,7 +60,7 @@ async def test_wrong_chunk_beside_the_last_one(house: House, tiny: bytes) -> Non
 async def test_damaged_model_takes_the_right_chunk(house: House, tiny: bytes) -> None:
     """A registered model whose stored content is not what it announced is mended by uploading the right chunk."""
     services = house.app.services
-    model_id = await proven(house, tiny)
+    model_id = await house.proven(tiny)
     model = await services.models.model(model_id)
     await services.models.chunks.put(model_id, model, 0, b"damaged")
 
@@ -134,7 +122,7 @@ async def test_restore_leaves_tasks_of_this_run_alone(build: Callable[..., Any],
 
 async def test_undeploy_while_tasks_are_ended(house: House, tiny: bytes) -> None:
     """A deploy task is never left running by an undeploy that comes while it is being ended."""
-    model_id = await proven(house, tiny)
+    model_id = await house.proven(tiny)
     async with house.store.stopped(completes) as stop:
         task_id = (await house.app.services.deployer.deploy(model_id, {}))["task_id"]
         await stop.reached.wait()
@@ -146,7 +134,7 @@ async def test_undeploy_while_tasks_are_ended(house: House, tiny: bytes) -> None
 
 async def test_second_deploy_while_the_first_ends(house: House, tiny: bytes) -> None:
     """A deploy that comes while the one before it is ending is carried out too."""
-    model_id = await proven(house, tiny)
+    model_id = await house.proven(tiny)
     async with house.store.stopped(completes) as stop:
         first = (await house.app.services.deployer.deploy(model_id, {}))["task_id"]
         await stop.reached.wait()
@@ -159,7 +147,7 @@ async def test_second_deploy_while_the_first_ends(house: House, tiny: bytes) -> 
 async def test_redeploy_of_a_model_that_became_unfit(house: House, tiny: bytes) -> None:
     """A running model whose config has been contradicted since stops running when it is deployed again."""
     services = house.app.services
-    model_id = await proven(house, tiny)
+    model_id = await house.proven(tiny)
     await house.deploy(model_id)
     config = {"embedding_dimension": 7, "compute_type": "int8"}
     await services.models.change(model_id, lambda model: replace(model, model_config={**model.config, **config}))
@@ -173,7 +161,7 @@ async def test_redeploy_of_a_model_that_became_unfit(house: House, tiny: bytes) 
 async def test_deleted_while_it_comes_up(house: House, tiny: bytes) -> None:
     """A model whose document vanishes while it comes up does not stay running."""
     services = house.app.services
-    model_id = await proven(house, tiny)
+    model_id = await house.proven(tiny)
     async with house.store.stopped(becomes_deployed) as stop:
         task_id = (await services.deployer.deploy(model_id, {}))["task_id"]
         await stop.reached.wait()
@@ -186,7 +174,7 @@ async def test_deleted_while_it_comes_up(house: House, tiny: bytes) -> None:
 async def test_lost_files_are_made_again(house: House, tiny: bytes) -> None:
     """A worker that dies after its converted model was lost, or damaged, comes back by itself."""
     services = house.app.services
-    model_id = await proven(house, tiny)
+    model_id = await house.proven(tiny)
     await house.deploy(model_id)
     deployment = services.deployments.get(model_id)
     assert deployment is not None
@@ -203,7 +191,7 @@ async def test_lost_files_are_made_again(house: House, tiny: bytes) -> None:
 async def test_damage_that_no_stamp_shows_is_found(house: House, tiny: bytes) -> None:
     """Files that changed without a trace in size or time are read again when a worker cannot load them."""
     services = house.app.services
-    model_id = await proven(house, tiny)
+    model_id = await house.proven(tiny)
     await house.deploy(model_id)
     deployment = services.deployments.get(model_id)
     assert deployment is not None
@@ -223,7 +211,7 @@ async def test_damage_that_no_stamp_shows_is_found(house: House, tiny: bytes) ->
 async def test_limit_of_deploys_holds_for_those_at_once(build: Callable[..., Any], tiny: bytes) -> None:
     """Of deploys that come together no more are taken than may run."""
     house: House = await build(max_deploy_model_tasks_per_node=1)
-    models = [await proven(house, tiny) for _ in range(4)]
+    models = [await house.proven(tiny) for _ in range(4)]
 
     answers = await asyncio.gather(
         *(house.app.services.deployer.deploy(one, {}) for one in models), return_exceptions=True
@@ -235,7 +223,7 @@ async def test_limit_of_deploys_holds_for_those_at_once(build: Callable[..., Any
 async def test_limit_of_models_holds_for_those_at_once(build: Callable[..., Any], tiny: bytes) -> None:
     """Of models that come up together no more stay than there may be."""
     house: House = await build(max_model_on_node=1)
-    models = [await proven(house, tiny) for _ in range(3)]
+    models = [await house.proven(tiny) for _ in range(3)]
 
     tasks = await asyncio.gather(*(house.deploy(one) for one in models))
 
@@ -262,7 +250,7 @@ async def test_model_that_does_not_come_up_takes_no_place(build: Callable[..., A
     """A model that is tried again in the background, its task failed, does not keep others from being deployed."""
     house: House = await build(max_deploy_model_tasks_per_node=1)
     services = house.app.services
-    first, second = await proven(house, tiny), await proven(house, tiny + b"\0")
+    first, second = await house.proven(tiny), await house.proven(tiny + b"\0")
     converted = services.operator.data / "converted"
     aside = converted.with_name("aside")
     converted.rename(aside)
@@ -282,7 +270,7 @@ async def test_changed_options_are_taken_up(house: House, tiny: bytes) -> None:
     """A change of how a deployed model runs replaces its worker, at once and as a whole."""
     services = house.app.services
     config = {**description(tiny)["model_config"], "framework_type": "huggingface_transformers", "pooling_mode": "mean"}
-    model_id = await proven(house, tiny, model_config=config)
+    model_id = await house.proven(tiny, model_config=config)
     await house.deploy(model_id)
     before = services.deployments.get(model_id)
 
@@ -305,7 +293,7 @@ async def test_changed_options_are_taken_up(house: House, tiny: bytes) -> None:
 async def test_recent_never_keeps_what_is_older(house: House, tiny: bytes) -> None:
     """A model read while it was being changed is not kept as the recent one."""
     services = house.app.services
-    model_id = await proven(house, tiny)
+    model_id = await house.proven(tiny)
 
     async with house.store.stopped(lambda call: call.name == "get" and call.doc_id == model_id, after=True) as stop:
         reading = asyncio.create_task(services.models.recent(model_id))

@@ -11,6 +11,8 @@ from mlcommons_py.models.limits import TokenBucket, rate_limiter
     [
         ({"limit": 4, "unit": "MINUTES"}, {"limit": "4", "unit": "MINUTES"}),
         ({"limit": "0.5", "unit": "SECONDS"}, {"limit": "0.5", "unit": "SECONDS"}),
+        ({"limit": 1e-3}, {"limit": "0.001"}),
+        ({"limit": 1e20}, {"limit": "1e+20"}),
         ({"unit": "DAYS"}, {"unit": "DAYS"}),
     ],
 )
@@ -26,6 +28,11 @@ def test_stored_as_given(given: dict[str, object], stored: dict[str, str]) -> No
         ({"limit": "many"}, ParseFailed, "Limit field must be a positive number."),
         ({"limit": "nan"}, ParseFailed, "Limit field must be a positive number."),
         ({"limit": True}, ParseFailed, "Limit field must be a positive number."),
+        ({"limit": "1_0"}, ParseFailed, "Limit field must be a positive number."),
+        ({"limit": " 5 "}, ParseFailed, "Limit field must be a positive number."),
+        ({"limit": "٣"}, ParseFailed, "Limit field must be a positive number."),
+        ({"limit": "1e999"}, ParseFailed, "Limit field must be a positive number."),
+        ({"limit": [1]}, ParseFailed, "Limit field must be a positive number."),
         ({"limit": 1, "unit": "minutes"}, IllegalArgument, "No enum constant java.util.concurrent.TimeUnit.minutes"),
     ],
 )

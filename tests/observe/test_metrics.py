@@ -5,10 +5,9 @@ from collections.abc import Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from mlcommons_py.observe.metrics import DeployedModel, Metrics
+from mlcommons_py.observe.metrics import Metrics, Running
 
-MODEL = DeployedModel(
-    model_id="m",
+MODEL = Running(
     up=True,
     texts=5,
     tokens=50,
@@ -69,7 +68,7 @@ def test_predicts_and_tasks() -> None:
 
 def test_deployed_models() -> None:
     """Running models are read at the scrape: what is gone leaves no series."""
-    models = [MODEL, dataclasses.replace(MODEL, model_id="n", up=False)]
+    models = [("m", MODEL), ("n", dataclasses.replace(MODEL, up=False))]
     metrics = Metrics(lambda: models)
 
     found = samples(metrics)

@@ -1,9 +1,9 @@
 """Puts the service together, and runs it."""
 
 import asyncio
-import logging
 import platform
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,21 +12,25 @@ import uvloop
 from mlcommons_py import __version__, malloc
 from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.cluster_settings import ClusterSettings
+from mlcommons_py.errors import MLCommonsError
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.intake import Intake
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.proof import Proof
+from mlcommons_py.lifecycle.reconciler import Reconciler
 from mlcommons_py.lifecycle.registering import Registrar
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registry import Models
 from mlcommons_py.node import identify
+from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.rest.door import web_app
+from mlcommons_py.rest.peers import Peers
 from mlcommons_py.rest.routes import TABLE
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
@@ -35,10 +39,6 @@ from mlcommons_py.store import Store
 from mlcommons_py.store.embedded import EmbeddedStore
 from mlcommons_py.tasks.board import Tasks
 
-log = logging.getLogger(__name__)
-
-_RESTORE_PAUSE = 5.0
-
 
 @dataclass(frozen=True, slots=True)
 class App:
@@ -46,29 +46,24 @@ class App:
 
     services: Services
     store: Store
-
-    async def restore(self) -> None:
-        """Bring about what the store says should be; whatever is in the way of it, it may be gone the next time."""
-        while True:
-            try:
-                await self.services.registrar.restore()
-                await self.services.keeper.restore()
-            except Exception:
-                log.exception("cannot read what should be deployed; trying again in %.0f s", _RESTORE_PAUSE)
-                await asyncio.sleep(_RESTORE_PAUSE)
-            else:
-                return
+    reconciler: Reconciler
 
     async def close(self) -> None:
         """Stop everything; what should be deployed stays so in the store."""
         await self.services.registrar.close()
         await self.services.keeper.close()
         await self.services.deployments.close()
+        await self.services.peers.close()
+        with suppress(MLCommonsError):  # the store may be gone before us; the others will notice by themselves
+            await self.services.nodes.leave()
         await self.store.close()
 
 
-async def wire(operator: Operator, store: Store, data: Path) -> App:
-    """Return the service over a store, its settings loaded, and nothing running yet."""
+async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = True, address: str | None = None) -> App:
+    """Return the service over a store, its settings loaded, and nothing running yet.
+
+    ``alone`` says that no other process uses the store, ``address`` at which URL the others reach this one.
+    """
     settings = PluginSettings(operator.plugin)
     cluster_settings = ClusterSettings(store, settings)
     await cluster_settings.load()
@@ -82,17 +77,21 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
     converted = ConvertedModels(data / "converted", operator.conversion_memory_bytes, operator.conversion_seconds)
     proof = Proof(models, converted, operator)
     intake = Intake(groups, models, tasks, proof, settings, operator)
-    keeper = Keeper(node.id, models, tasks, proof, deployments, settings)
-    deployer = Deployer(node.id, models, tasks, keeper, settings, counters)
+    nodes = Nodes(store, node, deployments.ids, alone=alone, address=address)
+    keeper = Keeper(node.id, nodes, models, tasks, proof, deployments, settings)
+    deployer = Deployer(node.id, nodes, models, tasks, keeper, settings, counters)
+    registrar = Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters)
     services = Services(
         operator=operator,
         node=node,
+        nodes=nodes,
+        peers=Peers(operator.predict_timeout),
         settings=settings,
         cluster_settings=cluster_settings,
         groups=groups,
         models=models,
         tasks=tasks,
-        registrar=Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters),
+        registrar=registrar,
         deployer=deployer,
         keeper=keeper,
         deployments=deployments,
@@ -101,7 +100,7 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
         counters=counters,
         unready=lambda: ["the models of the last run"] if (left := keeper.returning()) is None else left,
     )
-    return App(services, store)
+    return App(services, store, Reconciler(nodes, models, tasks, registrar, keeper, operator.heartbeat_seconds))
 
 
 async def _run(operator: Operator) -> None:
@@ -114,12 +113,12 @@ async def _run(operator: Operator) -> None:
     def serves() -> None:
         print(f"mlcommons-py {__version__} serves on http://{host}:{port}", flush=True)  # noqa: T201
 
-    restoring = asyncio.create_task(app.restore())
+    reconciling = asyncio.create_task(app.reconciler.run())
     try:
         await serve(web_app(app.services, TABLE), listening, operator.shutdown_seconds, serves)
     finally:
-        restoring.cancel()
-        await asyncio.wait([restoring])
+        reconciling.cancel()
+        await asyncio.wait([reconciling])
         await app.close()
 
 

@@ -75,6 +75,9 @@ class Operator:
     conversion_seconds: int = 600
     """CPU time of that child."""
 
+    heartbeat_seconds: float = 2.0
+    """How often a service that shares its store tells the others that it lives, and looks what there is to do."""
+
     shutdown_seconds: float = 30.0
     """How long requests under way may go on after SIGTERM."""
 

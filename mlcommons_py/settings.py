@@ -43,7 +43,34 @@ class Operator:
     """Directory of the embedded store, of converted models and of the node's id."""
 
     store: str = "embedded"
-    """``embedded``, a SQLite file in the data directory."""
+    """``embedded``, a SQLite file in the data directory, or addresses of an OpenSearch cluster, with commas between."""
+
+    store_user: str = ""
+    """The service's user in the cluster."""
+
+    store_password: str = field(default="", repr=False)
+    """Its password."""
+
+    store_password_file: Path | None = None
+    """File that the password is read from."""
+
+    store_token: str = field(default="", repr=False)
+    """Token that the service shows the cluster, as a bearer, in place of a user."""
+
+    store_token_file: Path | None = None
+    """File that the token is read from."""
+
+    store_ca: Path | None = None
+    """File of the authorities, in PEM, that the cluster's certificate may be from; without one, those of the system."""
+
+    store_client_cert: Path | None = None
+    """Certificate that the service shows the cluster, in PEM."""
+
+    store_client_key: Path | None = None
+    """Its key, if that is not in the same file."""
+
+    store_insecure: bool = False
+    """Believe any certificate of the cluster, and send credentials over ``http``."""
 
     model_root: Path | None = None
     """Directory from which ``file://`` URLs may be registered; without one they are refused."""

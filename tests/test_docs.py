@@ -40,7 +40,9 @@ def test_settings_with_an_effect_are_those_that_are_read() -> None:
     """The page says of a key that it has an effect exactly if the package reads it."""
     package = DOCS.parent / "mlcommons_py"
     read = {
-        name for file in package.rglob("*.py") for name in re.findall(r'(?:settings|self)\["([a-z_.]+)"\]', file.read_text())
+        name
+        for file in package.rglob("*.py")
+        for name in re.findall(r'(?:settings|self)\["([a-z_.]+)"\]', file.read_text())
     }
     marked = set(re.findall(r"\| `plugins\.ml_commons\.([\w.]+)` \|.*\| yes \|$", SETTINGS_PAGE, re.MULTILINE))
 

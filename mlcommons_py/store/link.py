@@ -3,9 +3,12 @@
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.settings import Operator
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ def link_of(operator: Operator) -> Link:
     """Return the link that an operator chose; files of secrets and certificates are read now.
 
     Raises:
-        IllegalArgument: a file cannot be used, or both a user and a token are given.
+        IllegalArgument: a file cannot be used, it is unclear who the service is, or the network would see its secret.
     """
     urls = tuple(operator.store.split(","))
     password = operator.store_password or _secret("store_password_file", operator.store_password_file)
@@ -41,6 +44,13 @@ def link_of(operator: Operator) -> Link:
             "[store_user] needs a password, and a password a user; give it by [store_password_file] or"
             " MLCOMMONS_STORE_PASSWORD"
         )
+    if (token or password) and not operator.store_insecure:
+        for url in urls:
+            if url.startswith("http:") and urlsplit(url).hostname not in _LOOPBACK:
+                raise IllegalArgument(
+                    f"[store] {url} would get the service's credentials unencrypted; use https, or allow it by"
+                    " store_insecure"
+                )
     tls = _tls(operator) if any(url.startswith("https:") for url in urls) else None
     return Link(urls, operator.store_user, password, token, tls)
 

@@ -1,8 +1,10 @@
 """Puts the service together, and runs it."""
 
 import asyncio
+import ipaddress
 import platform
 import signal
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ import uvloop
 from mlcommons_py import __version__, malloc
 from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.cluster_settings import ClusterSettings
-from mlcommons_py.errors import MLCommonsError
+from mlcommons_py.errors import MLCommonsError, Unavailable
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.lifecycle.deploying import Deployer
@@ -34,10 +36,13 @@ from mlcommons_py.rest.peers import Peers
 from mlcommons_py.rest.routes import TABLE
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
-from mlcommons_py.settings import STORE, Operator
+from mlcommons_py.settings import EMBEDDED, STORE, Operator
 from mlcommons_py.store import Store
 from mlcommons_py.store.embedded import EmbeddedStore
 from mlcommons_py.tasks.board import Tasks
+
+_START = 1.0
+"""How long the start waits for the settings in the store; a cluster may be down, and they are read later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +70,10 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     ``alone`` says that no other process uses the store, ``address`` at which URL the others reach this one.
     """
     settings = PluginSettings(operator.plugin)
-    cluster_settings = ClusterSettings(store, settings)
-    await cluster_settings.load()
+    cluster_settings = ClusterSettings(store, settings, shared=not alone)
+    with suppress(Unavailable, TimeoutError):
+        async with asyncio.timeout(_START):
+            await cluster_settings.load()
     node = await asyncio.to_thread(identify, data, platform.node())
     groups = Groups(store)
     models = Models(store, groups)
@@ -81,6 +88,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     keeper = Keeper(node.id, nodes, models, tasks, proof, deployments, settings)
     deployer = Deployer(node.id, nodes, models, tasks, keeper, settings, counters)
     registrar = Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters)
+    reconciler = Reconciler(nodes, cluster_settings, models, tasks, registrar, keeper, operator.heartbeat_seconds)
     services = Services(
         operator=operator,
         node=node,
@@ -98,17 +106,40 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         predictor=Predictor(models, deployments, settings, operator, metrics, counters),
         metrics=metrics,
         counters=counters,
-        unready=lambda: ["the models of the last run"] if (left := keeper.returning()) is None else left,
+        unready=reconciler.unready,
     )
-    return App(services, store, Reconciler(nodes, models, tasks, registrar, keeper, operator.heartbeat_seconds))
+    return App(services, store, reconciler)
+
+
+async def open_store(operator: Operator) -> Store:
+    """Return the store that the operator chose; a cluster need not be up yet.
+
+    Raises:
+        Unavailable: the embedded store's file cannot be used.
+        IllegalArgument: a file of secrets or certificates cannot be used.
+    """
+    if operator.store == EMBEDDED:
+        return await EmbeddedStore.open(operator.data / STORE)
+    # Not needed by who has no cluster: a third of a second, and 20 MB.
+    from mlcommons_py.store.link import link_of
+    from mlcommons_py.store.opensearch import OpenSearchStore
+
+    return OpenSearchStore.open(link_of(operator))
+
+
+def _reachable(host: str) -> str:
+    """Return a name for an address that this process listens on, by which other machines may know it."""
+    name = socket.getfqdn() if ipaddress.ip_address(host).is_unspecified else host
+    return f"[{name}]" if ":" in name else name
 
 
 async def _run(operator: Operator) -> None:
     data = operator.data
     listening = listen(operator.host, operator.port)
-    store = await EmbeddedStore.open(data / STORE)
-    app = await wire(operator, store, data)
+    store = await open_store(operator)
     host, port = listening.getsockname()[:2]
+    address = operator.publish_url or f"http://{_reachable(host)}:{port}"
+    app = await wire(operator, store, data, alone=operator.store == EMBEDDED, address=address)
 
     def serves() -> None:
         print(f"mlcommons-py {__version__} serves on http://{host}:{port}", flush=True)  # noqa: T201

@@ -6,6 +6,8 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
 
+from mlcommons_py.cluster_settings import ClusterSettings
+from mlcommons_py.errors import Unavailable
 from mlcommons_py.lifecycle import plan
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.registering import Registrar
@@ -23,15 +25,24 @@ class Reconciler:
     """Restores what the last run left, tells the other nodes of this one, and does what they leave undone."""
 
     def __init__(
-        self, nodes: Nodes, models: Models, tasks: Tasks, registrar: Registrar, keeper: Keeper, period: float
+        self,
+        nodes: Nodes,
+        cluster_settings: ClusterSettings,
+        models: Models,
+        tasks: Tasks,
+        registrar: Registrar,
+        keeper: Keeper,
+        period: float,
     ) -> None:
         """Look at the other nodes every ``period`` seconds."""
         self._nodes = nodes
+        self._cluster_settings = cluster_settings
         self._models = models
         self._tasks = tasks
         self._registrar = registrar
         self._keeper = keeper
         self._period = period
+        self._obstacle = ""
 
     async def run(self) -> None:
         """Restore, then reconcile for ever; a service that has its store for itself has nothing more to do then."""
@@ -50,6 +61,7 @@ class Reconciler:
                 return
 
     async def _restore(self) -> None:
+        await self._cluster_settings.load()
         await self._beat()
         await self._registrar.restore()
         await self._keeper.restore()
@@ -69,10 +81,23 @@ class Reconciler:
     async def _done(self, step: Callable[[], Awaitable[None]]) -> bool:
         try:
             await step()
+        except Unavailable as fault:
+            if fault.reason != self._obstacle:
+                log.warning("waiting for the store: %s", fault.reason)
+            self._obstacle = fault.reason
         except Exception:  # whatever is in the way of it, it may be gone the next time
             log.exception("cannot do what the store says should be done; trying again")
-            return False
-        return True
+        else:
+            self._obstacle = ""
+            return True
+        return False
+
+    def unready(self) -> list[str]:
+        """Return what of the last run is not back yet; once it is, an outage of the store makes nobody unready."""
+        returning = self._keeper.returning()
+        if returning is None:
+            return [f"the store: {self._obstacle}" if self._obstacle else "the models of the last run"]
+        return returning
 
     async def _beat(self) -> None:
         await self._nodes.beat()
@@ -80,6 +105,7 @@ class Reconciler:
 
     async def step(self) -> None:
         """Bring this node to what the documents say, and, where this node leads, end what gone nodes began."""
+        await self._cluster_settings.load()
         await self._keeper.reconcile()
         if self._nodes.leads():
             await self._take_over()

@@ -17,6 +17,7 @@ from mlcommons_py.store.record import Record
 NODES = ".plugins-ml-node"
 
 _PAUSE = 0.2
+_FRESH = 0.5
 PATIENCE = 5
 """Looks without a sign of life after which a node is gone."""
 
@@ -63,6 +64,7 @@ class Nodes:
         self._peers: dict[str, _Seen] = {}
         self._unknown: dict[str, int] = {}
         self._looks = 0
+        self._looked_at = 0.0
 
     @property
     def alone(self) -> bool:
@@ -83,6 +85,7 @@ class Nodes:
             return
         answer = await self._store.search(NODES, {"size": 1000, "seq_no_primary_term": True})
         self._looks += int(ages)
+        self._looked_at = time.monotonic()
         peers: dict[str, _Seen] = {}
         for hit in answer["hits"]["hits"]:
             node_id, seq_no = str(hit["_id"]), int(hit["_seq_no"])
@@ -127,8 +130,10 @@ class Nodes:
         here = [self._node.id] if model_id in self._running() else []
         return sorted([*here, *(one for one, _ in self._elsewhere(model_id))])
 
-    def addresses(self, model_id: str) -> list[str]:
-        """Return where other nodes that run a model can be reached."""
+    async def addresses(self, model_id: str) -> list[str]:
+        """Return where other nodes that run a model can be reached, after another look if none is known."""
+        if not self._elsewhere(model_id) and time.monotonic() - self._looked_at > _FRESH:
+            await self.look(ages=False)
         return [address for _, address in self._elsewhere(model_id) if address is not None]
 
     def _elsewhere(self, model_id: str) -> list[tuple[str, str | None]]:

@@ -144,9 +144,17 @@ class Keeper:
         if coming is not None:
             coming.cancel()
             await asyncio.wait([coming])
-        deployed = await self._deployments.undeploy(model_id)
+        deployed = await self._take_down(model_id)
         await self._end(model_id, self._waiting.get(model_id, ()), UNDEPLOYED)
         return deployed or coming is not None
+
+    async def _take_down(self, model_id: str) -> bool:
+        """End a model's worker, and tell the other nodes; return whether it ran."""
+        deployed = await self._deployments.undeploy(model_id)
+        if deployed:
+            with suppress(MLCommonsError):  # the next heartbeat tells it too
+                await self._nodes.beat()
+        return deployed
 
     async def close(self) -> None:
         """Stop bringing models up; what is desired stays desired."""
@@ -193,11 +201,11 @@ class Keeper:
         try:
             await self._bring_up(model_id)
         except _Unwanted as fault:
-            await self._deployments.undeploy(model_id)
+            await self._take_down(model_id)
             await self._end(model_id, claimed, str(fault))
         except InvalidModel as fault:
             log.warning("model %s cannot be deployed: %s", model_id, fault.reason)
-            await self._deployments.undeploy(model_id)
+            await self._take_down(model_id)
             await self._give_up(model_id, fault.reason)
             await self._end(model_id, claimed, fault.reason)
         else:
@@ -221,6 +229,7 @@ class Keeper:
                 await asyncio.to_thread(check_memory, weights + WORKER_BYTES)
                 await self._deployments.deploy(model_id, source, self._proof.options(model))
         await self._proof.complete_config(model_id, manifest)
+        await self._nodes.beat()  # who is told that the model is deployed can call it through any node
 
         def make(read: Model) -> Model | None:
             return plan.deployed(read, self._nodes.running(model_id)) if self._is_wanted(read) else None

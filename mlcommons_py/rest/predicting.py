@@ -13,9 +13,10 @@ _HEAVY = 16
 async def predict(services: Services, request: Request) -> object:
     """POST /models/{model_id}/_predict, /_predict/{algorithm}/{model_id}."""
     model_id = request.params["model_id"]
-    elsewhere = [] if services.deployments.get(model_id) is not None else services.nodes.addresses(model_id)
-    if elsewhere and HANDED_ON not in request.headers:
-        return await services.peers.send(request, elsewhere)
+    if services.deployments.get(model_id) is None and HANDED_ON not in request.headers:
+        elsewhere = await services.nodes.addresses(model_id)
+        if elsewhere:
+            return await services.peers.send(request, elsewhere)
     body = await request.json_or_none()
     if body is None:
         raise ParseFailed("request body is required")

@@ -137,9 +137,9 @@ class OpenSearchStore:
         Raises:
             Unavailable: what is stored as content is no base64.
         """
-        target = path(index, "_doc", doc_id, _source_includes=CONTENT)
         async with self._in_flight:
-            answer = await self._cluster.ask("GET", target, within=_LONG)
+            # The whole document: content is nearly all of it, and to pick a field costs the cluster twice the time.
+            answer = await self._cluster.ask("GET", path(index, "_doc", doc_id), within=_LONG)
             if _is_missing(answer, index, doc_id) or CONTENT not in answer.body["_source"]:
                 return None
             try:

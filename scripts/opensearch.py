@@ -288,14 +288,21 @@ class Node:
 
 
 @contextmanager
-def running(*, knn: bool = False, heap: str = "512m", port: int | None = None) -> Iterator[Node]:
-    """Run a node in a directory of its own, and leave nothing of it behind."""
+def placed(*, knn: bool = False, heap: str = "512m", port: int | None = None) -> Iterator[Node]:
+    """Have a node that does not run yet in a directory of its own, and leave nothing of it behind."""
     with tempfile.TemporaryDirectory(prefix="opensearch-") as directory:
         node = Node(Path(directory), knn=knn, heap=heap, port=port)
         try:
-            yield node.start()
+            yield node
         finally:
             node.stop()
+
+
+@contextmanager
+def running(*, knn: bool = False, heap: str = "512m", port: int | None = None) -> Iterator[Node]:
+    """Run a node in a directory of its own, and leave nothing of it behind."""
+    with placed(knn=knn, heap=heap, port=port) as node:
+        yield node.start()
 
 
 def _configure(directory: Path, port: int, transport: int, settings: Mapping[str, str]) -> None:

@@ -38,12 +38,12 @@ def mapping_of(index: str) -> Json | None:
 
 def settings_of(index: str) -> Json:
     """Return the settings that an index is created with: one shard, and a copy on another node, or on every node."""
-    settings: Json = {"number_of_shards": 1, "auto_expand_replicas": "0-all" if index in _ON_EVERY_NODE else "0-1"}
+    chosen: Json = {"number_of_shards": 1, "auto_expand_replicas": "0-all" if index in _ON_EVERY_NODE else "0-1"}
     if index == _OF_CONTENT:
         # A refresh waits up to 10 s for merges otherwise, and every tenth chunk of 10 MB starts one: 600 MB took 63 s
         # instead of 11 s.
-        settings["merge_on_flush"] = {"enabled": False}
-    return {"index": settings}
+        chosen["merge_on_flush"] = {"enabled": False}
+    return {"index": chosen}
 
 
 def missing(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> Json:

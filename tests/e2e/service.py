@@ -110,7 +110,7 @@ class Service:
     def close(self) -> None:
         """Leave nothing running."""
         self.http.close()
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.process.stdout is not None and not self.process.stdout.closed:
             self.kill()
 
     def workers(self) -> list[int]:

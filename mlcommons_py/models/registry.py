@@ -270,6 +270,7 @@ class Models:
             NotFound: there is no such model.
             BadRequest: it is deployed.
         """
+        tried: tuple[Model, Written] | None = None
         while (document := await self.document(model_id)) is not None:
             model = Model.from_json(document.source)
             if model.state.is_deployed:
@@ -282,6 +283,9 @@ class Models:
                     MODELS, model_id, if_seq_no=document.seq_no, if_primary_term=document.primary_term
                 )
             except VersionConflict:
+                # If it is gone at the next look it was this deletion, whose answer was lost, or another one.
+                at = document.seq_no, document.primary_term
+                tried = model, Written(MODELS, model_id, "deleted", document.version + 1, *at)
                 continue
             finally:
                 self._forget(model_id)
@@ -289,7 +293,9 @@ class Models:
             await self.chunks.delete(model_id)
             return model, written
         await self.chunks.delete(model_id)
-        raise NotFound("Failed to find model")
+        if tried is None:
+            raise NotFound("Failed to find model")
+        return tried
 
     async def search(self, body: Mapping[str, Any], *, dashboards: bool = False) -> dict[str, Any]:
         """Return the answer to a client's search; ``dashboards`` shows what only Dashboards keeps and reads."""

@@ -29,6 +29,8 @@ def start(opensearch: Node, tmp_path: Path) -> Iterator[Start]:
     def make(name: str, *settings: str, url: str | None = None, wait_ready: bool = True) -> Service:
         custom = "plugins.ml_commons.allow_custom_deployment_plan=true"
         flags = ("--store", url or opensearch.url)
+        if name in services:
+            services[name].close()
         service = services[name] = Service(tmp_path / name, custom, *settings, flags=flags)
         return service.start(wait_ready=wait_ready)
 

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mlcommons_py.errors import IllegalArgument, ParsingFailed, ValidationFailed
+from mlcommons_py.errors import IllegalArgument, ParsingFailed, ValidationFailed, VersionConflict
 from mlcommons_py.plugin_settings import SETTINGS, PluginSettings, flatten, parse
 from mlcommons_py.store import Store
+from mlcommons_py.store.record import Record
 
 INDEX = ".plugins-ml-settings"
 DOCUMENT = "cluster"
@@ -39,23 +41,37 @@ def shown(value: Any) -> Any:
     return str(value)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stored(Record):
+    """The document of the settings: values by full key, also of keys that this version does not know.
+
+    ``transient`` is there where several services share the store: for each of them to know it.
+    """
+
+    persistent: Mapping[str, Any] = field(default_factory=dict)
+    transient: Mapping[str, Any] | None = None
+
+
 class ClusterSettings:
     """Reads and changes the settings; a change is all or nothing."""
 
-    def __init__(self, store: Store, settings: PluginSettings) -> None:
+    def __init__(self, store: Store, settings: PluginSettings, *, shared: bool = False) -> None:
+        """Keep the settings of a store; ``shared`` says that other services use it too."""
         self._store = store
         self._settings = settings
+        self._shared = shared
         self._changing = asyncio.Lock()
-        self._others: dict[str, Any] = {}
-        self._loaded = False
 
     async def load(self) -> None:
-        """Put what is stored into force; a key that this version does not know stays stored, and nothing else."""
-        document = await self._store.get(INDEX, DOCUMENT)
-        stored = {} if document is None else document.source["persistent"]
-        self._loaded = True
-        self._settings.persistent = {key: value for key, value in stored.items() if key in SETTINGS}
-        self._others = {key: value for key, value in stored.items() if key not in SETTINGS}
+        """Put what is stored into force."""
+        async with self._changing:
+            document = await self._store.get(INDEX, DOCUMENT)
+            self._take(Stored() if document is None else Stored.from_json(document.source))
+
+    def _take(self, stored: Stored) -> None:
+        self._settings.persistent = _known(stored.persistent)
+        if self._shared:
+            self._settings.transient = _known(stored.transient or {})
 
     def current(self) -> dict[str, dict[str, Any]]:
         """Return both scopes, by full key, in the form they are shown."""
@@ -84,36 +100,65 @@ class ClusterSettings:
         if not any(given.values()):
             raise ValidationFailed("no settings to update")
         async with self._changing:
-            if not self._loaded:  # what is stored must not be lost
-                await self.load()
-            changes = {scope: self._checked(scope, values) for scope, values in given.items()}
-            after = {scope: _apply(getattr(self._settings, scope), changes[scope]) for scope in SCOPES}
-            if changes["persistent"]:
-                await self._store.put(INDEX, DOCUMENT, {"persistent": {**self._others, **after["persistent"]}})
-            self._settings.persistent, self._settings.transient = after["persistent"], after["transient"]
+            changes = await self._change(given)
         return {
             scope: {key: shown(value) for key, value in values.items() if value is not None}
             for scope, values in changes.items()
         }
 
-    def _checked(self, scope: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        patterns = [key for key, value in values.items() if value is None and "*" in key]
-        # A reset goes before a value, wherever it stands.
-        changes: dict[str, Any] = {
-            key: None
-            for key in getattr(self._settings, scope)
-            if any(fnmatchcase(key, pattern) for pattern in patterns)
-        }
-        for key, value in values.items():
-            if key in patterns:
+    async def _change(self, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Change what is stored now, whoever changed it before, and put it into force."""
+        while True:
+            document = await self._store.get(INDEX, DOCUMENT)
+            before = Stored() if document is None else Stored.from_json(document.source)
+            scopes = {
+                "persistent": before.persistent,
+                "transient": before.transient or {} if self._shared else self._settings.transient,
+            }
+            changes = {scope: _checked(scope, values, scopes[scope]) for scope, values in given.items()}
+            after = {scope: _apply(scopes[scope], changes[scope]) for scope in SCOPES}
+            stored = replace(
+                before, persistent=after["persistent"], transient=after["transient"] if self._shared else None
+            )
+            try:
+                if document is None:
+                    await self._store.put(INDEX, DOCUMENT, stored.to_json(), create=True)
+                else:
+                    await self._store.put(
+                        INDEX,
+                        DOCUMENT,
+                        stored.to_json(),
+                        if_seq_no=document.seq_no,
+                        if_primary_term=document.primary_term,
+                    )
+            except VersionConflict:
                 continue
-            setting = SETTINGS.get(key)
-            if setting is None:
-                raise IllegalArgument(f"{scope} setting [{key}], not recognized")
-            if not setting.dynamic:
-                raise IllegalArgument(f"{scope} setting [{key}], not dynamically updateable")
-            changes[key] = None if value is None else parse(key, value)
-        return changes
+            self._settings.persistent = _known(after["persistent"])
+            self._settings.transient = _known(after["transient"])
+            return changes
+
+
+def _checked(scope: str, values: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes that a client asks for; the value of a key that is reset is None."""
+    patterns = [key for key, value in values.items() if value is None and "*" in key]
+    # A reset goes before a value, wherever it stands.
+    changes: dict[str, Any] = {
+        key: None for key in _known(before) if any(fnmatchcase(key, pattern) for pattern in patterns)
+    }
+    for key, value in values.items():
+        if key in patterns:
+            continue
+        setting = SETTINGS.get(key)
+        if setting is None:
+            raise IllegalArgument(f"{scope} setting [{key}], not recognized")
+        if not setting.dynamic:
+            raise IllegalArgument(f"{scope} setting [{key}], not dynamically updateable")
+        changes[key] = None if value is None else parse(key, value)
+    return changes
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key in SETTINGS}
 
 
 def _apply(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

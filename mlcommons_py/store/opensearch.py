@@ -84,7 +84,7 @@ class OpenSearchStore:
                 body = await asyncio.to_thread(_with_content, encoded, content)
                 answer = await self._cluster.ask("POST", target, body, within=_LONG)
         if answer.refused is not None:
-            mine = await self._created(index, chosen, source) if create and _is_own_conflict(answer) else None
+            mine = await self._mine(index, chosen, source, if_seq_no) if _is_own_conflict(answer) else None
             if mine is None:
                 raise answer.refused.fault(index, chosen)
             return mine
@@ -196,6 +196,15 @@ class OpenSearchStore:
         if there is None or there.version != 1 or not same(doc_id, there.source, source):
             return None
         return Written(index, doc_id, "created", 1, there.seq_no, there.primary_term)
+
+    async def _mine(self, index: str, doc_id: str, source: Source, if_seq_no: int | None) -> Written | None:
+        """Return what wrote a document, if it is the one that a lost answer was about."""
+        if if_seq_no is None:
+            return await self._created(index, doc_id, source)
+        there = await self.get(index, doc_id)
+        if there is None or there.seq_no <= if_seq_no or not same(doc_id, there.source, source):
+            return None
+        return Written(index, doc_id, "updated", there.version, there.seq_no, there.primary_term)
 
     async def _show_content(self, index: str, hits: list[dict[str, Any]]) -> None:
         """Put content into hits, one document in memory at a time beside what is shown."""

@@ -1,6 +1,7 @@
 """Puts the service together, and runs it."""
 
 import asyncio
+import contextlib
 import logging
 import platform
 import signal
@@ -12,6 +13,7 @@ import uvloop
 from mlcommons_py import __version__, malloc
 from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.cluster_settings import ClusterSettings
+from mlcommons_py.errors import Unavailable
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.lifecycle.deploying import Deployer
@@ -30,7 +32,7 @@ from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import TABLE
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
-from mlcommons_py.settings import STORE, Operator
+from mlcommons_py.settings import EMBEDDED, STORE, Operator
 from mlcommons_py.store import Store
 from mlcommons_py.store.embedded import EmbeddedStore
 from mlcommons_py.tasks.board import Tasks
@@ -38,6 +40,15 @@ from mlcommons_py.tasks.board import Tasks
 log = logging.getLogger(__name__)
 
 _RESTORE_PAUSE = 5.0
+_RETRY_PAUSE = 0.5
+_START = 1.0
+
+
+@dataclass(slots=True)
+class Obstacle:
+    """Why the service cannot read from the store what should be; empty if it can."""
+
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +57,25 @@ class App:
 
     services: Services
     store: Store
+    obstacle: Obstacle
 
     async def restore(self) -> None:
         """Bring about what the store says should be; whatever is in the way of it, it may be gone the next time."""
         while True:
             try:
+                await self.services.cluster_settings.load()
                 await self.services.registrar.restore()
                 await self.services.keeper.restore()
+            except Unavailable as fault:
+                if fault.reason != self.obstacle.reason:
+                    log.warning("waiting for the store: %s", fault.reason)
+                self.obstacle.reason = fault.reason
+                await asyncio.sleep(_RETRY_PAUSE)
             except Exception:
                 log.exception("cannot read what should be deployed; trying again in %.0f s", _RESTORE_PAUSE)
                 await asyncio.sleep(_RESTORE_PAUSE)
             else:
+                self.obstacle.reason = ""
                 return
 
     async def close(self) -> None:
@@ -71,7 +90,11 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
     """Return the service over a store, its settings loaded, and nothing running yet."""
     settings = PluginSettings(operator.plugin)
     cluster_settings = ClusterSettings(store, settings)
-    await cluster_settings.load()
+    # A cluster may be down now; then restore() loads them.
+    with contextlib.suppress(Unavailable, TimeoutError):
+        async with asyncio.timeout(_START):
+            await cluster_settings.load()
+    obstacle = Obstacle()
     node = await asyncio.to_thread(identify, data, platform.node())
     groups = Groups(store)
     models = Models(store, groups)
@@ -99,15 +122,37 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
         predictor=Predictor(models, deployments, settings, operator, metrics, counters),
         metrics=metrics,
         counters=counters,
-        unready=lambda: ["the models of the last run"] if (left := keeper.returning()) is None else left,
+        unready=lambda: _missing(obstacle, keeper),
     )
-    return App(services, store)
+    return App(services, store, obstacle)
+
+
+def _missing(obstacle: Obstacle, keeper: Keeper) -> list[str]:
+    if obstacle.reason:
+        return [f"the store: {obstacle.reason}"]
+    return ["the models of the last run"] if (left := keeper.returning()) is None else left
+
+
+async def open_store(operator: Operator) -> Store:
+    """Return the store that the operator chose; a cluster need not be up yet.
+
+    Raises:
+        Unavailable: the embedded store's file cannot be used.
+        IllegalArgument: a file of secrets or certificates cannot be used.
+    """
+    if operator.store == EMBEDDED:
+        return await EmbeddedStore.open(operator.data / STORE)
+    # Not needed by who has no cluster: a third of a second, and 20 MB.
+    from mlcommons_py.store.link import link_of
+    from mlcommons_py.store.opensearch import OpenSearchStore
+
+    return OpenSearchStore.open(link_of(operator))
 
 
 async def _run(operator: Operator) -> None:
     data = operator.data
     listening = listen(operator.host, operator.port)
-    store = await EmbeddedStore.open(data / STORE)
+    store = await open_store(operator)
     app = await wire(operator, store, data)
     host, port = listening.getsockname()[:2]
 

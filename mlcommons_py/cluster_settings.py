@@ -47,11 +47,13 @@ class ClusterSettings:
         self._settings = settings
         self._changing = asyncio.Lock()
         self._others: dict[str, Any] = {}
+        self._loaded = False
 
     async def load(self) -> None:
         """Put what is stored into force; a key that this version does not know stays stored, and nothing else."""
         document = await self._store.get(INDEX, DOCUMENT)
         stored = {} if document is None else document.source["persistent"]
+        self._loaded = True
         self._settings.persistent = {key: value for key, value in stored.items() if key in SETTINGS}
         self._others = {key: value for key, value in stored.items() if key not in SETTINGS}
 
@@ -82,6 +84,8 @@ class ClusterSettings:
         if not any(given.values()):
             raise ValidationFailed("no settings to update")
         async with self._changing:
+            if not self._loaded:  # what is stored must not be lost
+                await self.load()
             changes = {scope: self._checked(scope, values) for scope, values in given.items()}
             after = {scope: _apply(getattr(self._settings, scope), changes[scope]) for scope in SCOPES}
             if changes["persistent"]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -20,6 +21,9 @@ from mlcommons_py.plugin_settings import PREFIX, SETTINGS, flatten, parse
 
 STORE = "store.db"
 """The embedded store's file in the data directory."""
+
+EMBEDDED = "embedded"
+"""What ``store`` is without a cluster."""
 
 DEFAULT_DATA = "~/.local/share/mlcommons-py"
 
@@ -43,7 +47,34 @@ class Operator:
     """Directory of the embedded store, of converted models and of the node's id."""
 
     store: str = "embedded"
-    """``embedded``, a SQLite file in the data directory."""
+    """``embedded``, a SQLite file in the data directory, or addresses of an OpenSearch cluster, with commas between."""
+
+    store_user: str = ""
+    """The service's user in the cluster."""
+
+    store_password: str = field(default="", repr=False)
+    """Its password."""
+
+    store_password_file: Path | None = None
+    """File that the password is read from."""
+
+    store_token: str = field(default="", repr=False)
+    """Token that the service shows the cluster, as a bearer, in place of a user."""
+
+    store_token_file: Path | None = None
+    """File that the token is read from."""
+
+    store_ca: Path | None = None
+    """File of the authorities, in PEM, that the cluster's certificate may be from; without one, those of the system."""
+
+    store_client_cert: Path | None = None
+    """Certificate that the service shows the cluster, in PEM."""
+
+    store_client_key: Path | None = None
+    """Its key, if that is not in the same file."""
+
+    store_insecure: bool = False
+    """Believe any certificate of the cluster, and send credentials over ``http``."""
 
     model_root: Path | None = None
     """Directory from which ``file://`` URLs may be registered; without one they are refused."""
@@ -106,15 +137,14 @@ def read(
             raise IllegalArgument(f"--set takes KEY=VALUE, not [{assignment}]")
         plugin[key.strip()] = parse(key.strip(), _value(text))
     chosen.update({key: value for key, value in flags.items() if value is not None})
-    operator = Operator(**{key: _typed(key, value) for key, value in chosen.items()}, plugin=plugin)
-    if operator.store != "embedded":
-        raise IllegalArgument(f"store [{operator.store}] is not supported by this version; use embedded")
-    return operator
+    return Operator(**{key: _typed(key, value) for key, value in chosen.items()}, plugin=plugin)
 
 
 _FIELDS = {one.name: one for one in fields(Operator) if one.name != "plugin"}
 _OTHER_VARIABLES = {"MLCOMMONS_CONFIG", "MLCOMMONS_URL"}
 _LEVELS = ("debug", "info", "warning", "error")
+_SECRETS = ("store_password", "store_token")
+_PATHS = {name for name, one in _FIELDS.items() if "Path" in str(one.type)}
 _HIGHEST: Mapping[str, int] = {"port": 65_535, "threads": 1024}
 _MAY_BE_ZERO = ("port", "shutdown_seconds")
 _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
@@ -167,10 +197,12 @@ def _value(text: str) -> Any:
 
 def _typed(key: str, value: Any) -> Any:
     """Return a value in the type of its field, which is the type of the field's default, and within its bounds."""
-    if key in ("data", "model_root"):
+    if key in _PATHS:
         return Path(str(value)).expanduser()
     one = _FIELDS[key]
     kind = type(one.default) if one.default is not MISSING else int
+    if kind is bool:
+        return _flag(key, value)
     if kind is str:
         return _text(key, value)
     number = _number(key, value, whole=kind is int)
@@ -185,10 +217,37 @@ def _typed(key: str, value: Any) -> Any:
 
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise IllegalArgument(f"[{key}] must be a text, not [{value}]")
+        raise IllegalArgument(f"[{key}] must be a text" + ("" if key in _SECRETS else f", not [{value}]"))
+    if key == "store":
+        return value if value == EMBEDDED else ",".join(_address(one.strip()) for one in value.split(","))
     if key == "log_level" and value.lower() not in _LEVELS:
         raise IllegalArgument(f"[{key}] must be one of {', '.join(_LEVELS)}, not [{value}]")
     return value
+
+
+def _address(text: str) -> str:
+    """Return an address of the cluster in the form ``scheme://host:port``."""
+    parts = urlsplit(text)
+    try:
+        port, host = parts.port, parts.hostname
+    except ValueError as fault:
+        raise IllegalArgument(f"[store] has an address with a wrong port: {fault}") from fault
+    if "@" in parts.netloc:  # not shown: it may have a password in it
+        raise IllegalArgument("[store] takes no user in an address; use store_user and store_password_file")
+    if parts.scheme not in ("http", "https") or not host or parts.path.strip("/") or parts.query or parts.fragment:
+        raise IllegalArgument(
+            f"[store] must be {EMBEDDED}, or addresses like https://host:9200 with commas between, not [{text}]"
+        )
+    name = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{name}:{port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def _flag(key: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() not in ("true", "false"):
+        raise IllegalArgument(f"[{key}] must be true or false, not [{value}]")
+    return str(value).lower() == "true"
 
 
 def _number(key: str, value: Any, *, whole: bool) -> int | float:

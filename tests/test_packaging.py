@@ -56,13 +56,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_everything(wheel: Path) -> None:
-    """Every module, the mark of typed packages, the licence and the entry point are in the wheel, and nothing else."""
+    """Modules, mappings, the mark of typed packages, licence and entry point are in the wheel, and nothing else."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mlcommons_py").rglob("*.py")}
+    package = ROOT / "mlcommons_py"
+    files = {path.relative_to(ROOT).as_posix() for kind in ("*.py", "*.json") for path in package.rglob(kind)}
 
-    assert {name for name in names if ".dist-info/" not in name} == modules | {"mlcommons_py/py.typed"}
+    assert {name for name in names if ".dist-info/" not in name} == files | {"mlcommons_py/py.typed"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "mlcommons = mlcommons_py.__main__:main" in entry_points
 

@@ -120,7 +120,11 @@ def test_every_key_has_its_variable() -> None:
         ("log_level", "loud", "[log_level] must be one of debug, info, warning, error, not [loud]"),
         ("host", "", "[host] must be a text, not []"),
         ("host", 5, "[host] must be a text, not [5]"),
-        ("store", "elsewhere", "store [elsewhere] is not supported by this version; use embedded"),
+        (
+            "store",
+            "elsewhere",
+            "[store] must be embedded, or addresses like https://host:9200 with commas between, not [elsewhere]",
+        ),
     ],
 )
 def test_refused(key: str, value: Any, said: str) -> None:

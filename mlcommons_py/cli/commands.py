@@ -88,6 +88,19 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one [9201].")] = None,
     data: Annotated[Path | None, typer.Option(help="Directory of the store [~/.local/share/mlcommons-py].")] = None,
     store: Annotated[str | None, typer.Option(metavar="embedded|URL", help="Where documents live [embedded].")] = None,
+    store_user: Annotated[str | None, typer.Option(help="The service's user in the cluster.")] = None,
+    store_password_file: Annotated[
+        Path | None, typer.Option(help="File with that user's password [MLCOMMONS_STORE_PASSWORD].")
+    ] = None,
+    store_token_file: Annotated[
+        Path | None, typer.Option(help="File with a bearer token in place of a user [MLCOMMONS_STORE_TOKEN].")
+    ] = None,
+    store_ca: Annotated[Path | None, typer.Option(help="Authorities of the cluster's certificate, PEM.")] = None,
+    store_client_cert: Annotated[Path | None, typer.Option(help="The service's certificate, PEM.")] = None,
+    store_client_key: Annotated[Path | None, typer.Option(help="Its key, if not in the same file.")] = None,
+    store_insecure: Annotated[
+        bool | None, typer.Option("--store-insecure", help="Believe any certificate; send credentials over http.")
+    ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A plugins.ml_commons.* setting; may be repeated."),
@@ -107,6 +120,13 @@ def serve(
         "port": port,
         "data": data,
         "store": store,
+        "store_user": store_user,
+        "store_password_file": store_password_file,
+        "store_token_file": store_token_file,
+        "store_ca": store_ca,
+        "store_client_cert": store_client_cert,
+        "store_client_key": store_client_key,
+        "store_insecure": store_insecure,
         "model_root": model_root,
         "log_level": log_level,
     }

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlcommons_py.errors import IllegalArgument, ParsingFailed
-from mlcommons_py.store.fields import Candidate, comparable, is_number, is_text
+from mlcommons_py.store.fields import DATE_FIELDS, Candidate, comparable, date, is_number, is_text
 from mlcommons_py.store.query import compile_query
 
 Aggregation = Callable[[Sequence[Candidate]], dict[str, Any]]
@@ -108,14 +108,20 @@ def _terms(parameters: dict[str, Any], inner: Named) -> Aggregation:
         return {
             "doc_count_error_upper_bound": 0,
             "sum_other_doc_count": sum(len(members) for _, members in kept[size:]),
-            "buckets": [{**_named(key, key in truth), **_bucket(members, inner)} for key, members in kept[:size]],
+            "buckets": [
+                {**_named(key, field, key in truth), **_bucket(members, inner)} for key, members in kept[:size]
+            ],
         }
 
     return aggregate
 
 
-def _named(key: tuple[int, Any], truth: bool) -> dict[str, Any]:
-    return {"key": int(key[1] == "true"), "key_as_string": key[1]} if truth else {"key": key[1]}
+def _named(key: tuple[int, Any], field: str, truth: bool) -> dict[str, Any]:
+    if truth:
+        return {"key": int(key[1] == "true"), "key_as_string": key[1]}
+    if field in DATE_FIELDS and is_number(key[1]):
+        return {"key": key[1], **_dated("key", key[1])}
+    return {"key": key[1]}
 
 
 def _take_order(parameters: dict[str, Any]) -> list[tuple[str, bool]]:
@@ -152,7 +158,20 @@ def _metric(kind: str, parameters: dict[str, Any]) -> Aggregation:
     field = _take_field(kind, parameters)
     _refuse_rest(kind, parameters)
     measure = _METRICS[kind]
-    return lambda found: {"value": measure([value for one in found for value in one.values(field)])}
+    dated = field in DATE_FIELDS and kind in _OF_DATES
+
+    def aggregate(found: Sequence[Candidate]) -> dict[str, Any]:
+        value = measure([value for one in found for value in one.values(field)])
+        return {"value": value, **_dated("value", value)} if dated else {"value": value}
+
+    return aggregate
+
+
+def _dated(name: str, value: Any) -> dict[str, str]:
+    try:
+        return {} if value is None else {f"{name}_as_string": date(value)}
+    except OverflowError:  # beyond the year 9999
+        return {}
 
 
 def _numbers(values: Sequence[Any]) -> list[float]:
@@ -168,6 +187,7 @@ _ORDERS: Mapping[str, Callable[[tuple[tuple[int, Any], list[Candidate]]], Any]] 
     "_count": lambda bucket: len(bucket[1]),
     "_key": lambda bucket: bucket[0],
 }
+_OF_DATES = ("min", "max", "avg", "sum")
 _BUCKETS: Mapping[str, Callable[[dict[str, Any], Named], Aggregation]] = {
     "terms": _terms,
     "filter": _filter,

@@ -10,16 +10,16 @@ from typing import Any, Literal
 
 import orjson
 
-from mlcommons_py.errors import IllegalArgument, MLCommonsError, VersionConflict
+from mlcommons_py.errors import MLCommonsError, VersionConflict
 from mlcommons_py.store import Delete, Document, Operation, Source, Written, new_id
 from mlcommons_py.store.database import Database
+from mlcommons_py.store.encoding import Expected, encode, merge, required, same
+from mlcommons_py.store.encoding import expected as expected_state
 from mlcommons_py.store.fields import Candidate
 from mlcommons_py.store.search import Search
+from mlcommons_py.store.searching import check_shown
 
 PRIMARY_TERM = 1
-MAX_CONTENT_SHOWN = 100_000_000
-"""Most bytes of binary content, before base64, that the hits of one search show."""
-
 _MAX_IDS = 500
 
 
@@ -54,7 +54,7 @@ class EmbeddedStore:
         content: bytes | None = None,
     ) -> Written:
         """Store a whole document."""
-        expected = _expected(if_seq_no, if_primary_term)
+        expected = expected_state(if_seq_no, if_primary_term)
         chosen = doc_id if doc_id is not None else new_id()
         return await self._database.write(
             lambda connection: _put(
@@ -72,14 +72,14 @@ class EmbeddedStore:
         if_primary_term: int | None = None,
     ) -> Written | None:
         """Merge changes into a document."""
-        expected = _expected(if_seq_no, if_primary_term)
+        expected = expected_state(if_seq_no, if_primary_term)
         return await self._database.write(lambda connection: _update(connection, index, doc_id, changes, expected))
 
     async def delete(
         self, index: str, doc_id: str, *, if_seq_no: int | None = None, if_primary_term: int | None = None
     ) -> Written:
         """Delete a document and its content."""
-        expected = _expected(if_seq_no, if_primary_term)
+        expected = expected_state(if_seq_no, if_primary_term)
         return await self._database.write(lambda connection: _delete(connection, index, doc_id, expected), shrinks=True)
 
     async def content(self, index: str, doc_id: str) -> bytes | None:
@@ -90,7 +90,7 @@ class EmbeddedStore:
         """Return what OpenSearch answers to a search body.
 
         Raises:
-            IllegalArgument: the hits would show more than :data:`MAX_CONTENT_SHOWN` bytes of content.
+            IllegalArgument: the hits would show more than too many bytes of content.
         """
 
         def read(connection: sqlite3.Connection) -> dict[str, Any]:
@@ -102,10 +102,7 @@ class EmbeddedStore:
                 if content is None:
                     return None
                 shown += len(content)
-                if shown > MAX_CONTENT_SHOWN:
-                    raise IllegalArgument(
-                        f"the hits have more than {MAX_CONTENT_SHOWN} bytes of [model_content]; ask for fewer by [size]"
-                    )
+                check_shown(shown)
                 return base64.b64encode(content).decode()
 
             search = Search(body)
@@ -140,37 +137,6 @@ class EmbeddedStore:
         await asyncio.to_thread(self._database.close)
 
 
-def merge(before: Source, changes: Source) -> dict[str, Any]:
-    """Return a document with changes: objects key by key, all else replaced.
-
-    >>> merge({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 3}, "d": [2]})
-    {'a': {'b': 3, 'c': 2}, 'd': [2]}
-    """
-    after = dict(before)
-    for key, value in changes.items():
-        kept = after.get(key)
-        after[key] = merge(kept, value) if isinstance(kept, Mapping) and isinstance(value, Mapping) else value
-    return after
-
-
-Expected = tuple[int, int] | None
-
-
-def _expected(seq_no: int | None, primary_term: int | None) -> Expected:
-    if seq_no is None and primary_term is None:
-        return None
-    if seq_no is None or primary_term is None:
-        raise IllegalArgument("[if_seq_no] and [if_primary_term] are given together or not at all")
-    return seq_no, primary_term
-
-
-def _encode(doc_id: str, source: Source, option: int | None = None) -> bytes:
-    try:
-        return orjson.dumps(source, option=option)
-    except TypeError as fault:  # nested deeper than 254 levels, a whole number beyond 64 bits, a lone surrogate
-        raise IllegalArgument(f"the document [{doc_id}] cannot be stored: {fault}") from fault
-
-
 def _read(connection: sqlite3.Connection, index: str, doc_id: str) -> Document | None:
     row = connection.execute(
         "SELECT seq_no, version, source FROM documents WHERE idx = ? AND id = ?", (index, doc_id)
@@ -203,12 +169,11 @@ def _candidates(
 def _check(index: str, doc_id: str, before: Document | None, expected: Expected) -> None:
     if expected is None:
         return
-    required = f"required seqNo [{expected[0]}], primary term [{expected[1]}]."
     if before is None:
-        raise VersionConflict(index, doc_id, f"{required} but no document was found")
+        raise VersionConflict(index, doc_id, f"{required(expected)} but no document was found")
     if (before.seq_no, before.primary_term) != expected:
         current = f"seqNo [{before.seq_no}] and primary term [{before.primary_term}]"
-        raise VersionConflict(index, doc_id, f"{required} current document has {current}")
+        raise VersionConflict(index, doc_id, f"{required(expected)} current document has {current}")
 
 
 def _next(connection: sqlite3.Connection, index: str) -> int:
@@ -238,7 +203,7 @@ def _put(
     expected: Expected,
     content: bytes | None,
 ) -> Written:
-    before, encoded = _read(connection, index, doc_id), _encode(doc_id, source)
+    before, encoded = _read(connection, index, doc_id), encode(doc_id, source)
     if create and before is not None:
         raise VersionConflict(index, doc_id, f"document already exists (current version [{before.version}])")
     _check(index, doc_id, before, expected)
@@ -258,10 +223,9 @@ def _update(
         return None
     _check(index, doc_id, before, expected)
     after = merge(before.source, changes)
-    # Compared as JSON: to Python 1 and true are the same.
-    if _encode(doc_id, after, orjson.OPT_SORT_KEYS) == _encode(doc_id, before.source, orjson.OPT_SORT_KEYS):
+    if same(doc_id, after, before.source):
         return Written(index, doc_id, "noop", before.version, before.seq_no, PRIMARY_TERM)
-    return _store(connection, index, doc_id, _encode(doc_id, after), before)
+    return _store(connection, index, doc_id, encode(doc_id, after), before)
 
 
 def _delete(connection: sqlite3.Connection, index: str, doc_id: str, expected: Expected) -> Written:

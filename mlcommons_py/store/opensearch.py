@@ -1,0 +1,230 @@
+"""The store in a cluster: the very indices and documents of ML Commons."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlcommons_py.errors import MLCommonsError, Unavailable, VersionConflict
+from mlcommons_py.store import CONTENT, Document, Operation, Source, Written, new_id
+from mlcommons_py.store.answers import not_deleted, written_of
+from mlcommons_py.store.cluster import PATIENCE, Answer, Cluster, path
+from mlcommons_py.store.encoding import encode, expected, required, same
+from mlcommons_py.store.indices import Indices
+from mlcommons_py.store.link import Link
+from mlcommons_py.store.many import write_many
+from mlcommons_py.store.searching import check_shown, found_nothing, without_content
+
+_LONG = 120.0
+_IN_FLIGHT = 2
+_MOST_CONFLICTS = 50
+_ROUNDS = 20
+
+
+class OpenSearchStore:
+    """Documents in a cluster's indices; a document's content is its field :data:`CONTENT`, in base64.
+
+    Every write is refreshed at once, as ML Commons' are. Requests are tried again, with growing and random pauses,
+    where the cluster cannot be reached or has too much to do. If an answer is lost, trying again may meet the own first
+    try: a ``create`` that finds its very document in version 1 succeeded, and a deletion of what was deleted just now
+    too. A write under ``if_seq_no`` is a conflict then, perhaps with itself; who reads again sees which.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._indices = Indices(cluster)
+        # Content passes through memory in three forms at once.
+        self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
+
+    @classmethod
+    def open(cls, link: Link, patience: float = PATIENCE) -> "OpenSearchStore":
+        """Return a store in a cluster, which need not be up yet; each request is tried for ``patience`` seconds."""
+        return cls(Cluster(link, patience))
+
+    async def get(self, index: str, doc_id: str) -> Document | None:
+        """Return a document, or None where there is none."""
+        answer = await self._cluster.ask("GET", path(index, "_doc", doc_id, _source_excludes=CONTENT))
+        if _is_missing(answer, index, doc_id):
+            return None
+        body = answer.body
+        return Document(index, doc_id, body["_source"], body["_seq_no"], body["_primary_term"], body["_version"])
+
+    async def put(
+        self,
+        index: str,
+        doc_id: str | None,
+        source: Source,
+        *,
+        create: bool = False,
+        if_seq_no: int | None = None,
+        if_primary_term: int | None = None,
+        content: bytes | None = None,
+    ) -> Written:
+        """Store a whole document."""
+        condition = expected(if_seq_no, if_primary_term)
+        chosen = new_id() if doc_id is None else doc_id
+        encoded = encode(chosen, source)
+        if create and condition is not None:
+            raise VersionConflict(index, chosen, f"{required(condition)} but the document is to be created")
+        await self._indices.ensure(index)
+        target = path(
+            index,
+            "_doc",
+            chosen,
+            refresh=True,
+            op_type="create" if create else None,
+            if_seq_no=if_seq_no,
+            if_primary_term=if_primary_term,
+        )
+        if content is None:
+            answer = await self._cluster.ask("PUT", target, encoded)
+        else:
+            async with self._in_flight:
+                body = await asyncio.to_thread(_with_content, encoded, content)
+                answer = await self._cluster.ask("PUT", target, body, within=_LONG)
+        if answer.refused is not None:
+            mine = await self._created(index, chosen, source) if create and _is_own_conflict(answer) else None
+            if mine is None:
+                raise answer.refused.fault(index, chosen)
+            return mine
+        return self._written(index, answer.body)
+
+    async def update(
+        self,
+        index: str,
+        doc_id: str,
+        changes: Source,
+        *,
+        if_seq_no: int | None = None,
+        if_primary_term: int | None = None,
+    ) -> Written | None:
+        """Merge changes into a document."""
+        expected(if_seq_no, if_primary_term)
+        body = b'{"doc":' + encode(doc_id, changes) + b"}"
+        # An update of nothing would create the index.
+        if not await self._indices.exists(index):
+            return None
+        target = path(
+            index,
+            "_update",
+            doc_id,
+            refresh=True,
+            retry_on_conflict=_MOST_CONFLICTS if if_seq_no is None else None,
+            if_seq_no=if_seq_no,
+            if_primary_term=if_primary_term,
+        )
+        answer = await self._cluster.ask("POST", target, body)
+        return None if _is_missing(answer, index, doc_id) else self._written(index, answer.body)
+
+    async def delete(
+        self, index: str, doc_id: str, *, if_seq_no: int | None = None, if_primary_term: int | None = None
+    ) -> Written:
+        """Delete a document and its content."""
+        condition = expected(if_seq_no, if_primary_term)
+        target = path(index, "_doc", doc_id, refresh=True, if_seq_no=if_seq_no, if_primary_term=if_primary_term)
+        answer = await self._cluster.ask("DELETE", target)
+        if not _is_missing(answer, index, doc_id):
+            return self._written(index, answer.body)
+        if condition is not None:
+            raise VersionConflict(index, doc_id, f"{required(condition)} but no document was found")
+        body = answer.refused.body if answer.refused is not None else {}
+        return not_deleted(index, doc_id, body, repeated=answer.repeated)
+
+    async def content(self, index: str, doc_id: str) -> bytes | None:
+        """Return a document's binary content, or None where it has none.
+
+        Raises:
+            Unavailable: what is stored as content is no base64.
+        """
+        target = path(index, "_doc", doc_id, _source_includes=CONTENT)
+        async with self._in_flight:
+            answer = await self._cluster.ask("GET", target, within=_LONG)
+            if _is_missing(answer, index, doc_id) or CONTENT not in answer.body["_source"]:
+                return None
+            try:
+                return await asyncio.to_thread(base64.b64decode, answer.body["_source"][CONTENT], validate=True)
+            except (binascii.Error, TypeError, ValueError) as fault:
+                raise Unavailable(f"[{CONTENT}] of [{doc_id}] in [{index}] is no base64: {fault}") from fault
+
+    async def search(self, index: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what OpenSearch answers to a search body."""
+        sent, wanted = without_content(body)
+        answer = await self._cluster.ask("POST", path(index, "_search"), encode("_search", sent))
+        if answer.refused is not None:
+            if answer.refused.of_missing_index:
+                return found_nothing(body)
+            raise answer.refused.fault(index)
+        found: dict[str, Any] = answer.body
+        if wanted:
+            await self._show_content(index, found["hits"]["hits"])
+        return found
+
+    async def bulk(self, operations: Sequence[Operation]) -> list[Written | MLCommonsError]:
+        """Do many writes; one that fails leaves the others."""
+        return await write_many(self._cluster, self._indices, operations, self._created)
+
+    async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:
+        """Delete every document that a query finds; return how many."""
+        body = encode("_delete_by_query", {"query": query})
+        target = path(index, "_delete_by_query", refresh=True, conflicts="proceed")
+        deleted = 0
+        for _ in range(_ROUNDS):
+            answer = await self._cluster.ask("POST", target, body, within=_LONG)
+            if answer.refused is not None:
+                if answer.refused.of_missing_index:
+                    return deleted
+                raise answer.refused.fault(index)
+            deleted += int(answer.body["deleted"])
+            # What was written while it ran is still there.
+            if not answer.body["version_conflicts"]:
+                return deleted
+        raise Unavailable(f"documents of [{index}] are written faster than they can be deleted; try again")
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._cluster.close()
+
+    def _written(self, index: str, body: Mapping[str, Any]) -> Written:
+        written = written_of(body)
+        if written.seq_no == 0:
+            # The index is new. If somebody had deleted it, the cluster made this one without our mapping.
+            self._indices.forget(index)
+        return written
+
+    async def _created(self, index: str, doc_id: str, source: Source) -> Written | None:
+        """Return what created a document, if it is the one that a lost answer was about."""
+        there = await self.get(index, doc_id)
+        if there is None or there.version != 1 or not same(doc_id, there.source, source):
+            return None
+        return Written(index, doc_id, "created", 1, there.seq_no, there.primary_term)
+
+    async def _show_content(self, index: str, hits: list[dict[str, Any]]) -> None:
+        """Put content into hits, one document in memory at a time beside what is shown."""
+        shown = 0
+        for hit in hits:
+            content = await self.content(index, hit["_id"])
+            if content is None:
+                continue
+            shown += len(content)
+            check_shown(shown)
+            hit["_source"] = {**hit.get("_source", {}), CONTENT: base64.b64encode(content).decode()}
+
+
+def _is_missing(answer: Answer, index: str, doc_id: str) -> bool:
+    """Return whether there is no such document; another refusal is raised."""
+    if answer.refused is None:
+        return False
+    if answer.refused.of_missing_index or answer.refused.of_missing_document:
+        return True
+    raise answer.refused.fault(index, doc_id)
+
+
+def _is_own_conflict(answer: Answer) -> bool:
+    return answer.repeated and answer.refused is not None and answer.refused.status == 409
+
+
+def _with_content(encoded: bytes, content: bytes) -> bytes:
+    """Return a document with its content; put together by hand, for content is long and needs no escaping."""
+    comma = b"" if encoded == b"{}" else b","
+    return b"".join((encoded[:-1], comma, b'"', CONTENT.encode(), b'":"', base64.b64encode(content), b'"}'))

@@ -14,6 +14,8 @@ from mlcommons_py import __version__, malloc
 from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.cluster_settings import ClusterSettings
 from mlcommons_py.errors import Unavailable
+from mlcommons_py.gateway.passing import Gateway
+from mlcommons_py.gateway.pool import pool_of
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.lifecycle.deploying import Deployer
@@ -29,7 +31,7 @@ from mlcommons_py.observe.logs import configure
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.rest.door import web_app
-from mlcommons_py.rest.routes import TABLE
+from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
 from mlcommons_py.settings import EMBEDDED, STORE, Operator
@@ -83,6 +85,8 @@ class App:
         await self.services.registrar.close()
         await self.services.keeper.close()
         await self.services.deployments.close()
+        if self.services.gateway is not None:
+            self.services.gateway.close()
         await self.store.close()
 
 
@@ -123,6 +127,7 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
         metrics=metrics,
         counters=counters,
         unready=lambda: _missing(obstacle, keeper),
+        gateway=None if operator.store == EMBEDDED else Gateway(pool_of(operator)),
     )
     return App(services, store, obstacle)
 
@@ -161,7 +166,7 @@ async def _run(operator: Operator) -> None:
 
     restoring = asyncio.create_task(app.restore())
     try:
-        await serve(web_app(app.services, TABLE), listening, operator.shutdown_seconds, serves)
+        await serve(web_app(app.services, table(cluster=app.services.gateway is not None)), listening, operator.shutdown_seconds, serves)
     finally:
         restoring.cancel()
         await asyncio.wait([restoring])

@@ -1,9 +1,8 @@
 """The table of routes."""
 
 from mlcommons_py.rest import cluster, groups, health, models, predicting, profile, stats, tasks
-from mlcommons_py.rest.door import Route
+from mlcommons_py.rest.door import ML, Route
 
-ML = "/_plugins/_ml"
 _SETTINGS = frozenset({"flat_settings", "cluster_manager_timeout", "master_timeout", "timeout"})
 _HEALTH = frozenset({"wait_for_status", "timeout", "level", "local", "cluster_manager_timeout", "master_timeout"})
 _SEARCH = frozenset({"source", "source_content_type"})
@@ -55,3 +54,12 @@ TABLE: tuple[Route, ...] = (
     Route("GET", f"{ML}/profile/tasks", profile.profile, frozenset({"view"})),
     Route("GET", f"{ML}/profile/tasks/{{task_ids}}", profile.profile, frozenset({"view"})),
 )
+
+_CLUSTERS_OWN = ("/", "/_cluster/health")
+
+
+def table(*, cluster: bool) -> tuple[Route, ...]:
+    """Return the routes that are served; with a cluster, it answers for itself."""
+    if not cluster:
+        return TABLE
+    return tuple(route for route in TABLE if route.path not in _CLUSTERS_OWN)

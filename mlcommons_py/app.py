@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 _RESTORE_PAUSE = 5.0
 _RETRY_PAUSE = 0.5
 _START = 1.0
+_FOLLOW_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -93,7 +94,8 @@ class App:
 async def wire(operator: Operator, store: Store, data: Path) -> App:
     """Return the service over a store, its settings loaded, and nothing running yet."""
     settings = PluginSettings(operator.plugin)
-    cluster_settings = ClusterSettings(store, settings)
+    shared = operator.store != EMBEDDED
+    cluster_settings = ClusterSettings(store, settings, shared=shared)
     # A cluster may be down now; then restore() loads them.
     with contextlib.suppress(Unavailable, TimeoutError):
         async with asyncio.timeout(_START):
@@ -127,7 +129,7 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
         metrics=metrics,
         counters=counters,
         unready=lambda: _missing(obstacle, keeper),
-        gateway=None if operator.store == EMBEDDED else Gateway(pool_of(operator)),
+        gateway=Gateway(pool_of(operator)) if shared else None,
     )
     return App(services, store, obstacle)
 
@@ -164,12 +166,20 @@ async def _run(operator: Operator) -> None:
     def serves() -> None:
         print(f"mlcommons-py {__version__} serves on http://{host}:{port}", flush=True)  # noqa: T201
 
-    restoring = asyncio.create_task(app.restore())
+    background = [asyncio.create_task(app.restore())]
+    if app.services.gateway is not None:
+        background.append(asyncio.create_task(app.services.cluster_settings.follow(_FOLLOW_SECONDS)))
     try:
-        await serve(web_app(app.services, table(cluster=app.services.gateway is not None)), listening, operator.shutdown_seconds, serves)
+        await serve(
+            web_app(app.services, table(cluster=app.services.gateway is not None)),
+            listening,
+            operator.shutdown_seconds,
+            serves,
+        )
     finally:
-        restoring.cancel()
-        await asyncio.wait([restoring])
+        for task in background:
+            task.cancel()
+        await asyncio.wait(background)
         await app.close()
 
 

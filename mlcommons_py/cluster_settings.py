@@ -1,17 +1,21 @@
 """The ``plugins.ml_commons.*`` settings as the settings API changes them, kept in the store."""
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mlcommons_py.errors import IllegalArgument, ParsingFailed, ValidationFailed
+from mlcommons_py.errors import IllegalArgument, MLCommonsError, ParsingFailed, ValidationFailed, VersionConflict
 from mlcommons_py.plugin_settings import SETTINGS, PluginSettings, flatten, parse
-from mlcommons_py.store import Store
+from mlcommons_py.store import Document, Store
+
+log = logging.getLogger(__name__)
 
 INDEX = ".plugins-ml-settings"
 DOCUMENT = "cluster"
 SCOPES = ("persistent", "transient")
+_TRIES = 10
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,23 +43,57 @@ def shown(value: Any) -> Any:
     return str(value)
 
 
-class ClusterSettings:
-    """Reads and changes the settings; a change is all or nothing."""
+def scopes_of(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a change's keys in full, by scope.
 
-    def __init__(self, store: Store, settings: PluginSettings) -> None:
+    Raises:
+        ParsingFailed: the body has another key than the two scopes.
+    """
+    for key, value in body.items():
+        if key not in SCOPES:
+            raise ParsingFailed(f"[cluster_update_settings_request] unknown field [{key}]")
+        if value is not None and not isinstance(value, Mapping):
+            raise ParsingFailed(f"[{key}] must be an object")
+    return {scope: flatten(body.get(scope) or {}) for scope in SCOPES}
+
+
+class ClusterSettings:
+    """Reads and changes the settings; a change is all or nothing.
+
+    With a ``shared`` store every replica has the same settings, the transient ones too: each reads the stored document
+    again and again, and a change is based on the state it replaces.
+    """
+
+    def __init__(self, store: Store, settings: PluginSettings, *, shared: bool = False) -> None:
         self._store = store
         self._settings = settings
+        self._stored = SCOPES if shared else SCOPES[:1]
         self._changing = asyncio.Lock()
-        self._others: dict[str, Any] = {}
-        self._loaded = False
+        self._others: dict[str, dict[str, Any]] = {}
 
     async def load(self) -> None:
         """Put what is stored into force; a key that this version does not know stays stored, and nothing else."""
+        async with self._changing:
+            await self._read()
+
+    async def _read(self) -> Document | None:
         document = await self._store.get(INDEX, DOCUMENT)
-        stored = {} if document is None else document.source["persistent"]
-        self._loaded = True
-        self._settings.persistent = {key: value for key, value in stored.items() if key in SETTINGS}
-        self._others = {key: value for key, value in stored.items() if key not in SETTINGS}
+        for scope in self._stored:
+            stored = {} if document is None else document.source.get(scope, {})
+            setattr(self._settings, scope, {key: value for key, value in stored.items() if key in SETTINGS})
+            self._others[scope] = {key: value for key, value in stored.items() if key not in SETTINGS}
+        return document
+
+    async def follow(self, seconds: float) -> None:
+        """Put into force, every so many seconds, what other replicas changed; never returns."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self.load()
+            except MLCommonsError as fault:
+                log.debug("the settings stay as they are: %s", fault.reason)
+            except Exception:
+                log.exception("cannot read the settings; they stay as they are")
 
     def current(self) -> dict[str, dict[str, Any]]:
         """Return both scopes, by full key, in the form they are shown."""
@@ -65,36 +103,54 @@ class ClusterSettings:
         """Return what holds for the keys that neither scope sets, in the form it is shown."""
         return {key: shown(value) for key, value in self._settings.defaults().items()}
 
-    async def change(self, body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    async def change(
+        self, body: Mapping[str, Any], *, first: Callable[[], Awaitable[None]] | None = None
+    ) -> dict[str, dict[str, Any]]:
         """Change settings and return what was changed, by scope and full key.
 
-        A null resets a key; a key may have wildcards then.
+        A null resets a key; a key may have wildcards then. ``first`` is called once, when the change was found right
+        and nothing was written; what it raises ends the change.
 
         Raises:
             IllegalArgument: a key is unknown or cannot be changed while the service runs, or a value is wrong.
             ValidationFailed: there is nothing to change.
             ParsingFailed: the body has another key than the two scopes.
+            VersionConflict: other replicas changed settings at the same time, again and again.
         """
-        for key, value in body.items():
-            if key not in SCOPES:
-                raise ParsingFailed(f"[cluster_update_settings_request] unknown field [{key}]")
-            if value is not None and not isinstance(value, Mapping):
-                raise ParsingFailed(f"[{key}] must be an object")
-        given = {scope: flatten(body.get(scope) or {}) for scope in SCOPES}
+        given = scopes_of(body)
         if not any(given.values()):
             raise ValidationFailed("no settings to update")
         async with self._changing:
-            if not self._loaded:  # what is stored must not be lost
-                await self.load()
-            changes = {scope: self._checked(scope, values) for scope, values in given.items()}
-            after = {scope: _apply(getattr(self._settings, scope), changes[scope]) for scope in SCOPES}
-            if changes["persistent"]:
-                await self._store.put(INDEX, DOCUMENT, {"persistent": {**self._others, **after["persistent"]}})
+            for left in range(_TRIES, 0, -1):
+                document = await self._read()
+                changes = {scope: self._checked(scope, values) for scope, values in given.items()}
+                after = {scope: _apply(getattr(self._settings, scope), changes[scope]) for scope in SCOPES}
+                if first is not None:
+                    await first()
+                    first = None
+                try:
+                    if any(changes[scope] for scope in self._stored):
+                        await self._write(document, after)
+                    break
+                except VersionConflict:
+                    if left == 1:
+                        raise
             self._settings.persistent, self._settings.transient = after["persistent"], after["transient"]
         return {
             scope: {key: shown(value) for key, value in values.items() if value is not None}
             for scope, values in changes.items()
         }
+
+    async def _write(self, based_on: Document | None, after: Mapping[str, Mapping[str, Any]]) -> None:
+        source = {scope: {**self._others[scope], **after[scope]} for scope in self._stored}
+        await self._store.put(
+            INDEX,
+            DOCUMENT,
+            source,
+            create=based_on is None,
+            if_seq_no=None if based_on is None else based_on.seq_no,
+            if_primary_term=None if based_on is None else based_on.primary_term,
+        )
 
     def _checked(self, scope: str, values: Mapping[str, Any]) -> dict[str, Any]:
         patterns = [key for key, value in values.items() if value is None and "*" in key]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 EXTENSION = "mlcommons.exchange"
-"""Where a scope's ``extensions`` has its :class:`Exchange`."""
+"""Where a scope's ``extensions`` has its :class:`Exchange`, under ``exchange``."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 

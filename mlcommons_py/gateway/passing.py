@@ -93,9 +93,7 @@ class Gateway:
 
     async def _once(self, upstream: Upstream, exchange: Exchange, body: "_Body", asker: Asker) -> int:
         exchange.on_gone = lambda: upstream.abort("the client went away")
-        headers = asked(
-            exchange.headers, asker.address, asker.scheme, upstream.authority, in_chunks=body.in_chunks
-        )
+        headers = asked(exchange.headers, asker.address, asker.scheme, upstream.authority, in_chunks=body.in_chunks)
         first = b"%s %s HTTP/1.1" % (asker.method.encode(), origin(exchange.target))
         upstream.begin(asker.method, render(first, headers) + await body.at_hand())
         body.sent = True
@@ -227,7 +225,9 @@ def _sound(trailers: Headers) -> list[tuple[bytes, bytes]]:
     return [one for one in end_to_end(trailers) if one[0].lower() not in _NEVER_BEHIND]
 
 
-_NEVER_BEHIND = frozenset({b"content-length", b"host", b"authorization", b"cookie", b"content-encoding", b"content-type"})
+_NEVER_BEHIND = frozenset(
+    {b"content-length", b"host", b"authorization", b"cookie", b"content-encoding", b"content-type"}
+)
 
 
 async def _answer(upstream: Upstream, head: Head, exchange: Exchange, method: str) -> None:

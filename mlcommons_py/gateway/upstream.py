@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 
 import httptools
 
-from mlcommons_py.gateway.exchange import Headers
 from mlcommons_py.gateway.headers import tokens, values
 
 _HIGH = 256 << 10
 _SILENCE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
-class Lost(Exception):  # noqa: N818
+class Lost(Exception):
     """The connection ended before the answer did, or what came on it is no HTTP."""
 
 

@@ -103,7 +103,7 @@ class Connection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         self._last = Exchange(self.url, self._spelled, version, self.cycle, self.transport, self.flow)
         self._under_way.append(self._last)
-        self.scope["extensions"] = {EXTENSION: self._last}  # type: ignore[typeddict-item]
+        self.scope["extensions"] = {EXTENSION: {"exchange": self._last}}
 
     def on_body(self, body: bytes) -> None:
         """Note that the body comes."""

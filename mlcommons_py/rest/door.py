@@ -52,6 +52,7 @@ class Route:
             come as that parameter.
         body: ``raw`` takes a chunk's bytes, ``json`` all else.
         abandon: whether the work stops when the client goes away.
+        formed: whether the handler itself heeds ``format`` and ``pretty``.
     """
 
     methods: str
@@ -60,6 +61,7 @@ class Route:
     query: frozenset[str] = frozenset()
     body: Kind = "json"
     abandon: bool = False
+    formed: bool = False
 
 
 class Door:
@@ -70,7 +72,10 @@ class Door:
         metrics: Metrics,
         template: str,
         answer: Callable[[StarletteRequest], Awaitable[Answer | None]],
+        *,
+        formed: bool = False,
     ) -> None:
+        self._formed = formed
         self._metrics = metrics
         self._template = template
         self._answer = answer
@@ -96,7 +101,8 @@ class Door:
         form = Form.of(request.method, request.headers)
         try:
             try:
-                form = form.asked(request.query_params)
+                if not self._formed:
+                    form = form.asked(request.query_params)
                 answer = await self._answer(request)
             except MLCommonsError as fault:
                 answer = error(fault)
@@ -172,6 +178,8 @@ class Endpoint:
             query=request.query_params,
             headers=request.headers,
             body=body,
+            client=request.client.host if request.client else "unknown",
+            scheme=request.scope["scheme"],
         )
         work = route.handler(self._services, known)
         done = await (_abandonable(work, request) if route.abandon else work)
@@ -243,6 +251,7 @@ def web_app(services: Services, table: Iterable[Route]) -> ASGIApp:
                     services.metrics,
                     path,
                     Endpoint(services, routes, raw, bodies, identity if path.startswith(ML) else None).answer,
+                    formed=any(route.formed for route in routes),
                 ),
                 {method for route in routes for method in route.methods.split(",")},
             )

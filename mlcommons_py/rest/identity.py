@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from starlette.requests import Request as StarletteRequest
 
 from mlcommons_py.errors import Unavailable
-from mlcommons_py.gateway.headers import end_to_end, values
-from mlcommons_py.gateway.passing import Gateway, Reply
+from mlcommons_py.gateway.headers import end_to_end
+from mlcommons_py.gateway.passing import Asker, Gateway, Reply
 from mlcommons_py.rest.answer import Answer
-from mlcommons_py.rest.through import asker
+from mlcommons_py.rest.asking import relayed
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,8 @@ class Identity:
             Unavailable: the cluster cannot be asked, and was not lately.
         """
         headers = [field for field in end_to_end(request.headers.raw) if field[0].lower() in _SHOWN]
-        who = asker(request, "GET")
+        client = request.client
+        who = Asker("GET", client.host if client else "unknown", request.url.scheme)
         key = hashlib.sha256(repr((who.address, headers)).encode()).digest()
         known = self._known.get(key)
         now = time.monotonic()
@@ -66,7 +67,7 @@ class Identity:
             self._known[key] = _Known(now)
             return None
         self._known.pop(key, None)
-        return _relayed(reply)
+        return relayed(reply)
 
     def _has_no_security(self, reply: Reply) -> bool:
         without = reply.status in (400, 404, 405) and b"no handler found" in reply.body
@@ -74,15 +75,3 @@ class Identity:
             self._warned = True
             log.warning("the cluster has no security plugin: it lets everybody in, and so does the service")
         return without
-
-
-def _relayed(reply: Reply) -> Answer:
-    headers = {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in reply.headers
-        if name.lower() == b"www-authenticate"
-    }
-    kind = values(reply.headers, b"content-type")
-    return Answer(
-        reply.body, reply.status, headers, kind[0].decode("latin-1") if kind else "text/plain; charset=UTF-8"
-    )

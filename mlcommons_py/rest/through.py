@@ -19,12 +19,6 @@ _TEMPLATE = "cluster"
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
 
 
-def asker(request: StarletteRequest, method: str | None = None) -> Asker:
-    """Return who asks, as the cluster is told."""
-    client = request.client
-    return Asker(method or request.method, client.host if client else "unknown", request.url.scheme)
-
-
 class Through:
     """An ASGI application that is the cluster behind it; it needs the project's own server beneath."""
 
@@ -35,7 +29,7 @@ class Through:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
         began = time.perf_counter()
-        exchange: Exchange = scope["extensions"][EXTENSION]
+        exchange: Exchange = scope["extensions"][EXTENSION]["exchange"]
         method: str = scope["method"]
         client = scope["client"]
         who = Asker(method, client[0] if client else "unknown", scope["scheme"])

@@ -30,6 +30,7 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.rest.binding import tls_of
 from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
@@ -158,13 +159,15 @@ async def open_store(operator: Operator) -> Store:
 
 async def _run(operator: Operator) -> None:
     data = operator.data
+    tls = tls_of(operator)
     listening = listen(operator.host, operator.port)
     store = await open_store(operator)
     app = await wire(operator, store, data)
     host, port = listening.getsockname()[:2]
+    scheme = "http" if tls is None else "https"
 
     def serves() -> None:
-        print(f"mlcommons-py {__version__} serves on http://{host}:{port}", flush=True)  # noqa: T201
+        print(f"mlcommons-py {__version__} serves on {scheme}://{host}:{port}", flush=True)  # noqa: T201
 
     background = [asyncio.create_task(app.restore())]
     if app.services.gateway is not None:
@@ -188,6 +191,7 @@ def run(operator: Operator) -> int:
 
     Raises:
         Unavailable: the address or the data directory cannot be used.
+        IllegalArgument: a certificate cannot be used, or the address is open to other machines without protection.
     """
     configure(operator.log_level)
     malloc.tune(mapped_from=1 << 20)  # chunks of models pass through, 10 MB each

@@ -57,6 +57,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on; what is no HTTP, and a head without end, is refused."""
         self._unset_keepalive_if_required()
+        if not self._in_message:
+            data = _escaped(data)
         if self._in_head:
             self._head_bytes += len(data)
         try:
@@ -143,3 +145,15 @@ class Connection(HttpToolsProtocol):
         if self._waiting is not None:
             self._waiting.cancel()
         self._waiting = None if seconds is None else self.loop.call_later(seconds, self.transport.close)
+
+
+def _escaped(data: bytes) -> bytes:
+    r"""Return the beginning of a request with its line in ASCII: curl sends ``/ä`` as it is, which the parser refuses.
+
+    >>> _escaped("GET /ä?q=ö HTTP/1.1\r\nX: ü".encode()).decode()
+    'GET /%C3%A4?q=%C3%B6 HTTP/1.1\r\nX: ü'
+    """
+    line, end, rest = data.partition(b"\n")
+    if line.isascii():
+        return data
+    return b"".join(b"%c" % byte if byte < 128 else b"%%%02X" % byte for byte in line) + end + rest

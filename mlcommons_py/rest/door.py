@@ -179,7 +179,7 @@ class Endpoint:
             headers=request.headers,
             body=body,
             client=request.client.host if request.client else "unknown",
-            scheme=request.scope["scheme"],
+            scheme=request.scope.get("scheme", "http"),
         )
         work = route.handler(self._services, known)
         done = await (_abandonable(work, request) if route.abandon else work)

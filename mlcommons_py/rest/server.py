@@ -70,6 +70,7 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         backlog=_BACKLOG,
         # uvicorn's own type is whole seconds; what it does with it takes fractions.
         timeout_graceful_shutdown=shutdown_seconds,  # type: ignore[arg-type]

@@ -40,7 +40,8 @@ def end_to_end(headers: Headers) -> Iterator[tuple[bytes, bytes]]:
     >>> list(end_to_end([(b"Connection", b"x-a"), (b"X-A", b"1"), (b"X-B", b"2")]))
     [(b'X-B', b'2')]
     """
-    dropped = HOP_BY_HOP | (set(tokens(headers, b"connection")) - _FRAMING)
+    named = set(tokens(headers, b"connection"))
+    dropped = HOP_BY_HOP | (named - _FRAMING) if named else HOP_BY_HOP
     return ((name, value) for name, value in headers if name.lower() not in dropped)
 
 
@@ -51,14 +52,17 @@ def chunked(headers: Headers) -> bool:
         BadRequest: it comes in an encoding that has to be undone before, or has one host too many: another server may
             take such a request for two.
     """
-    codings = tokens(headers, b"transfer-encoding")
-    if codings and codings != [b"chunked"]:
-        raise BadRequest("the only [Transfer-Encoding] of a request can be chunked; send it without others", 501)
-    if codings and values(headers, b"content-length"):
-        raise BadRequest("a request has [Content-Length] or [Transfer-Encoding]; send one of them")
-    if len(values(headers, b"host")) > 1:
+    names = [name.lower() for name, _ in headers]
+    if names.count(b"host") > 1:
         raise BadRequest("a request has one [Host]; send no second one")
-    return bool(codings)
+    if b"transfer-encoding" not in names:
+        return False
+    codings = tokens(headers, b"transfer-encoding")
+    if codings != [b"chunked"]:
+        raise BadRequest("the only [Transfer-Encoding] of a request can be chunked; send it without others", 501)
+    if b"content-length" in names:
+        raise BadRequest("a request has [Content-Length] or [Transfer-Encoding]; send one of them")
+    return True
 
 
 def asked(headers: Headers, client: str, scheme: str, authority: bytes, *, in_chunks: bool) -> Headers:

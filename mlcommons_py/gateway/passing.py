@@ -62,34 +62,38 @@ class Gateway:
             Rejected: too many requests are under way.
             BadRequest: it is not clear where the request ends.
         """
-        in_chunks = chunked(exchange.headers)
-        body = _Body(exchange, receive, in_chunks=in_chunks)
-        async with self._pool.room():
-            fresh = False
-            while True:
-                upstream = await self._pool.take(fresh=fresh)
-                try:
-                    return await self._once(upstream, exchange, body, asker)
-                except Lost as fault:
-                    upstream.abort("lost")
-                    if exchange.gone:
-                        return 0
-                    if exchange.started:
-                        log.warning("%s: the answer broke off: %s", asker.method, fault)
-                        exchange.cut()
-                        return 0
-                    stale = not fresh and upstream.served > (1 if body.sent else 0)
-                    harmless = not body.sent or asker.method in REPEATABLE
-                    if not (stale and harmless and body.replay is not None):
-                        raise Unavailable(
-                            f"the cluster did not answer ({fault}); whether it did what was asked for is unknown"
-                        ) from fault
-                    fresh = True
-                except BaseException:
-                    upstream.abort("given up")
-                    raise
-                finally:
-                    exchange.on_gone = None
+        body = _Body(exchange, receive, in_chunks=chunked(exchange.headers))
+        await self._pool.enter()
+        try:
+            return await self._tried(exchange, body, asker)
+        finally:
+            exchange.on_gone = None
+            self._pool.leave()
+
+    async def _tried(self, exchange: Exchange, body: "_Body", asker: Asker) -> int:
+        fresh = False
+        while True:
+            upstream = await self._pool.take(fresh=fresh)
+            try:
+                return await self._once(upstream, exchange, body, asker)
+            except Lost as fault:
+                upstream.abort("lost")
+                if exchange.gone:
+                    return 0
+                if exchange.started:
+                    log.warning("%s: the answer broke off: %s", asker.method, fault)
+                    exchange.cut()
+                    return 0
+                stale = not fresh and upstream.served > (1 if body.sent else 0)
+                harmless = not body.sent or asker.method in REPEATABLE
+                if not (stale and harmless and body.replay is not None):
+                    raise Unavailable(
+                        f"the cluster did not answer ({fault}); whether it did what was asked for is unknown"
+                    ) from fault
+                fresh = True
+            except BaseException:
+                upstream.abort("given up")
+                raise
 
     async def _once(self, upstream: Upstream, exchange: Exchange, body: "_Body", asker: Asker) -> int:
         exchange.on_gone = lambda: upstream.abort("the client went away")
@@ -125,20 +129,27 @@ class Gateway:
         own = [(name, value) for name, value in end_to_end(headers) if name.lower() not in _OF_THE_BODY]
         if body:
             own += [(b"Content-Type", content_type or b"application/json"), (b"Content-Length", b"%d" % len(body))]
-        async with self._pool.room():
-            for fresh in (False, True):
-                upstream = await self._pool.take(fresh=fresh)
-                sent = asked(own, asker.address, asker.scheme, upstream.authority, in_chunks=False)
-                try:
-                    return await self._whole(upstream, asker.method, render(_first(asker, target), sent) + body)
-                except Lost as fault:
-                    upstream.abort("lost")
-                    if fresh or upstream.served < 2 or asker.method not in REPEATABLE:
-                        raise Unavailable(f"the cluster did not answer: {fault}") from fault
-                except BaseException:
-                    upstream.abort("given up")
-                    raise
-        raise AssertionError
+        await self._pool.enter()
+        try:
+            return await self._asked(asker, target, own, body)
+        finally:
+            self._pool.leave()
+
+    async def _asked(self, asker: Asker, target: str, headers: Headers, body: bytes) -> Reply:
+        fresh = False
+        while True:
+            upstream = await self._pool.take(fresh=fresh)
+            sent = asked(headers, asker.address, asker.scheme, upstream.authority, in_chunks=False)
+            try:
+                return await self._whole(upstream, asker.method, render(_first(asker, target), sent) + body)
+            except Lost as fault:
+                upstream.abort("lost")
+                if fresh or upstream.served < 2 or asker.method not in REPEATABLE:
+                    raise Unavailable(f"the cluster did not answer: {fault}") from fault
+                fresh = True
+            except BaseException:
+                upstream.abort("given up")
+                raise
 
     async def _whole(self, upstream: Upstream, method: str, request: bytes) -> Reply:
         upstream.begin(method, request)

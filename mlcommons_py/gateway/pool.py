@@ -3,8 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -85,22 +84,24 @@ class Pool:
         self._turn = 0
         self._room = asyncio.Semaphore(CONNECTIONS)
 
-    @asynccontextmanager
-    async def room(self) -> AsyncIterator[None]:
-        """Hold one of the places for requests under way.
+    async def enter(self) -> None:
+        """Take one of the places for requests under way; who took one leaves it.
 
         Raises:
             Rejected: there has been none for a second.
         """
+        if not self._room.locked():
+            await self._room.acquire()
+            return
         try:
             async with asyncio.timeout(_QUEUE_SECONDS):
                 await self._room.acquire()
         except TimeoutError as fault:
             raise Rejected(f"{CONNECTIONS} requests are under way at the cluster; try again later") from fault
-        try:
-            yield
-        finally:
-            self._room.release()
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._room.release()
 
     async def take(self, *, fresh: bool = False) -> Upstream:
         """Return a connection, one that was used before where there is one, unless it must be a fresh one.
@@ -129,6 +130,8 @@ class Pool:
 
     def _order(self) -> list[Node]:
         """Return the nodes, the one whose turn it is first, those that were down last."""
+        if len(self._nodes) == 1:
+            return self._nodes
         self._turn = (self._turn + 1) % len(self._nodes)
         turned = self._nodes[self._turn :] + self._nodes[: self._turn]
         now = time.monotonic()

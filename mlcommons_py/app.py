@@ -1,10 +1,11 @@
 """Puts the service together, and runs it."""
 
 import asyncio
-import contextlib
-import logging
+import ipaddress
 import platform
 import signal
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import uvloop
 from mlcommons_py import __version__, malloc
 from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.cluster_settings import ClusterSettings
-from mlcommons_py.errors import Unavailable
+from mlcommons_py.errors import MLCommonsError, Unavailable
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import pool_of
 from mlcommons_py.inference.deployments import Deployments
@@ -22,16 +23,19 @@ from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.intake import Intake
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.proof import Proof
+from mlcommons_py.lifecycle.reconciler import Reconciler
 from mlcommons_py.lifecycle.registering import Registrar
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registry import Models
 from mlcommons_py.node import identify
+from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.rest.binding import tls_of
 from mlcommons_py.rest.door import web_app
+from mlcommons_py.rest.peers import Peers
 from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
@@ -40,19 +44,8 @@ from mlcommons_py.store import Store
 from mlcommons_py.store.embedded import EmbeddedStore
 from mlcommons_py.tasks.board import Tasks
 
-log = logging.getLogger(__name__)
-
-_RESTORE_PAUSE = 5.0
-_RETRY_PAUSE = 0.5
 _START = 1.0
-_FOLLOW_SECONDS = 2.0
-
-
-@dataclass(slots=True)
-class Obstacle:
-    """Why the service cannot read from the store what should be; empty if it can."""
-
-    reason: str = ""
+"""How long the start waits for the settings in the store; a cluster may be down, and they are read later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +54,7 @@ class App:
 
     services: Services
     store: Store
-    obstacle: Obstacle
-
-    async def restore(self) -> None:
-        """Bring about what the store says should be; whatever is in the way of it, it may be gone the next time."""
-        while True:
-            try:
-                await self.services.cluster_settings.load()
-                await self.services.registrar.restore()
-                await self.services.keeper.restore()
-            except Unavailable as fault:
-                if fault.reason != self.obstacle.reason:
-                    log.warning("waiting for the store: %s", fault.reason)
-                self.obstacle.reason = fault.reason
-                await asyncio.sleep(_RETRY_PAUSE)
-            except Exception:
-                log.exception("cannot read what should be deployed; trying again in %.0f s", _RESTORE_PAUSE)
-                await asyncio.sleep(_RESTORE_PAUSE)
-            else:
-                self.obstacle.reason = ""
-                return
+    reconciler: Reconciler
 
     async def close(self) -> None:
         """Stop everything; what should be deployed stays so in the store."""
@@ -89,19 +63,22 @@ class App:
         await self.services.deployments.close()
         if self.services.gateway is not None:
             self.services.gateway.close()
+        await self.services.peers.close()
+        with suppress(MLCommonsError):  # the store may be gone before us; the others will notice by themselves
+            await self.services.nodes.leave()
         await self.store.close()
 
 
-async def wire(operator: Operator, store: Store, data: Path) -> App:
-    """Return the service over a store, its settings loaded, and nothing running yet."""
+async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = True, address: str | None = None) -> App:
+    """Return the service over a store, its settings loaded, and nothing running yet.
+
+    ``alone`` says that no other process uses the store, ``address`` at which URL the others reach this one.
+    """
     settings = PluginSettings(operator.plugin)
-    shared = operator.store != EMBEDDED
-    cluster_settings = ClusterSettings(store, settings, shared=shared)
-    # A cluster may be down now; then restore() loads them.
-    with contextlib.suppress(Unavailable, TimeoutError):
+    cluster_settings = ClusterSettings(store, settings, shared=not alone)
+    with suppress(Unavailable, TimeoutError):
         async with asyncio.timeout(_START):
             await cluster_settings.load()
-    obstacle = Obstacle()
     node = await asyncio.to_thread(identify, data, platform.node())
     groups = Groups(store)
     models = Models(store, groups)
@@ -112,33 +89,32 @@ async def wire(operator: Operator, store: Store, data: Path) -> App:
     converted = ConvertedModels(data / "converted", operator.conversion_memory_bytes, operator.conversion_seconds)
     proof = Proof(models, converted, operator)
     intake = Intake(groups, models, tasks, proof, settings, operator)
-    keeper = Keeper(node.id, models, tasks, proof, deployments, settings)
-    deployer = Deployer(node.id, models, tasks, keeper, settings, counters)
+    nodes = Nodes(store, node, deployments.ids, alone=alone, address=address)
+    keeper = Keeper(node.id, nodes, models, tasks, proof, deployments, settings)
+    deployer = Deployer(node.id, nodes, models, tasks, keeper, settings, counters)
+    registrar = Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters)
+    reconciler = Reconciler(nodes, cluster_settings, models, tasks, registrar, keeper, operator.heartbeat_seconds)
     services = Services(
         operator=operator,
         node=node,
+        nodes=nodes,
+        peers=Peers(operator.predict_timeout),
         settings=settings,
         cluster_settings=cluster_settings,
         groups=groups,
         models=models,
         tasks=tasks,
-        registrar=Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters),
+        registrar=registrar,
         deployer=deployer,
         keeper=keeper,
         deployments=deployments,
-        predictor=Predictor(models, deployments, settings, operator, metrics, counters),
+        predictor=Predictor(node.id, models, deployments, settings, operator, metrics, counters),
         metrics=metrics,
         counters=counters,
-        unready=lambda: _missing(obstacle, keeper),
-        gateway=Gateway(pool_of(operator)) if shared else None,
+        unready=reconciler.unready,
+        gateway=None if operator.store == EMBEDDED else Gateway(pool_of(operator)),
     )
-    return App(services, store, obstacle)
-
-
-def _missing(obstacle: Obstacle, keeper: Keeper) -> list[str]:
-    if obstacle.reason:
-        return [f"the store: {obstacle.reason}"]
-    return ["the models of the last run"] if (left := keeper.returning()) is None else left
+    return App(services, store, reconciler)
 
 
 async def open_store(operator: Operator) -> Store:
@@ -157,32 +133,32 @@ async def open_store(operator: Operator) -> Store:
     return OpenSearchStore.open(link_of(operator))
 
 
+def _reachable(host: str) -> str:
+    """Return a name for an address that this process listens on, by which other machines may know it."""
+    name = socket.getfqdn() if ipaddress.ip_address(host).is_unspecified else host
+    return f"[{name}]" if ":" in name else name
+
+
 async def _run(operator: Operator) -> None:
     data = operator.data
     tls = tls_of(operator)
+    scheme = "http" if tls is None else "https"
     listening = listen(operator.host, operator.port)
     store = await open_store(operator)
-    app = await wire(operator, store, data)
     host, port = listening.getsockname()[:2]
-    scheme = "http" if tls is None else "https"
+    address = operator.publish_url or f"{scheme}://{_reachable(host)}:{port}"
+    app = await wire(operator, store, data, alone=operator.store == EMBEDDED, address=address)
 
     def serves() -> None:
         print(f"mlcommons-py {__version__} serves on {scheme}://{host}:{port}", flush=True)  # noqa: T201
 
-    background = [asyncio.create_task(app.restore())]
-    if app.services.gateway is not None:
-        background.append(asyncio.create_task(app.services.cluster_settings.follow(_FOLLOW_SECONDS)))
+    routes = web_app(app.services, table(cluster=app.services.gateway is not None))
+    reconciling = asyncio.create_task(app.reconciler.run())
     try:
-        await serve(
-            web_app(app.services, table(cluster=app.services.gateway is not None)),
-            listening,
-            operator.shutdown_seconds,
-            serves,
-        )
+        await serve(routes, listening, operator.shutdown_seconds, serves, tls=tls)
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.wait(background)
+        reconciling.cancel()
+        await asyncio.wait([reconciling])
         await app.close()
 
 

@@ -1,21 +1,19 @@
 """The ``plugins.ml_commons.*`` settings as the settings API changes them, kept in the store."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mlcommons_py.errors import IllegalArgument, MLCommonsError, ParsingFailed, ValidationFailed, VersionConflict
+from mlcommons_py.errors import IllegalArgument, ParsingFailed, ValidationFailed, VersionConflict
 from mlcommons_py.plugin_settings import SETTINGS, PluginSettings, flatten, parse
-from mlcommons_py.store import Document, Store
-
-log = logging.getLogger(__name__)
+from mlcommons_py.store import Store
+from mlcommons_py.store.record import Record
 
 INDEX = ".plugins-ml-settings"
 DOCUMENT = "cluster"
 SCOPES = ("persistent", "transient")
-_TRIES = 10
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,6 +41,17 @@ def shown(value: Any) -> Any:
     return str(value)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stored(Record):
+    """The document of the settings: values by full key, also of keys that this version does not know.
+
+    ``transient`` is there where several services share the store: for each of them to know it.
+    """
+
+    persistent: Mapping[str, Any] = field(default_factory=dict)
+    transient: Mapping[str, Any] | None = None
+
+
 def scopes_of(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return a change's keys in full, by scope.
 
@@ -58,42 +67,25 @@ def scopes_of(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 class ClusterSettings:
-    """Reads and changes the settings; a change is all or nothing.
-
-    With a ``shared`` store every replica has the same settings, the transient ones too: each reads the stored document
-    again and again, and a change is based on the state it replaces.
-    """
+    """Reads and changes the settings; a change is all or nothing."""
 
     def __init__(self, store: Store, settings: PluginSettings, *, shared: bool = False) -> None:
+        """Keep the settings of a store; ``shared`` says that other services use it too."""
         self._store = store
         self._settings = settings
-        self._stored = SCOPES if shared else SCOPES[:1]
+        self._shared = shared
         self._changing = asyncio.Lock()
-        self._others: dict[str, dict[str, Any]] = {}
 
     async def load(self) -> None:
-        """Put what is stored into force; a key that this version does not know stays stored, and nothing else."""
+        """Put what is stored into force."""
         async with self._changing:
-            await self._read()
+            document = await self._store.get(INDEX, DOCUMENT)
+            self._take(Stored() if document is None else Stored.from_json(document.source))
 
-    async def _read(self) -> Document | None:
-        document = await self._store.get(INDEX, DOCUMENT)
-        for scope in self._stored:
-            stored = {} if document is None else document.source.get(scope, {})
-            setattr(self._settings, scope, {key: value for key, value in stored.items() if key in SETTINGS})
-            self._others[scope] = {key: value for key, value in stored.items() if key not in SETTINGS}
-        return document
-
-    async def follow(self, seconds: float) -> None:
-        """Put into force, every so many seconds, what other replicas changed; never returns."""
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await self.load()
-            except MLCommonsError as fault:
-                log.debug("the settings stay as they are: %s", fault.reason)
-            except Exception:
-                log.exception("cannot read the settings; they stay as they are")
+    def _take(self, stored: Stored) -> None:
+        self._settings.persistent = _known(stored.persistent)
+        if self._shared:
+            self._settings.transient = _known(stored.transient or {})
 
     def current(self) -> dict[str, dict[str, Any]]:
         """Return both scopes, by full key, in the form they are shown."""
@@ -115,61 +107,75 @@ class ClusterSettings:
             IllegalArgument: a key is unknown or cannot be changed while the service runs, or a value is wrong.
             ValidationFailed: there is nothing to change.
             ParsingFailed: the body has another key than the two scopes.
-            VersionConflict: other replicas changed settings at the same time, again and again.
         """
         given = scopes_of(body)
         if not any(given.values()):
             raise ValidationFailed("no settings to update")
         async with self._changing:
-            for left in range(_TRIES, 0, -1):
-                document = await self._read()
-                changes = {scope: self._checked(scope, values) for scope, values in given.items()}
-                after = {scope: _apply(getattr(self._settings, scope), changes[scope]) for scope in SCOPES}
-                if first is not None:
-                    await first()
-                    first = None
-                try:
-                    if any(changes[scope] for scope in self._stored):
-                        await self._write(document, after)
-                    break
-                except VersionConflict:
-                    if left == 1:
-                        raise
-            self._settings.persistent, self._settings.transient = after["persistent"], after["transient"]
+            changes = await self._change(given, first)
         return {
             scope: {key: shown(value) for key, value in values.items() if value is not None}
             for scope, values in changes.items()
         }
 
-    async def _write(self, based_on: Document | None, after: Mapping[str, Mapping[str, Any]]) -> None:
-        source = {scope: {**self._others[scope], **after[scope]} for scope in self._stored}
-        await self._store.put(
-            INDEX,
-            DOCUMENT,
-            source,
-            create=based_on is None,
-            if_seq_no=None if based_on is None else based_on.seq_no,
-            if_primary_term=None if based_on is None else based_on.primary_term,
-        )
-
-    def _checked(self, scope: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        patterns = [key for key, value in values.items() if value is None and "*" in key]
-        # A reset goes before a value, wherever it stands.
-        changes: dict[str, Any] = {
-            key: None
-            for key in getattr(self._settings, scope)
-            if any(fnmatchcase(key, pattern) for pattern in patterns)
-        }
-        for key, value in values.items():
-            if key in patterns:
+    async def _change(
+        self, given: Mapping[str, Mapping[str, Any]], first: Callable[[], Awaitable[None]] | None
+    ) -> dict[str, dict[str, Any]]:
+        """Change what is stored now, whoever changed it before, and put it into force."""
+        while True:
+            document = await self._store.get(INDEX, DOCUMENT)
+            before = Stored() if document is None else Stored.from_json(document.source)
+            scopes = {
+                "persistent": before.persistent,
+                "transient": before.transient or {} if self._shared else self._settings.transient,
+            }
+            changes = {scope: _checked(scope, values, scopes[scope]) for scope, values in given.items()}
+            after = {scope: _apply(scopes[scope], changes[scope]) for scope in SCOPES}
+            stored = replace(
+                before, persistent=after["persistent"], transient=after["transient"] if self._shared else None
+            )
+            if first is not None:
+                await first()
+                first = None
+            try:
+                if document is None:
+                    await self._store.put(INDEX, DOCUMENT, stored.to_json(), create=True)
+                else:
+                    await self._store.put(
+                        INDEX,
+                        DOCUMENT,
+                        stored.to_json(),
+                        if_seq_no=document.seq_no,
+                        if_primary_term=document.primary_term,
+                    )
+            except VersionConflict:
                 continue
-            setting = SETTINGS.get(key)
-            if setting is None:
-                raise IllegalArgument(f"{scope} setting [{key}], not recognized")
-            if not setting.dynamic:
-                raise IllegalArgument(f"{scope} setting [{key}], not dynamically updateable")
-            changes[key] = None if value is None else parse(key, value)
-        return changes
+            self._settings.persistent = _known(after["persistent"])
+            self._settings.transient = _known(after["transient"])
+            return changes
+
+
+def _checked(scope: str, values: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes that a client asks for; the value of a key that is reset is None."""
+    patterns = [key for key, value in values.items() if value is None and "*" in key]
+    # A reset goes before a value, wherever it stands.
+    changes: dict[str, Any] = {
+        key: None for key in _known(before) if any(fnmatchcase(key, pattern) for pattern in patterns)
+    }
+    for key, value in values.items():
+        if key in patterns:
+            continue
+        setting = SETTINGS.get(key)
+        if setting is None:
+            raise IllegalArgument(f"{scope} setting [{key}], not recognized")
+        if not setting.dynamic:
+            raise IllegalArgument(f"{scope} setting [{key}], not dynamically updateable")
+        changes[key] = None if value is None else parse(key, value)
+    return changes
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key in SETTINGS}
 
 
 def _apply(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

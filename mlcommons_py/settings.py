@@ -82,6 +82,9 @@ class Operator:
     store_client_key: Path | None = None
     """Its key, if that is not in the same file."""
 
+    publish_url: str = ""
+    """URL at which other services on the same cluster reach this one; empty for that of ``host`` and ``port``."""
+
     store_insecure: bool = False
     """Believe any certificate of the cluster, and send credentials over ``http``."""
 
@@ -114,6 +117,9 @@ class Operator:
 
     conversion_seconds: int = 600
     """CPU time of that child."""
+
+    heartbeat_seconds: float = 2.0
+    """How often a service that shares its store tells the others that it lives, and looks what there is to do."""
 
     shutdown_seconds: float = 30.0
     """How long requests under way may go on after SIGTERM."""

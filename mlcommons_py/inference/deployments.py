@@ -228,6 +228,7 @@ class Deployments:
         self._running: dict[str, Deployment] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._changed = asyncio.Condition()
+        self._stopping: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def deploy(self, model_id: str, source: Source, options: RunOptions) -> Deployment:
@@ -247,13 +248,13 @@ class Deployments:
             if not self._closed:
                 await deployment.start()
             if self._closed:
-                await deployment.stop()
+                await self._stop(deployment)
                 raise Unavailable("the service is shutting down")
             self._running[model_id] = deployment
             async with self._changed:
                 self._changed.notify_all()
             if before is not None:
-                await before.stop()
+                await self._stop(before)
             return deployment
 
     async def undeploy(self, model_id: str) -> bool:
@@ -262,8 +263,15 @@ class Deployments:
             deployment = self._running.pop(model_id, None)
             if deployment is None:
                 return False
-            await deployment.stop()
+            await self._stop(deployment)
             return True
+
+    async def _stop(self, deployment: Deployment) -> None:
+        """Stop a deployment that is in the table no more, also if the caller does not wait for it."""
+        stopping = asyncio.create_task(deployment.stop())
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
+        await asyncio.shield(stopping)
 
     def _turn(self, model_id: str) -> asyncio.Lock:
         return self._turns.setdefault(model_id, asyncio.Lock())
@@ -294,3 +302,4 @@ class Deployments:
         """End all workers, and deploy nothing any more."""
         self._closed = True
         await asyncio.gather(*(self.undeploy(model_id) for model_id in {*self._running, *self._turns}))
+        await asyncio.gather(*self._stopping)

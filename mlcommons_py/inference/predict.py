@@ -46,6 +46,7 @@ class Predictor:
 
     def __init__(
         self,
+        node_id: str,
         models: Models,
         deployments: Deployments,
         settings: PluginSettings,
@@ -53,6 +54,7 @@ class Predictor:
         metrics: Metrics,
         counters: Counters,
     ) -> None:
+        self._node_id = node_id
         self._models = models
         self._deployments = deployments
         self._settings = settings
@@ -100,7 +102,8 @@ class Predictor:
 
     def _is_coming(self, model: Model) -> bool:
         """Whether the model was deployed before the service started, and is on its way back."""
-        return model.state.is_deployed and model.last_deployed_time is not None
+        wanted = self._node_id in (model.planning_worker_nodes or ())
+        return wanted and model.state.is_deployed and model.last_deployed_time is not None
 
     async def _embed(self, model_id: str, model: Model, deployment: Deployment, docs: TextDocs) -> dict[str, Any]:
         try:

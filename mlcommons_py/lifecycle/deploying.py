@@ -4,21 +4,23 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
-from mlcommons_py.errors import IllegalArgument, LimitExceeded, MLCommonsError, NotFound
+from mlcommons_py.errors import IllegalArgument, LimitExceeded, NotFound
+from mlcommons_py.lifecycle import plan
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.models import fields
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
-from mlcommons_py.models.states import ModelState
+from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.store import Written
-from mlcommons_py.store.record import now
 from mlcommons_py.tasks.board import Tasks, TaskType
+
+_PEER_SECONDS = 5.0
+"""How long an undeploy waits for other nodes to carry it out; they do anyway."""
 
 
 class Deployer:
@@ -27,6 +29,7 @@ class Deployer:
     def __init__(
         self,
         node_id: str,
+        nodes: Nodes,
         models: Models,
         tasks: Tasks,
         keeper: Keeper,
@@ -34,6 +37,7 @@ class Deployer:
         counters: Counters,
     ) -> None:
         self._node_id = node_id
+        self._nodes = nodes
         self._models = models
         self._tasks = tasks
         self._keeper = keeper
@@ -57,18 +61,44 @@ class Deployer:
 
     async def _deploy(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
         self._settings.check_local_models()
-        self._check_nodes(fields.texts(body, "node_ids"))
+        chosen = fields.texts(body, "node_ids")
+        nodes = self._eligible(chosen)
         if model.state.is_incomplete:
             raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
         with self._slot(model_id):
             async with self._turn(model_id):
-                task_id = await self._tasks.create(TaskType.DEPLOY_MODEL, model.algorithm, model_id)
-                try:
-                    await self._keeper.want(model_id, task_id)
-                except MLCommonsError as fault:
-                    await self._tasks.fail(task_id, fault.reason)
-                    raise
+                task_id = await self._plan(model_id, nodes, to_all=not chosen)
         return {"task_id": task_id, "task_type": TaskType.DEPLOY_MODEL, "status": "CREATED"}
+
+    async def _plan(self, model_id: str, nodes: Sequence[str], *, to_all: bool) -> str:
+        """Make it the desired state that nodes run a model, and return the task that ends when they do."""
+
+        def make(model: Model) -> Model:
+            runs = list(model.planning_worker_nodes or ()) == list(nodes) and self._keeper.runs(model_id, model)
+            if not to_all:
+                self._check_kept(model_id, model, nodes)
+            return plan.planned(model, nodes, to_all=to_all, runs=runs)
+
+        # The model before the task: whoever finds the task finds the model planned, or undeployed since.
+        changed = await self._models.change(model_id, make)
+        if changed is None:
+            raise NotFound("Failed to find model")
+        task_id = await self._tasks.create(TaskType.DEPLOY_MODEL, changed[0].algorithm, model_id, nodes=nodes)
+        if self._node_id in nodes:
+            self._keeper.wait_for(model_id, task_id)
+        await self._tasks.start(task_id)
+        return task_id
+
+    def _check_kept(self, model_id: str, model: Model, nodes: Sequence[str]) -> None:
+        """Refuse a plan that leaves out a node which runs the model."""
+        planned = model.planning_worker_nodes or ()
+        left = [one for one in self._nodes.running(model_id) if one in planned and one not in nodes]
+        if left:
+            raise IllegalArgument(
+                f"Model already deployed to these nodes: [{', '.join(left)}], but they are not included in target"
+                " node ids. Undeploy model from these nodes if don't need them any more.Undeploy from old nodes before"
+                " try to deploy model on new nodes. Or include all old nodes on your target nodes."
+            )
 
     async def undeploy(self, model_ids: Sequence[str], node_ids: Sequence[str] | None) -> dict[str, Any]:
         """Undeploy models and return the answer of ``_undeploy``: what became of each on this node.
@@ -80,34 +110,36 @@ class Deployer:
         if not model_ids:
             raise IllegalArgument("Must set specific model ids to undeploy")
         known = {model_id: await self._known(model_id) for model_id in model_ids}
-        if node_ids and self._node_id not in node_ids:
-            return {}
-        stats: dict[str, str] = {}
+        nodes = [one for one in self._nodes.alive() if not node_ids or one in node_ids]
+        answer: dict[str, Any] = {node_id: {"stats": {}} for node_id in nodes}
         for model_id, model in known.items():
             with self._counters.counted(model.algorithm, "undeploy", model_id):
-                stats[model_id] = await self._undeploy(model_id)
-        return {self._node_id: {"stats": stats}}
+                dropped = await self._undeploy(model_id, node_ids, nodes)
+            for node_id in nodes:
+                answer[node_id]["stats"][model_id] = "undeployed" if node_id in dropped else "not_found"
+        return answer
 
-    async def _undeploy(self, model_id: str) -> str:
+    async def _undeploy(self, model_id: str, chosen: Sequence[str] | None, nodes: Sequence[str]) -> set[str]:
+        """Undeploy a model from nodes, or from all; return those that had it or were to have it."""
         async with self._turn(model_id):
-            at = now()
+            running = set(self._nodes.running(model_id))
+            before: set[str] = set()
 
-            def make(model: Model) -> Model:
-                return replace(
-                    model,
-                    model_state=model.state if model.state.is_incomplete else ModelState.UNDEPLOYED,
-                    planning_worker_nodes=[],
-                    planning_worker_node_count=0,
-                    current_worker_node_count=0,
-                    deploy_to_all_nodes=None,
-                    last_undeployed_time=at,
-                    last_updated_time=at,
-                    state_reason=None,
-                )
+            def make(model: Model) -> Model | None:
+                before.clear()
+                before.update(model.planning_worker_nodes or ())
+                gone = chosen or [*before]
+                if chosen and not before & set(gone):
+                    return None
+                return plan.undeployed(model, gone, running - set(gone))
 
             await self._models.change(model_id, make)  # first of all: a kill after it leaves nothing deployed
-            was_up = await self._keeper.drop(model_id)
-        return "undeployed" if was_up else "not_found"
+            dropped = {one for one in nodes if one in before or one in running}
+            if self._node_id in nodes:
+                was_up = await self._keeper.drop(model_id)
+                dropped = dropped | {self._node_id} if was_up else dropped - {self._node_id}
+            await self._nodes.until(lambda: not dropped & set(self._nodes.running(model_id)), _PEER_SECONDS)
+        return dropped
 
     async def delete(self, model_id: str) -> tuple[Model, Written]:
         """Delete a model that is not deployed, with its chunks, and what may still run or try to; return what it was.
@@ -144,10 +176,13 @@ class Deployer:
             raise NotFound("Failed to find model")
         return Model.from_json(document.source)
 
-    def _check_nodes(self, node_ids: Sequence[str] | None) -> None:
-        if not node_ids:
-            return
+    def _eligible(self, chosen: Sequence[str] | None) -> list[str]:
+        """Return the nodes that live, of those chosen or of all."""
+        alive = self._nodes.alive()
+        if not chosen:
+            return alive
         if not self._settings["allow_custom_deployment_plan"]:
             raise IllegalArgument("Don't allow custom deployment plan")
-        if self._node_id not in node_ids:
+        if not (eligible := [one for one in alive if one in chosen]):
             raise IllegalArgument("no eligible node found")
+        return eligible

@@ -11,20 +11,17 @@ import logging
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
-
-import orjson
 
 from mlcommons_py.errors import InvalidModel, MLCommonsError
 from mlcommons_py.inference.deployments import Deployments
+from mlcommons_py.lifecycle import plan
 from mlcommons_py.lifecycle.proof import Proof
 from mlcommons_py.lifecycle.resources import WORKER_BYTES, check_memory
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
-from mlcommons_py.models.states import ModelState
+from mlcommons_py.nodes import Nodes
 from mlcommons_py.plugin_settings import PluginSettings
-from mlcommons_py.store.record import now
 from mlcommons_py.tasks.board import Tasks, TaskType
 
 log = logging.getLogger(__name__)
@@ -46,6 +43,7 @@ class Keeper:
     def __init__(
         self,
         node_id: str,
+        nodes: Nodes,
         models: Models,
         tasks: Tasks,
         proof: Proof,
@@ -53,6 +51,7 @@ class Keeper:
         settings: PluginSettings,
     ) -> None:
         self._node_id = node_id
+        self._nodes = nodes
         self._models = models
         self._tasks = tasks
         self._proof = proof
@@ -66,19 +65,40 @@ class Keeper:
         self._closed = False
 
     async def restore(self) -> None:
-        """Bring up again what was deployed here, and go on with deployments that the last run was killed in."""
-        for task_id, task in await self._tasks.left_over():
+        """Bring up again what was deployed here, and what shall run on all nodes since before this one joined them."""
+        for model_id, model in await self._models.matching({"term": {"deploy_to_all_nodes": True}}):
+            if model.state.is_deployed and not self._is_wanted(model):
+                await self._models.change(model_id, self._join)
+        await self.reconcile()
+        self._returning = set(self._coming)
+
+    def _join(self, model: Model) -> Model | None:
+        if self._is_wanted(model) or not model.deploy_to_all_nodes:
+            return None
+        return plan.joined(model, self._node_id)
+
+    async def reconcile(self) -> None:
+        """Bring this node to what the documents say, whoever changed them."""
+        # Tasks first: a model is planned before its task is created, so that what is not planned now is so no longer.
+        tasks = await self._tasks.unfinished()
+        wanted = dict(await self._models.matching({"term": {"planning_worker_nodes": self._node_id}}))
+        for task_id, task in tasks:
             if task.task_type != TaskType.DEPLOY_MODEL or task.model_id is None:
                 continue
-            document = await self._models.document(task.model_id)
-            if document is not None and self._is_wanted(Model.from_json(document.source)):
-                self._wait_for(task.model_id, task_id)
-            else:
-                await self._tasks.fail(task_id, self._error("the service stopped, and the model is not to be deployed"))
-        for model_id, _ in await self._models.matching({"term": {"planning_worker_nodes": self._node_id}}):
+            if self._node_id in (task.outcomes or {}):
+                continue
+            if task.model_id in wanted:
+                self.wait_for(task.model_id, task_id)
+            elif task_id not in self._waiting.get(task.model_id, ()):
+                await self._tasks.report(task_id, self._node_id, UNDEPLOYED)
+        for model_id, model in wanted.items():
             if self._deployments.get(model_id) is None:
                 self._start(model_id)
-        self._returning = set(self._coming)
+            else:
+                self.refresh(model_id, model)
+        for model_id in self._deployments.ids():
+            if model_id not in wanted:
+                self._start(model_id)
 
     def pending(self) -> list[str]:
         """Return the models that are on their way up or down."""
@@ -95,38 +115,20 @@ class Keeper:
         """
         return None if self._returning is None else sorted(self._returning)
 
-    async def want(self, model_id: str, task_id: str) -> None:
-        """Make it the desired state that this node has the model, and end the task when it has."""
-        deployed = await self._runs_as_wanted(model_id)
+    def runs(self, model_id: str, model: Model) -> bool:
+        """Return whether a model runs here already, the way its document says."""
+        return model_id not in self._coming and self._is_up(model_id, model)
 
-        def make(model: Model) -> Model:
-            return replace(
-                model,
-                model_state=ModelState.DEPLOYED if deployed else ModelState.DEPLOYING,
-                planning_worker_nodes=[self._node_id],
-                planning_worker_node_count=1,
-                current_worker_node_count=1 if deployed else 0,
-                deploy_to_all_nodes=True,
-                state_reason=None,
-                last_updated_time=now(),
-            )
-
-        if await self._models.change(model_id, make) is None:
-            await self._tasks.fail(task_id, self._error("Failed to find model"))
-            return
-        if not deployed:
-            self._wait_for(model_id, task_id)
-        await self._tasks.start(task_id)
-        if deployed:
-            await self._tasks.complete(task_id)
-
-    async def _runs_as_wanted(self, model_id: str) -> bool:
-        """Whether the model runs already, the way its document says now."""
-        document = await self._models.document(model_id)
+    def _is_up(self, model_id: str, model: Model) -> bool:
         deployment = self._deployments.get(model_id)
-        if deployment is None or not deployment.up or document is None or model_id in self._coming:
-            return False
-        return deployment.options == self._proof.options(Model.from_json(document.source))
+        return deployment is not None and deployment.up and deployment.options == self._proof.options(model)
+
+    def wait_for(self, model_id: str, task_id: str) -> None:
+        """Bring a model up, and end this node's part of a task when that is done or failed."""
+        waiting = self._waiting.setdefault(model_id, [])
+        if task_id not in waiting:
+            waiting.append(task_id)
+        self._start(model_id)
 
     def refresh(self, model_id: str, model: Model) -> None:
         """Run a model that runs here as its document now says, where that is another way than before."""
@@ -142,9 +144,17 @@ class Keeper:
         if coming is not None:
             coming.cancel()
             await asyncio.wait([coming])
-        deployed = await self._deployments.undeploy(model_id)
+        deployed = await self._take_down(model_id)
         await self._end(model_id, self._waiting.get(model_id, ()), UNDEPLOYED)
         return deployed or coming is not None
+
+    async def _take_down(self, model_id: str) -> bool:
+        """End a model's worker, and tell the other nodes; return whether it ran."""
+        deployed = await self._deployments.undeploy(model_id)
+        if deployed:
+            with suppress(MLCommonsError):  # the next heartbeat tells it too
+                await self._nodes.beat()
+        return deployed
 
     async def close(self) -> None:
         """Stop bringing models up; what is desired stays desired."""
@@ -153,12 +163,6 @@ class Keeper:
             coming.cancel()
         if self._coming:
             await asyncio.wait(list(self._coming.values()))
-
-    def _wait_for(self, model_id: str, task_id: str) -> None:
-        waiting = self._waiting.setdefault(model_id, [])
-        if task_id not in waiting:
-            waiting.append(task_id)
-        self._start(model_id)
 
     def _start(self, model_id: str) -> None:
         if model_id in self._coming or self._closed:
@@ -197,11 +201,11 @@ class Keeper:
         try:
             await self._bring_up(model_id)
         except _Unwanted as fault:
-            await self._deployments.undeploy(model_id)
+            await self._take_down(model_id)
             await self._end(model_id, claimed, str(fault))
         except InvalidModel as fault:
             log.warning("model %s cannot be deployed: %s", model_id, fault.reason)
-            await self._deployments.undeploy(model_id)
+            await self._take_down(model_id)
             await self._give_up(model_id, fault.reason)
             await self._end(model_id, claimed, fault.reason)
         else:
@@ -220,24 +224,15 @@ class Keeper:
 
         with self._room(model_id):
             directory, manifest = await self._proof.prepare(model_id, model)
-            weights = await asyncio.to_thread(lambda: (directory / "model.bin").stat().st_size)
-            await asyncio.to_thread(check_memory, weights + WORKER_BYTES)
-            await self._deployments.deploy(model_id, source, self._proof.options(model))
+            if not self._is_up(model_id, model):
+                weights = await asyncio.to_thread(lambda: (directory / "model.bin").stat().st_size)
+                await asyncio.to_thread(check_memory, weights + WORKER_BYTES)
+                await self._deployments.deploy(model_id, source, self._proof.options(model))
         await self._proof.complete_config(model_id, manifest)
-        at = now()
+        await self._nodes.beat()  # who is told that the model is deployed can call it through any node
 
         def make(read: Model) -> Model | None:
-            if not self._is_wanted(read):
-                return None
-            return replace(
-                read,
-                model_state=ModelState.DEPLOYED,
-                current_worker_node_count=1,
-                last_deployed_time=at,
-                last_updated_time=at,
-                auto_redeploy_retry_times=0,
-                state_reason=None,
-            )
+            return plan.deployed(read, self._nodes.running(model_id)) if self._is_wanted(read) else None
 
         if await self._models.change(model_id, make) is None:
             raise _Unwanted(UNDEPLOYED)
@@ -258,60 +253,33 @@ class Keeper:
             self._placing.discard(model_id)
 
     async def _give_up(self, model_id: str, reason: str) -> None:
-        """Note that a model cannot be served, so that nothing tries it again before somebody deploys it."""
-        await self._models.change(
-            model_id,
-            lambda model: (
-                replace(
-                    model,
-                    model_state=ModelState.DEPLOY_FAILED,
-                    state_reason=reason,
-                    planning_worker_nodes=[],
-                    planning_worker_node_count=0,
-                    current_worker_node_count=0,
-                    last_updated_time=now(),
-                )
-                if self._is_wanted(model)
-                else None
-            ),
-        )
+        """Note that a model cannot be served here, so that nothing tries it again before somebody deploys it."""
+        await self._note(model_id, reason, final=True)
 
     async def _note_failure(self, model_id: str, reason: str) -> None:
         """Note that a model does not come up; it stays desired, and is tried again.
 
         A worker that still runs the model the way it was deployed before goes on serving.
         """
-        running = self._deployments.get(model_id) is not None
-        await self._models.change(
-            model_id,
-            lambda model: (
-                replace(
-                    model,
-                    model_state=ModelState.DEPLOYED if running else ModelState.DEPLOY_FAILED,
-                    state_reason=reason,
-                    current_worker_node_count=int(running),
-                    last_updated_time=now(),
-                )
-                if self._is_wanted(model)
-                else None
-            ),
-        )
+        await self._note(model_id, reason, final=False)
         await self._end(model_id, self._waiting.get(model_id, ()), reason)
         if self._returning is not None:
             self._returning.discard(model_id)
 
+    async def _note(self, model_id: str, reason: str, *, final: bool) -> None:
+        def make(model: Model) -> Model | None:
+            if not self._is_wanted(model):
+                return None
+            return plan.failed(model, self._node_id, reason, self._nodes.running(model_id), final=final)
+
+        await self._models.change(model_id, make)
+
     async def _end(self, model_id: str, task_ids: Sequence[str], error: str | None = None) -> None:
         """End tasks that wait for a model; each is forgotten only when its end is stored."""
         for task_id in tuple(task_ids):
-            if error is None:
-                await self._tasks.complete(task_id)
-            else:
-                await self._tasks.fail(task_id, self._error(error))
+            await self._tasks.report(task_id, self._node_id, error)
             waiting = self._waiting.get(model_id, [])
             if task_id in waiting:
                 waiting.remove(task_id)
             if not waiting:
                 self._waiting.pop(model_id, None)
-
-    def _error(self, reason: str) -> str:
-        return orjson.dumps({self._node_id: reason}).decode()

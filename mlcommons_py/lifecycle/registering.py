@@ -67,6 +67,7 @@ class Registrar:
         self._counters = counters
         self._running: dict[str, asyncio.Task[None]] = {}
         self._registering = 0
+        self._stuck: dict[str, tuple[Model, int]] = {}
 
     async def register_meta(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Begin a registration whose chunks follow, and return the answer of ``_register_meta``.
@@ -147,37 +148,56 @@ class Registrar:
     async def restore(self) -> None:
         """End what the last run was killed in, while this run serves already.
 
-        Proofs are taken up again, registrations from a URL are undone, uploads whose last chunk was stored are
-        completed, and files that no model has any more are removed.
+        Proofs are taken up again, registrations from a URL are undone, files that no model has any more are removed.
         """
         await self._intake.discard_left_over()
         swept = await self._models.chunks.sweep()
         if swept:
             log.info("deleted %d chunks of models that are gone", swept)
         for task_id, task in await self._tasks.left_over():
-            if task.task_type == TaskType.REGISTER_MODEL and task_id not in self._running:
-                await self._resume(task_id, task)
-        for model_id, model in await self._models.matching(exactly("model_state", ModelState.REGISTERING)):
-            await self._complete(model_id, model)
-        for model_id, model in await self._models.matching(exactly("model_state", ModelState.REGISTERED)):
-            if not await self._tasks.any_about(model_id, TaskType.REGISTER_MODEL):  # killed just before it
-                await self._begin_proof(model_id, model)
+            if task.task_type == TaskType.REGISTER_MODEL:
+                await self.resume(task_id, task)
         for digest in await self._converted.contents():
             await self._forget(digest)
 
-    async def _resume(self, task_id: str, task: Task) -> None:
+    async def resume(self, task_id: str, task: Task) -> None:
+        """Go on with a registration whose process died, or end it."""
+        if task_id in self._running:
+            return
         document = None if task.model_id is None else await self._models.document(task.model_id)
         if task.model_id is not None and document is not None:
             model = Model.from_json(document.source)
             if not model.state.is_incomplete:
                 self._spawn(task_id, self._prove(task_id, task.model_id, deploy=task.deploy_model is True))
                 return
+            if model.register_task_id == task_id:
+                await self._intake.undo(task.model_id, created_group=False)
         await self._tasks.fail(task_id, "the service stopped while it registered this model; register it again")
+
+    async def mend(self, patience: int = 0) -> None:
+        """End registrations that a kill left between two steps, and that no task tells of.
+
+        Uploads whose last chunk was stored are completed, proofs that never began begin, and what was fetched for a
+        task that is over is undone. Only what did not change over so many calls is touched: another node may be at it.
+        """
+        stuck = await self._models.matching({"terms": {"model_state": [ModelState.REGISTERING, ModelState.REGISTERED]}})
+        ages: dict[str, tuple[Model, int]] = {}
+        for model_id, model in stuck:
+            before, age = self._stuck.get(model_id, (None, 0))
+            age = age + 1 if before == model else 0
+            ages[model_id] = (model, age)
+            if age < patience:
+                continue
+            if model.state.is_incomplete:
+                await self._complete(model_id, model)
+            elif not await self._tasks.any_about(model_id, TaskType.REGISTER_MODEL):
+                await self._begin_proof(model_id, model)
+        self._stuck = ages
 
     async def _complete(self, model_id: str, model: Model) -> None:
         """End a registration that a kill left between two steps; one whose chunks are still coming is left alone."""
         if model.register_task_id is not None:
-            if model.register_task_id not in self._running:
+            if not await self._tasks.runs(model.register_task_id):
                 await self._intake.undo(model_id, created_group=False)
             return
         if model.state_reason is not None:  # its content was found wrong before

@@ -14,10 +14,12 @@ from mlcommons_py.errors import (
 from mlcommons_py.models import fields
 from mlcommons_py.models.documents import GROUPS, MODELS, ModelGroup
 from mlcommons_py.models.identifiers import MAX_DESCRIPTION, MAX_NAME, check_id, check_length, check_safe_text
+from mlcommons_py.models.names import Names
 from mlcommons_py.models.searching import api_body, exactly, found
-from mlcommons_py.store import Document, Store, Written
+from mlcommons_py.store import Document, Store, Written, new_id
 from mlcommons_py.store.record import change, now
 
+_TRIES = 5
 ACCESS_FIELDS = ("access_mode", "backend_roles", "add_all_backend_roles")
 _NO_ACCESS_CONTROL = (
     "You cannot specify model access control parameters because the Security plugin or model access control is"
@@ -45,6 +47,7 @@ class Groups:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._names = Names(store)
         # A name is looked up and then taken: two registrations of one name must not pass each other in between.
         self._naming = asyncio.Lock()
 
@@ -68,27 +71,62 @@ class Groups:
         chosen = body.get("model_group_id")
         group_id = None if chosen is None else check_id("model group id", chosen)
         async with self._naming:
-            if (taken := await self.named(name)) is not None:
-                raise IllegalArgument(
-                    f"The name you provided is already being used by a model group with ID: {taken.id}."
-                )
-            return await self._create(group_id, name, description)
+            chosen_id, taken = await self._create(group_id, name, description)
+        if taken:
+            raise IllegalArgument(f"The name you provided is already being used by a model group with ID: {chosen_id}.")
+        return chosen_id
 
-    async def _create(self, group_id: str | None, name: str, description: str | None) -> str:
+    async def _create(self, group_id: str | None, name: str, description: str | None) -> tuple[str, bool]:
+        """Create a group, or return the one that has the name, and whether that is so."""
+        own_id = new_id() if group_id is None else group_id
+        if group_id is not None and await self.exists(group_id):
+            raise Conflict(f"model group id '{group_id}' already exists")
         at = now()
         group = ModelGroup(name=name, description=description, created_time=at, last_updated_time=at)
-        try:
-            written = await self._store.put(GROUPS, group_id, group.to_json(), create=True)
-        except VersionConflict as fault:
-            raise Conflict(f"model group id '{group_id}' already exists") from fault
-        return written.id
+        while True:
+            if (taken := await self._take(name, own_id)) is not None:
+                return taken, True
+            try:
+                await self._store.put(GROUPS, own_id, group.to_json(), create=True)
+            except VersionConflict as fault:
+                await self._names.release(name, own_id)
+                raise Conflict(f"model group id '{group_id}' already exists") from fault
+            if await self._names.holds(name, own_id):
+                return own_id, False
+            await self._store.delete(GROUPS, own_id)  # another service took the name over, as if this one had died
 
-    async def reuse_or_create(self, name: str, description: str | None) -> tuple[str, bool]:
+    async def _take(self, name: str, group_id: str) -> str | None:
+        """Take a name for a group; return None, or the id of the group that has it."""
+        taken = await self._names.take(name, group_id)
+        if taken is None and (existing := await self.named(name)) is not None and existing.id != group_id:
+            taken = existing.id  # ML Commons made it, or an older version of this service
+            await self._names.release(name, group_id)
+        return taken
+
+    async def admit(self, group_id: str | None, name: str, description: str | None) -> tuple[str, int, bool]:
+        """Return the group that a new model joins, its version there, and whether the group was created for it.
+
+        Without a group the model joins the one of its own name, or founds it.
+
+        Raises:
+            NotFound: the group does not exist.
+        """
+        for _ in range(_TRIES):
+            chosen, created = (group_id, False) if group_id else await self._reuse_or_create(name, description)
+            version = await self.next_version(chosen)
+            if version is not None:
+                return chosen, version, created
+            if group_id:
+                break  # else it was deleted a moment ago, and another is founded
+        raise NotFound("Model group not found")
+
+    async def _reuse_or_create(self, name: str, description: str | None) -> tuple[str, bool]:
         """Return the id of the group of that name, and whether it was created by this call."""
         async with self._naming:
             if (existing := await self.named(name)) is not None:
                 return existing.id, False
-            return await self._create(None, name, description), True
+            group_id, taken = await self._create(None, name, description)
+            return group_id, not taken
 
     async def named(self, name: str) -> Document | None:
         """Return the group of that very name, or None."""
@@ -131,13 +169,15 @@ class Groups:
         async with self._naming:
             if name is not None and name.strip() and name != document.source["name"]:
                 check_safe_text("Model group name", name)
-                if (taken := await self.named(name)) is not None:
+                if (taken := await self._take(name, group_id)) is not None:
                     raise IllegalArgument(
-                        f"The name you provided is already being used by another model with ID: {taken.id}."
+                        f"The name you provided is already being used by another model with ID: {taken}."
                         " Please provide a different name"
                     )
                 changes["name"] = name
             await self._store.update(GROUPS, group_id, {**changes, "last_updated_time": now()})
+            if "name" in changes:
+                await self._names.release(document.source["name"], group_id)
 
     async def delete(self, group_id: str) -> Written:
         """Delete a group without models; an unknown one is ``not_found``.
@@ -148,7 +188,11 @@ class Groups:
         models = {"filter": [exactly("model_group_id", group_id)], "must_not": [{"exists": {"field": "chunk_number"}}]}
         if found(await self._store.search(MODELS, {"query": {"bool": models}, "size": 1})):
             raise Conflict("Cannot delete the model group when it has associated model versions")
-        return await self._store.delete(GROUPS, group_id)
+        document = await self._store.get(GROUPS, group_id)
+        written = await self._store.delete(GROUPS, group_id)
+        if document is not None:
+            await self._names.release(document.source["name"], group_id)
+        return written
 
     async def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a client's search."""
@@ -178,6 +222,7 @@ class Groups:
         try:
             if created and version == 1:
                 await self._store.delete(GROUPS, group_id, if_seq_no=document.seq_no, if_primary_term=term)
+                await self._names.release(group.name, group_id)
             else:
                 before = replace(group, latest_version=version - 1).to_json()
                 await self._store.put(GROUPS, group_id, before, if_seq_no=document.seq_no, if_primary_term=term)

@@ -51,12 +51,9 @@ class Models:
             NotFound: the group does not exist.
             Conflict: ``model_id`` is taken.
         """
-        group_id, created = registration.model_group_id, False
-        if group_id is None:
-            group_id, created = await self._groups.reuse_or_create(registration.name, registration.description)
-        version = await self._groups.next_version(group_id)
-        if version is None:
-            raise NotFound("Model group not found")
+        group_id, version, created = await self._groups.admit(
+            registration.model_group_id, registration.name, registration.description
+        )
         model = replace(registration.model(group_id, version), register_task_id=task_id)
         try:
             written = await self._store.put(MODELS, registration.model_id, model.to_json(), create=True)

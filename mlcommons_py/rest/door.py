@@ -174,6 +174,7 @@ class Endpoint:
         known = Request(
             method=request.method,
             path=_path(request.scope),
+            target=_target(request.scope),
             params=request.path_params,
             query=request.query_params,
             headers=request.headers,
@@ -199,9 +200,7 @@ class Endpoint:
         headers = {"allow": ",".join(allowed)}
         if request.method == "OPTIONS":
             return Answer(b"", headers=headers, media_type=_TEXT)
-        query = request.scope["query_string"].decode("latin-1")
-        uri = f"{_path(request.scope)}?{query}" if query else _path(request.scope)
-        text = f"Incorrect HTTP method for uri [{uri}] and method [{request.method}]"
+        text = f"Incorrect HTTP method for uri [{_target(request.scope)}] and method [{request.method}]"
         if request.method not in _METHODS:
             text = "Unexpected HTTP method"
         return plain_error(f"{text}, allowed: [{', '.join(allowed)}]", 405, headers)
@@ -233,6 +232,12 @@ def _path(scope: Scope) -> str:
     """Return a request's path as it was sent."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     return raw.decode("latin-1")
+
+
+def _target(scope: Scope) -> str:
+    """Return a request's path and query as they were sent."""
+    query = scope["query_string"].decode("latin-1")
+    return f"{_path(scope)}?{query}" if query else _path(scope)
 
 
 def web_app(services: Services, table: Iterable[Route]) -> ASGIApp:

@@ -31,6 +31,7 @@ class Request:
 
     Attributes:
         path: as it was sent, without the query.
+        target: path and query, as they were sent.
         params: what the path template names.
         query: the query parameters, all of them known to the route.
         body: the body, decompressed.
@@ -40,6 +41,7 @@ class Request:
 
     method: str
     path: str
+    target: str
     params: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str]

@@ -13,9 +13,11 @@ from mlcommons_py.lifecycle.registering import Registrar
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registry import Models
 from mlcommons_py.node import Node
+from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.rest.peers import Peers
 from mlcommons_py.settings import Operator
 from mlcommons_py.tasks.board import Tasks
 
@@ -31,6 +33,8 @@ class Services:
 
     operator: Operator
     node: Node
+    nodes: Nodes
+    peers: Peers
     settings: PluginSettings
     cluster_settings: ClusterSettings
     groups: Groups

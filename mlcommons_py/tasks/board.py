@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+import orjson
+
 from mlcommons_py.errors import BadRequest, Conflict, NotFound
 from mlcommons_py.store import Store, Written, new_id
 from mlcommons_py.store.record import Record, change, now
@@ -44,7 +46,9 @@ class Task(Record):
         worker_node: ids of the nodes that carry it out.
         create_time, last_update_time: milliseconds since the epoch.
         error: why it failed; of a deployment a JSON object by node id, as text.
-        deploy_model: whether a registration shall go on to deploy its model; ours, beside ML Commons' fields.
+        deploy_model: whether a registration shall go on to deploy its model.
+        outcomes: of a task of several nodes that runs: the error of each that told, empty where it went well. This and
+            ``deploy_model`` are ours, beside ML Commons' fields.
     """
 
     model_id: str | None = None
@@ -57,6 +61,7 @@ class Task(Record):
     error: str | None = None
     is_async: bool = True
     deploy_model: bool | None = None
+    outcomes: Mapping[str, str] | None = None
 
 
 class Tasks:
@@ -70,15 +75,21 @@ class Tasks:
         self._mine: set[str] = set()
 
     async def create(
-        self, task_type: TaskType, function_name: str, model_id: str | None = None, *, deploy_model: bool | None = None
+        self,
+        task_type: TaskType,
+        function_name: str,
+        model_id: str | None = None,
+        *,
+        nodes: Sequence[str] | None = None,
+        deploy_model: bool | None = None,
     ) -> str:
-        """Store a new task of this node and return its id."""
+        """Store a new task, of this node or of those given, and return its id."""
         at = now()
         task = Task(
             model_id=model_id,
             task_type=task_type,
             function_name=function_name,
-            worker_node=(self._node_id,),
+            worker_node=(self._node_id,) if nodes is None else tuple(nodes),
             deploy_model=deploy_model,
             create_time=at,
             last_update_time=at,
@@ -108,6 +119,38 @@ class Tasks:
         """Note that a task failed, and why."""
         await self._change(task_id, state=state, error=error)
 
+    async def report(self, task_id: str, node_id: str, error: str | None = None) -> None:
+        """Note how a task of several nodes ended on one; when all have told, the task ends."""
+
+        def make(task: Task) -> Task | None:
+            if task.state not in UNFINISHED:
+                return None
+            outcomes = {**(task.outcomes or {}), node_id: error or ""}
+            errors = {one: text for one, text in outcomes.items() if text}
+            told = orjson.dumps(errors).decode() if errors else None
+            if set(task.worker_node) - outcomes.keys():
+                return replace(task, state=TaskState.RUNNING, outcomes=outcomes, error=told, last_update_time=now())
+            state = TaskState.COMPLETED_WITH_ERROR if errors else TaskState.COMPLETED
+            if len(errors) == len(outcomes):
+                state = TaskState.FAILED
+            return replace(task, state=state, outcomes=None, error=told, last_update_time=now())
+
+        await self._replace(task_id, make)
+
+    async def claim(self, task_id: str, gone: str) -> bool:
+        """Make a task of a node that is gone one of this node; return whether this call did it."""
+
+        def make(task: Task) -> Task | None:
+            if task.state not in UNFINISHED or list(task.worker_node) != [gone]:
+                return None
+            return replace(task, worker_node=(self._node_id,), last_update_time=now())
+
+        self._mine.add(task_id)
+        claimed = await self._replace(task_id, make)
+        if not claimed:
+            self._mine.discard(task_id)
+        return claimed
+
     async def _change(self, task_id: str, **changes: Any) -> None:
         """Change a task that is not finished; a final state is final."""
         given = {key: value for key, value in changes.items() if value is not None}
@@ -115,11 +158,15 @@ class Tasks:
         def make(task: Task) -> Task | None:
             return replace(task, **given, last_update_time=now()) if task.state in UNFINISHED else None
 
+        await self._replace(task_id, make)
+
+    async def _replace(self, task_id: str, make: Callable[[Task], Task | None]) -> bool:
         changed = await change(self._store, TASKS, task_id, Task, make)
         if changed is None or changed[0].state not in UNFINISHED:
             self._mine.discard(task_id)
         if changed is not None and changed[0].state not in UNFINISHED and self._ended is not None:
             self._ended(changed[0].task_type, changed[0].state)
+        return changed is not None
 
     async def get(self, task_id: str) -> dict[str, Any]:
         """Return a task's document.
@@ -169,16 +216,19 @@ class Tasks:
         body = {"query": {"bool": {"filter": filters}}, "size": 0}
         return bool((await self._store.search(TASKS, body))["hits"]["total"]["value"])
 
-    async def unfinished(self) -> list[tuple[str, Task]]:
-        """Return the tasks of this node that are not finished, with their ids."""
-        body = {
-            "query": {
-                "bool": {"filter": [{"terms": {"state": list(UNFINISHED)}}, {"term": {"worker_node": self._node_id}}]}
-            },
-            "size": 10_000,
-        }
+    async def unfinished(self, *, everywhere: bool = False) -> list[tuple[str, Task]]:
+        """Return the tasks of this node, or of all nodes, that are not finished, with their ids."""
+        filters: list[dict[str, Any]] = [{"terms": {"state": list(UNFINISHED)}}]
+        if not everywhere:
+            filters.append({"term": {"worker_node": self._node_id}})
+        body = {"query": {"bool": {"filter": filters}}, "size": 10_000}
         hits = (await self._store.search(TASKS, body))["hits"]["hits"]
         return [(hit["_id"], Task.from_json(hit["_source"])) for hit in hits]
+
+    async def runs(self, task_id: str) -> bool:
+        """Return whether a task is there and not finished."""
+        document = await self._store.get(TASKS, task_id)
+        return document is not None and Task.from_json(document.source).state in UNFINISHED
 
     async def left_over(self) -> list[tuple[str, Task]]:
         """Return the unfinished tasks of this node that an earlier run of it created, with their ids."""

@@ -184,6 +184,22 @@ async def test_close_takes_what_is_being_deployed(converted: Path) -> None:
     assert workers() == before
 
 
+async def test_replaced_worker_ends_though_nobody_waits(converted: Path) -> None:
+    """A worker that is being replaced ends, also when the deploy that replaces it is given up at that moment."""
+    before, table = workers(), Deployments(max_queued_texts=10)
+    first = await table.deploy("m", at(converted), OPTIONS)
+    deploying = asyncio.create_task(table.deploy("m", at(converted), RunOptions(threads=1)))
+    async with asyncio.timeout(30):
+        while table.get("m") is first:
+            await asyncio.sleep(0)
+
+    deploying.cancel()
+    await asyncio.wait([deploying])
+    await table.close()
+
+    assert workers() == before
+
+
 async def test_idle_time_does_not_count_in_retry_after(converted: Path) -> None:
     """The pace behind Retry-After is that of the present load: hours without a request do not slow it."""
     deployment = Deployment("m", at(converted), OPTIONS, max_queued_texts=200)

@@ -12,6 +12,7 @@ import pytest
 from mlcommons_py.app import App, wire
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.settings import Operator
+from mlcommons_py.store import Store
 from mlcommons_py.store.embedded import EmbeddedStore
 from tests.lifecycle.hooked import HookedStore
 
@@ -26,12 +27,26 @@ class House:
     app: App
     store: HookedStore
     closed: bool = False
+    reconciling: asyncio.Task[None] | None = None
+
+    @property
+    def node_id(self) -> str:
+        """The id of its node."""
+        return self.app.services.node.id
 
     async def close(self) -> None:
         """End the service, once."""
+        if self.reconciling is not None:
+            self.reconciling.cancel()
+            await asyncio.wait([self.reconciling])
         if not self.closed:
             self.closed = True
             await self.app.close()
+
+    async def kill(self) -> None:
+        """End the service without a last word to anybody."""
+        self.store.cut()
+        await self.close()
 
     async def end(self, task_id: str) -> dict[str, Any]:
         """Wait for the end of a task and return it."""
@@ -114,6 +129,48 @@ async def build(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     yield make
     for house in houses:
         await house.close()
+
+
+class Shared:
+    """A store that many use and only its owner closes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture
+async def join(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """A maker of services that share one store, each reconciling."""
+    store = await EmbeddedStore.open(tmp_path / "store.db")
+    houses: list[House] = []
+
+    async def make(name: str = "", **plugin: Any) -> House:
+        data = tmp_path / (name or f"node-{len(houses)}")
+        given = {PREFIX + one: True for one in (*OPEN, "allow_custom_deployment_plan")}
+        given.update({PREFIX + one.replace("__", "."): value for one, value in plugin.items()})
+        operator = Operator(data=data, model_root=tmp_path, threads=1, plugin=given, heartbeat_seconds=0.1)
+        hooked = HookedStore(Shared(store))
+        house = House(await wire(operator, hooked, data, alone=False), hooked)
+        houses.append(house)
+        house.reconciling = asyncio.create_task(house.app.reconciler.run())
+
+        async def met() -> bool:
+            living = [one for one in houses if not one.closed]
+            return all(len(one.app.services.nodes.alive()) >= len(living) for one in living)
+
+        await house.until(met)
+        return house
+
+    yield make
+    for house in houses:
+        await house.close()
+    await store.close()
 
 
 @pytest.fixture

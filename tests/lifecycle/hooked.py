@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlcommons_py.errors import MLCommonsError
+from mlcommons_py.errors import MLCommonsError, Unavailable
 from mlcommons_py.store import Document, Operation, Source, Store, Written
 
 
@@ -39,6 +39,15 @@ class HookedStore:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._stops: list[Stop] = []
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """Let nothing through any more, as if the process had been killed."""
+        self._is_cut = True
+
+    def mend(self) -> None:
+        """Let everything through again."""
+        self._is_cut = False
 
     @asynccontextmanager
     async def stopped(self, choice: Choice, *, after: bool = False) -> AsyncIterator[Stop]:
@@ -55,6 +64,8 @@ class HookedStore:
             if stop.after is after and not stop.reached.is_set() and stop.choice(call):
                 stop.reached.set()
                 await stop.go.wait()
+        if self._is_cut:
+            raise Unavailable("cut off")
 
     async def get(self, index: str, doc_id: str) -> Document | None:
         """As the other store does."""
@@ -73,6 +84,7 @@ class HookedStore:
 
     async def update(self, index: str, doc_id: str, changes: Source, **options: Any) -> Written | None:
         """As the other store does."""
+        await self._pass(Call("update", index), after=False)
         return await self._store.update(index, doc_id, changes, **options)
 
     async def delete(self, index: str, doc_id: str, **options: Any) -> Written:
@@ -84,6 +96,7 @@ class HookedStore:
 
     async def content(self, index: str, doc_id: str) -> bytes | None:
         """As the other store does."""
+        await self._pass(Call("content", index), after=False)
         return await self._store.content(index, doc_id)
 
     async def search(self, index: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,10 +109,12 @@ class HookedStore:
 
     async def bulk(self, operations: Sequence[Operation]) -> list[Written | MLCommonsError]:
         """As the other store does."""
+        await self._pass(Call("bulk", ""), after=False)
         return await self._store.bulk(operations)
 
     async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:
         """As the other store does."""
+        await self._pass(Call("delete_by_query", index), after=False)
         return await self._store.delete_by_query(index, query)
 
     async def close(self) -> None:

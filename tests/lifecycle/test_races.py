@@ -89,7 +89,7 @@ async def test_restore_beside_an_undeploy(build: Callable[..., Any], tiny: bytes
         return call.name == "search" and planned in call.source.get("query", {}).get("bool", {}).get("filter", [])
 
     async with second.store.stopped(finds_planned, after=True) as stop:
-        restoring = asyncio.create_task(second.app.restore())
+        restoring = asyncio.create_task(second.app.reconciler.restore())
         await stop.reached.wait()
         await services.deployer.undeploy([model_id], None)
     await restoring
@@ -114,7 +114,7 @@ async def test_restore_leaves_tasks_of_this_run_alone(build: Callable[..., Any],
         body = {**description(tiny), "url": f"file://{path}"}
         answer = await house.app.services.registrar.register(body, deploy=False)
         await stop.reached.wait()
-        await house.app.restore()
+        await house.app.reconciler.restore()
 
     assert (await house.end(answer["task_id"]))["state"] == "COMPLETED"
     assert await house.found(MODELS) == 2

@@ -18,7 +18,7 @@ async def test_proof_that_never_began_is_made_up_for(build: Callable[..., Any], 
     await first.close()
 
     second: House = await build()
-    await second.app.restore()
+    await second.app.reconciler.restore()
 
     hits = (await second.app.services.tasks.search({}))["hits"]["hits"]
     assert [hit["_source"]["task_type"] for hit in hits] == ["REGISTER_MODEL"]
@@ -41,7 +41,7 @@ async def test_url_registration_that_a_kill_cut_off_is_undone(
     await first.close()
 
     second: House = await build()
-    await second.app.restore()
+    await second.app.reconciler.restore()
 
     task = await second.end(task_id)
     assert task["state"] == "FAILED"
@@ -61,7 +61,7 @@ async def test_model_that_its_task_does_not_name_is_undone(build: Callable[..., 
     await first.close()
 
     second: House = await build()
-    await second.app.restore()
+    await second.app.reconciler.restore()
 
     assert (await second.end(task_id))["state"] == "FAILED"
     assert await second.found(MODELS) == 0
@@ -76,7 +76,7 @@ async def test_upload_is_completed(build: Callable[..., Any], tiny: bytes) -> No
     await first.close()
 
     second: House = await build()
-    await second.app.restore()
+    await second.app.reconciler.restore()
 
     assert await second.state(model_id) == "REGISTERED"
     (hit,) = (await second.app.services.tasks.search({}))["hits"]["hits"]
@@ -92,7 +92,7 @@ async def test_upload_of_wrong_content_says_so(build: Callable[..., Any], tiny: 
     await first.close()
 
     second: House = await build()
-    await second.app.restore()
+    await second.app.reconciler.restore()
 
     model = await second.app.services.models.model(model_id)
     shortfall = await second.app.services.models.chunks.shortfall(model_id, model)
@@ -107,7 +107,7 @@ async def test_upload_under_way_is_left_alone(build: Callable[..., Any], tiny: b
     await first.close()
 
     second: House = await build()
-    await second.app.restore()
+    await second.app.reconciler.restore()
     await second.app.services.registrar.upload_chunk(model_id, 0, tiny)
 
     assert await second.state(model_id) == "REGISTERED"
@@ -123,7 +123,7 @@ async def test_wish_to_deploy_is_kept(build: Callable[..., Any], tiny: bytes) ->
     await first.close()
 
     second: House = await build()
-    await second.app.restore()
+    await second.app.reconciler.restore()
 
     assert (await second.end(task_id))["state"] == "COMPLETED"
     assert await second.app.services.deployments.wait_for(model_id, 30) is not None
@@ -139,7 +139,7 @@ async def test_deploy_task_of_an_undeployed_model_is_ended(build: Callable[..., 
     await first.close()
 
     second: House = await build()
-    await second.app.restore()
+    await second.app.reconciler.restore()
 
     assert (await second.end(task_id))["state"] == "FAILED"
     assert second.app.services.keeper.pending() == []
@@ -159,6 +159,6 @@ async def test_files_of_deleted_models_are_removed(build: Callable[..., Any], ti
     await first.close()
 
     second: House = await build()
-    await second.app.restore()
+    await second.app.reconciler.restore()
 
     assert [path.name[:64] for path in (tmp_path / "converted" / "models").iterdir()] == [kept]

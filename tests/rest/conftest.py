@@ -24,7 +24,7 @@ async def service(tmp_path: Path) -> AsyncIterator[App]:
     """The whole service, with bodies of 200 kB at most."""
     store = await EmbeddedStore.open(tmp_path / "store.db")
     app = await wire(Operator(data=tmp_path, max_body_bytes=LIMIT), store, tmp_path)
-    await app.restore()
+    await app.reconciler.restore()
     yield app
     await app.close()
 

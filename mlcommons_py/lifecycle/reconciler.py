@@ -1,0 +1,150 @@
+"""Drives what is to what should be, for as long as the service runs."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from functools import partial
+
+from mlcommons_py.cluster_settings import ClusterSettings
+from mlcommons_py.errors import Unavailable
+from mlcommons_py.lifecycle import plan
+from mlcommons_py.lifecycle.keeper import Keeper
+from mlcommons_py.lifecycle.registering import Registrar
+from mlcommons_py.models.documents import Model
+from mlcommons_py.models.registry import Models
+from mlcommons_py.nodes import PATIENCE, Nodes
+from mlcommons_py.tasks.board import Task, Tasks, TaskType
+
+log = logging.getLogger(__name__)
+
+_GONE = "the node is gone"
+
+
+class Reconciler:
+    """Restores what the last run left, tells the other nodes of this one, and does what they leave undone."""
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        cluster_settings: ClusterSettings,
+        models: Models,
+        tasks: Tasks,
+        registrar: Registrar,
+        keeper: Keeper,
+        period: float,
+    ) -> None:
+        """Look at the other nodes every ``period`` seconds."""
+        self._nodes = nodes
+        self._cluster_settings = cluster_settings
+        self._models = models
+        self._tasks = tasks
+        self._registrar = registrar
+        self._keeper = keeper
+        self._period = period
+        self._obstacle = ""
+
+    async def run(self) -> None:
+        """Restore, then reconcile for ever; a service that has its store for itself has nothing more to do then."""
+        if self._nodes.alone:
+            await self.restore()
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self._beat))
+            await self.restore()
+            group.create_task(self._repeat(self.step))
+
+    async def restore(self) -> None:
+        """Bring about what the store says should be; whatever is in the way of it, it may be gone the next time."""
+        async for _ in self._turns():
+            if await self._done(self._restore):
+                return
+
+    async def _restore(self) -> None:
+        await self._cluster_settings.load()
+        await self._beat()
+        await self._registrar.restore()
+        await self._keeper.restore()
+        if self._nodes.alone:
+            await self._registrar.mend()
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        async for _ in self._turns():
+            await self._done(step)
+
+    async def _turns(self) -> AsyncIterator[None]:
+        """Yield again and again, a period apart; no two nodes in step for long."""
+        while True:
+            yield
+            await asyncio.sleep(self._period * random.uniform(0.8, 1.2))  # noqa: S311 - it is no secret
+
+    async def _done(self, step: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await step()
+        except Unavailable as fault:
+            if fault.reason != self._obstacle:
+                log.warning("waiting for the store: %s", fault.reason)
+            self._obstacle = fault.reason
+        except Exception:  # whatever is in the way of it, it may be gone the next time
+            log.exception("cannot do what the store says should be done; trying again")
+        else:
+            self._obstacle = ""
+            return True
+        return False
+
+    def unready(self) -> list[str]:
+        """Return what of the last run is not back yet; once it is, an outage of the store makes nobody unready."""
+        returning = self._keeper.returning()
+        if returning is None:
+            return [f"the store: {self._obstacle}" if self._obstacle else "the models of the last run"]
+        return returning
+
+    async def _beat(self) -> None:
+        await self._nodes.beat()
+        await self._nodes.look()
+
+    async def step(self) -> None:
+        """Bring this node to what the documents say, and, where this node leads, end what gone nodes began."""
+        await self._cluster_settings.load()
+        await self._keeper.reconcile()
+        if self._nodes.leads():
+            await self._take_over()
+            await self._count()
+            await self._registrar.mend(PATIENCE)
+
+    async def _take_over(self) -> None:
+        for task_id, task in await self._tasks.unfinished(everywhere=True):
+            gone = [node_id for node_id in task.worker_node if self._nodes.is_gone(node_id)]
+            if task.task_type == TaskType.DEPLOY_MODEL:
+                await self._report(task_id, task, gone)
+            elif gone and await self._tasks.claim(task_id, gone[0]):
+                log.info("taking over task %s of node %s, which is gone", task_id, gone[0])
+                await self._registrar.resume(task_id, task)
+
+    async def _report(self, task_id: str, task: Task, gone: list[str]) -> None:
+        for node_id in gone:
+            if node_id not in (task.outcomes or {}):
+                await self._tasks.report(task_id, node_id, _GONE)
+
+    async def _count(self) -> None:
+        """Write into the models' documents where they run; models of all nodes forget the nodes that are gone."""
+        coming = {task.model_id for _, task in await self._tasks.unfinished(everywhere=True)}
+        for model_id, model in await self._models.matching({"exists": {"field": "planning_worker_nodes"}}):
+            if self._counted(model_id, model, coming) is not None:
+                await self._models.change(model_id, partial(self._counted, model_id, coming=coming))
+
+    def _counted(self, model_id: str, model: Model, coming: Collection[str | None]) -> Model | None:
+        if not model.planning_worker_nodes:
+            return None
+        after = model
+        if model.deploy_to_all_nodes:
+            gone = [one for one in model.planning_worker_nodes if self._nodes.is_gone(one)]
+            if gone and len(gone) < len(model.planning_worker_nodes):
+                after = plan.without(after, gone)
+        after = plan.observed(after, self._nodes.running(model_id), coming=model_id in coming)
+        same = (after.model_state, after.current_worker_node_count, after.planning_worker_nodes) == (
+            model.model_state,
+            model.current_worker_node_count,
+            model.planning_worker_nodes,
+        )
+        return None if same else after

@@ -1,0 +1,144 @@
+"""The nodes of the service: processes that share one store, each with what it runs.
+
+A node writes its document again and again; one whose document stays as it is over several looks is gone. Clocks are
+never compared, and looks that fail do not count, so that neither a wrong clock nor an outage of the store makes a node
+seem gone.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from mlcommons_py.node import Node
+from mlcommons_py.store import Store
+from mlcommons_py.store.record import Record
+
+NODES = ".plugins-ml-node"
+
+_PAUSE = 0.2
+_FRESH = 0.5
+PATIENCE = 5
+"""Looks without a sign of life after which a node is gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeDocument(Record):
+    """A node's document.
+
+    Attributes:
+        address: URL at which the other nodes reach it; None where it told none.
+        running: ids of the models that run there.
+    """
+
+    name: str
+    address: str | None = None
+    running: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    document: NodeDocument
+    seq_no: int
+    looks: int
+
+
+class Nodes:
+    """This node among the others."""
+
+    def __init__(
+        self,
+        store: Store,
+        node: Node,
+        running: Callable[[], Collection[str]],
+        *,
+        alone: bool,
+        address: str | None = None,
+    ) -> None:
+        """Keep the table of nodes; ``alone`` says that nobody else uses the store, so that nothing is written."""
+        self._store = store
+        self._node = node
+        self._running = running
+        self._alone = alone
+        self.address = address
+        self._peers: dict[str, _Seen] = {}
+        self._unknown: dict[str, int] = {}
+        self._looks = 0
+        self._looked_at = 0.0
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else uses the store."""
+        return self._alone
+
+    async def beat(self) -> None:
+        """Tell the others that this node lives, and what it runs."""
+        if self._alone:
+            return
+        running = sorted(self._running())
+        document = NodeDocument(name=self._node.name, address=self.address, running=running)
+        await self._store.put(NODES, self._node.id, document.to_json())
+
+    async def look(self, *, ages: bool = True) -> None:
+        """Read what the others tell; with ``ages`` those that tell nothing new grow older by one look."""
+        if self._alone:
+            return
+        answer = await self._store.search(NODES, {"size": 1000, "seq_no_primary_term": True})
+        self._looks += int(ages)
+        self._looked_at = time.monotonic()
+        peers: dict[str, _Seen] = {}
+        for hit in answer["hits"]["hits"]:
+            node_id, seq_no = str(hit["_id"]), int(hit["_seq_no"])
+            if node_id == self._node.id:
+                continue
+            before = self._peers.get(node_id)
+            looks = before.looks if before is not None and before.seq_no == seq_no else self._looks
+            peers[node_id] = _Seen(NodeDocument.from_json(hit["_source"]), seq_no, looks)
+        self._peers = peers
+        self._unknown = {node_id: looks for node_id, looks in self._unknown.items() if node_id not in peers}
+
+    async def until(self, holds: Callable[[], bool], seconds: float) -> None:
+        """Look at the others until something holds, for so many seconds at most."""
+        until = time.monotonic() + seconds
+        while not holds() and time.monotonic() < until:
+            await asyncio.sleep(_PAUSE)
+            await self.look(ages=False)
+
+    async def leave(self) -> None:
+        """Tell the others that this node ends."""
+        if not self._alone:
+            await self._store.delete(NODES, self._node.id)
+
+    def alive(self) -> list[str]:
+        """Return the ids of the nodes that live, this one among them, in an order that all agree on."""
+        return sorted([self._node.id, *(node_id for node_id in self._peers if not self.is_gone(node_id))])
+
+    def leads(self) -> bool:
+        """Return whether this node does what one of them has to do; for a moment two may think so, or none."""
+        return self.alive()[0] == self._node.id
+
+    def is_gone(self, node_id: str) -> bool:
+        """Return whether a node gave no sign of life for :data:`PATIENCE` looks."""
+        if node_id == self._node.id:
+            return False
+        seen = self._peers.get(node_id)
+        since = seen.looks if seen is not None else self._unknown.setdefault(node_id, self._looks)
+        return self._looks - since >= PATIENCE
+
+    def running(self, model_id: str) -> list[str]:
+        """Return the nodes that live and run a model, as far as this node knows."""
+        here = [self._node.id] if model_id in self._running() else []
+        return sorted([*here, *(one for one, _ in self._elsewhere(model_id))])
+
+    async def addresses(self, model_id: str) -> list[str]:
+        """Return where other nodes that run a model can be reached, after another look if none is known."""
+        if not self._elsewhere(model_id) and time.monotonic() - self._looked_at > _FRESH:
+            await self.look(ages=False)
+        return [address for _, address in self._elsewhere(model_id) if address is not None]
+
+    def _elsewhere(self, model_id: str) -> list[tuple[str, str | None]]:
+        return [
+            (node_id, seen.document.address)
+            for node_id, seen in self._peers.items()
+            if model_id in seen.document.running and not self.is_gone(node_id)
+        ]

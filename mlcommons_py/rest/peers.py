@@ -1,0 +1,60 @@
+"""Handing a request to another node, one that runs the model."""
+
+import logging
+import random
+from collections.abc import Sequence
+
+import httpcore
+
+from mlcommons_py.errors import Unavailable
+from mlcommons_py.rest.answer import Answer
+from mlcommons_py.rest.request import Request
+
+log = logging.getLogger(__name__)
+
+HANDED_ON = "x-mlcommons-handed-on"
+"""Marks a request that came from another node: it is not handed on again."""
+
+_KEPT = ("authorization", "content-type", "accept", "user-agent", "x-opaque-id")
+_FAULTS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, httpcore.UnsupportedProtocol)
+_CONNECT_SECONDS = 2.0
+_CONNECTIONS = 64
+
+
+class Peers:
+    """Connections to the other nodes."""
+
+    def __init__(self, seconds: float) -> None:
+        """Wait so many seconds for an answer."""
+        self._pool = httpcore.AsyncConnectionPool(max_connections=_CONNECTIONS, keepalive_expiry=30.0)
+        self._waits = {"connect": _CONNECT_SECONDS, "read": seconds, "write": seconds, "pool": seconds}
+
+    async def send(self, request: Request, addresses: Sequence[str]) -> Answer:
+        """Return the answer of one of the nodes; one that does not answer is passed over for the next.
+
+        Only for requests that change nothing: a node that broke off may have carried one out.
+
+        Raises:
+            Unavailable: none of them answers.
+        """
+        headers = [(name, request.headers[name]) for name in _KEPT if name in request.headers]
+        for address in random.sample(addresses, len(addresses)):
+            try:
+                answer = await self._pool.request(
+                    request.method,
+                    address.rstrip("/") + request.target,
+                    headers=[*headers, (HANDED_ON, "1")],
+                    content=request.body,
+                    extensions={"timeout": self._waits},
+                )
+            except _FAULTS as fault:
+                log.warning("node %s does not answer: %s", address, type(fault).__name__)
+                continue
+            sent = {name.decode().lower(): value.decode() for name, value in answer.headers}
+            kept = {name: sent[name] for name in ("retry-after",) if name in sent}
+            return Answer(answer.content, answer.status, kept, sent.get("content-type", "application/json"))
+        raise Unavailable("none of the nodes that run the model answers")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._pool.aclose()

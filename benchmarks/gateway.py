@@ -1,6 +1,6 @@
 """What the way through the service costs: the same requests to an OpenSearch directly and through, in turns.
 
-    scripts/opensearch --port 9250 &
+    scripts/opensearch --port 9250 --heap 1g &
     mlcommons serve --port 9251 --store http://127.0.0.1:9250 &
     python benchmarks/gateway.py http://127.0.0.1:9250 http://127.0.0.1:9251
 
@@ -129,6 +129,12 @@ async def prepare(url: str) -> None:
             assert not (await answer.json())["errors"]
 
 
+async def empty(url: str) -> None:
+    """Delete what was written: segments left to merge, and a heap of them, would slow what follows."""
+    async with aiohttp.ClientSession() as session:
+        await session.delete(f"{url}/{INDEX}-*")
+
+
 def row(work: Work, clients: int, direct: Measured, through: Measured) -> dict[str, object]:
     """Return the numbers of one line."""
     return {
@@ -154,6 +160,7 @@ async def run(options: argparse.Namespace) -> None:
             if clients > work.most_clients:
                 continue
             large = work.most_clients == 1
+            await empty(options.direct)
             direct, through = await measure(urls, work, clients, options.rounds, options.seconds * (3 if large else 1))
             one = row(work, clients, direct, through)
             rows.append(one)

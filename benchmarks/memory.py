@@ -1,6 +1,6 @@
 """What memory the service takes: idle, with a worker under load, and while an archive of 1 GB is registered.
 
-python -m benchmarks.memory [--megabytes 1000]
+python -m benchmarks.memory [--megabytes 1000] [--store http://127.0.0.1:9200]
 """
 
 import argparse
@@ -60,8 +60,10 @@ def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--store", default="embedded")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory, running(Path(directory) / "data") as service:
+    flags = ("--store", options.store)
+    with tempfile.TemporaryDirectory() as directory, running(Path(directory) / "data", flags=flags) as service:
         idle = service.rss()
         print(f"idle: {idle / 1e6:.0f} MB resident, ready {service.ready_after:.2f} s after the start")
         archive = archive_of(Path(directory), options.megabytes)

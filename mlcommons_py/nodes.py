@@ -8,8 +8,10 @@ seem gone.
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+from mlcommons_py.errors import Unavailable
 from mlcommons_py.node import Node
 from mlcommons_py.store import Store
 from mlcommons_py.store.record import Record
@@ -132,8 +134,10 @@ class Nodes:
 
     async def addresses(self, model_id: str) -> list[str]:
         """Return where other nodes that run a model can be reached, after another look if none is known."""
-        if not self._elsewhere(model_id) and time.monotonic() - self._looked_at > _FRESH:
-            await self.look(ages=False)
+        if not self._alone and not self._elsewhere(model_id) and time.monotonic() - self._looked_at > _FRESH:
+            with suppress(TimeoutError, Unavailable):
+                async with asyncio.timeout(_FRESH):
+                    await self.look(ages=False)
         return [address for _, address in self._elsewhere(model_id) if address is not None]
 
     def _elsewhere(self, model_id: str) -> list[tuple[str, str | None]]:

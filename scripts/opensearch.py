@@ -74,7 +74,7 @@ def assemble(*, knn: bool = False, lock: bool = False) -> Path:
         lock: take what Maven brings as the truth, and write it into ``opensearch.sha256``.
 
     Raises:
-        SystemExit: Maven is missing or failed, or a file is not the one that it should be.
+        RuntimeError: Maven is missing or failed, or a file is not the one that it should be.
     """
     recipe = hashlib.sha256(Path(__file__).read_bytes() + (LOCK.read_bytes() if LOCK.exists() else b"")).hexdigest()
     home = cache() / f"{VERSION}{'-knn' if knn else ''}-{recipe[:12]}"
@@ -109,11 +109,11 @@ def _fetch(directory: Path, *, knn: bool) -> list[Path]:
     _write_project(directory, f"<packaging>pom</packaging><modules>{listed}</modules>")
     maven = shutil.which("mvn")
     if maven is None:
-        raise SystemExit("Maven is needed to fetch OpenSearch for tests; on Debian or Ubuntu: apt-get install maven")
+        raise RuntimeError("Maven is needed to fetch OpenSearch for tests; on Debian or Ubuntu: apt-get install maven")
     command = [maven, "--batch-mode", "--quiet", _MAVEN_GOAL, "-DoutputDirectory=jars"]
     done = subprocess.run(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        raise SystemExit(f"Maven could not fetch OpenSearch {VERSION}:\n{done.stdout[-4000:]}")
+        raise RuntimeError(f"Maven could not fetch OpenSearch {VERSION}:\n{done.stdout[-4000:]}")
     return sorted(directory.glob("*/jars/*"))
 
 
@@ -146,7 +146,7 @@ def _check(files: Iterable[Path]) -> None:
     locked = {name: digest for digest, name in (line.split() for line in LOCK.read_text().splitlines())}
     for name, digest in _digests(files).items():
         if locked.get(name) != digest:
-            raise SystemExit(f"{name} has SHA-256 {digest}; {LOCK.name} says {locked.get(name, 'nothing of it')}")
+            raise RuntimeError(f"{name} has SHA-256 {digest}; {LOCK.name} says {locked.get(name, 'nothing of it')}")
 
 
 def _lay_out(home: Path, fetched: Path, *, knn: bool) -> Path:
@@ -288,14 +288,21 @@ class Node:
 
 
 @contextmanager
-def running(*, knn: bool = False, heap: str = "512m", port: int | None = None) -> Iterator[Node]:
-    """Run a node in a directory of its own, and leave nothing of it behind."""
+def placed(*, knn: bool = False, heap: str = "512m", port: int | None = None) -> Iterator[Node]:
+    """Have a node that does not run yet in a directory of its own, and leave nothing of it behind."""
     with tempfile.TemporaryDirectory(prefix="opensearch-") as directory:
         node = Node(Path(directory), knn=knn, heap=heap, port=port)
         try:
-            yield node.start()
+            yield node
         finally:
             node.stop()
+
+
+@contextmanager
+def running(*, knn: bool = False, heap: str = "512m", port: int | None = None) -> Iterator[Node]:
+    """Run a node in a directory of its own, and leave nothing of it behind."""
+    with placed(knn=knn, heap=heap, port=port) as node:
+        yield node.start()
 
 
 def _configure(directory: Path, port: int, transport: int, settings: Mapping[str, str]) -> None:

@@ -208,3 +208,71 @@ def test_missing_file(tmp_path: Path) -> None:
     """A file that is not there is named."""
     with pytest.raises(IllegalArgument, match=r"cannot read the settings file .*nowhere\.toml"):
         read({}, (), {}, tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("given", "read_as"),
+    [
+        ("embedded", "embedded"),
+        ("http://127.0.0.1:9200", "http://127.0.0.1:9200"),
+        ("https://a.example/", "https://a.example:443"),
+        ("http://a", "http://a:80"),
+        ("https://A:9200, https://[::1]:9201", "https://a:9200,https://[::1]:9201"),
+    ],
+)
+def test_addresses_of_the_cluster(given: str, read_as: str) -> None:
+    """The store is the embedded one, or one or several addresses, which are brought into one form."""
+    assert read({"store": given}, (), {}, None).store == read_as
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "ftp://a:9200",
+        "a:9200",
+        "https://",
+        "https://a:9200/path",
+        "https://a:9200?x=1",
+        "https://a:99999",
+        "https://a:9200,",
+        "embedded,http://a:9200",
+    ],
+)
+def test_wrong_addresses_of_the_cluster(given: str) -> None:
+    """What is no address is refused in a text that names the setting."""
+    with pytest.raises(IllegalArgument, match=r"^\[store\] "):
+        read({"store": given}, (), {}, None)
+
+
+def test_no_password_in_an_address() -> None:
+    """A user in an address is refused without being shown, for its password would be in lists of processes."""
+    with pytest.raises(IllegalArgument, match="store_password_file") as caught:
+        read({"store": "https://admin:secret@a:9200"}, (), {}, None)
+    assert "secret" not in caught.value.reason
+
+
+def test_secrets(tmp_path: Path) -> None:
+    """Secrets come from variables or the file, are in no text of the settings, nor in what is said of a wrong one."""
+    file = tmp_path / "settings.toml"
+    file.write_text('store_token = "from-file"\n')
+    operator = read({}, (), {"MLCOMMONS_STORE_PASSWORD": "from-variable"}, file)
+    assert (operator.store_password, operator.store_token) == ("from-variable", "from-file")
+    assert "from-" not in repr(operator)
+    file.write_text("store_password = 12345\n")
+    with pytest.raises(IllegalArgument) as caught:
+        read({}, (), {}, file)
+    assert caught.value.reason == "[store_password] must be a text"
+
+
+@pytest.mark.parametrize(("given", "value"), [(True, True), ("true", True), ("FALSE", False)])
+def test_truth_values(given: Any, value: bool) -> None:
+    """A truth value may be spelled."""
+    assert read({"store_insecure": given}, (), {}, None).store_insecure is value
+
+
+def test_files_of_the_link() -> None:
+    """Files are paths, with the home filled in."""
+    operator = read({"store_ca": "~/ca.pem"}, (), {"MLCOMMONS_STORE_PASSWORD_FILE": "p"}, None)
+    assert (operator.store_ca, operator.store_password_file) == (Path("~/ca.pem").expanduser(), Path("p"))
+    with pytest.raises(IllegalArgument, match="store_insecure"):
+        read({"store_insecure": "perhaps"}, (), {}, None)

@@ -62,6 +62,7 @@ class Deployer:
     async def _deploy(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
         self._settings.check_local_models()
         chosen = fields.texts(body, "node_ids")
+        await self._nodes.look(ages=False)
         nodes = self._eligible(chosen)
         if model.state.is_incomplete:
             raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlcommons_py.errors import InvalidModel
 from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id
-from mlcommons_py.models.searching import exactly, found
+from mlcommons_py.models.searching import exactly
 from mlcommons_py.store import Delete, Store
 
 
@@ -35,10 +35,12 @@ class Chunks:
         """Return the numbers of the chunks that are there."""
         body = {
             "query": {"bool": {"filter": [exactly("model_id", model_id), {"exists": {"field": "chunk_number"}}]}},
-            "_source": ["chunk_number"],
-            "size": 10_000,
+            "size": 0,
+            # To show a field of a hit a cluster reads all of it, content included.
+            "aggs": {"numbers": {"terms": {"field": "chunk_number", "size": 10_000}}},
         }
-        return {int(hit["_source"]["chunk_number"]) for hit in found(await self._store.search(MODELS, body))}
+        answer = await self._store.search(MODELS, body)
+        return {int(bucket["key"]) for bucket in answer["aggregations"]["numbers"]["buckets"]}
 
     async def missing(self, model_id: str, model: Model) -> list[int]:
         """Return the numbers of the chunks that are not there, ascending."""

@@ -1,6 +1,7 @@
 """Models: their registration in pieces, reading, changing and deleting them."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,6 +16,7 @@ from mlcommons_py.errors import (
     InvalidModel,
     NotFound,
     ResourceNotFound,
+    Unavailable,
     VersionConflict,
 )
 from mlcommons_py.models.chunks import Chunks
@@ -29,6 +31,9 @@ from mlcommons_py.store.record import change, now
 FRESH = 1.0
 """Seconds for which a predict may go by a model's document without reading it again."""
 
+SLOW = 0.5
+"""Seconds that a predict waits for the store before it goes by the document as it was last known."""
+
 
 class Models:
     """The models of a store."""
@@ -39,6 +44,7 @@ class Models:
         self.chunks = Chunks(store)
         self._uploading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._recent: dict[str, tuple[float, Model]] = {}
+        self._reading: dict[str, tuple[float, asyncio.Task[Model]]] = {}
         self._changes = 0
 
     async def create(self, registration: Registration, *, task_id: str | None = None) -> tuple[str, bool]:
@@ -184,6 +190,8 @@ class Models:
     async def recent(self, model_id: str) -> Model:
         """Return a model as it was at most :data:`FRESH` seconds ago, or as this process last changed it.
 
+        While the store does not answer it is the model as it was last known: what is deployed goes on being served.
+
         Raises:
             ResourceNotFound: there is none of that id.
         """
@@ -191,12 +199,33 @@ class Models:
         kept = self._recent.get(model_id)
         if kept is not None and at - kept[0] < FRESH:
             return kept[1]
-        self._recent.pop(model_id, None)
+        began, reading = self._reading.get(model_id) or self._read(model_id, at)
+        if kept is None:
+            return await asyncio.shield(reading)
+        await asyncio.wait([reading], timeout=max(0.0, began + SLOW - at))
+        if not reading.done() or isinstance(reading.exception(), Unavailable):
+            return kept[1]
+        return reading.result()
+
+    def _read(self, model_id: str, at: float) -> tuple[float, asyncio.Task[Model]]:
+        """Begin to read a model for all who ask for it meanwhile."""
         changes = self._changes
-        model = await self.model(model_id)
-        if changes == self._changes:  # else what was read may be older than what this process wrote meanwhile
-            self._recent[model_id] = (at, model)
-        return model
+
+        async def read() -> Model:
+            model = await self.model(model_id)
+            if changes == self._changes:  # else what was read may be older than what this process wrote meanwhile
+                self._recent[model_id] = (at, model)
+            return model
+
+        def ended(done: asyncio.Task[Model]) -> None:
+            if self._reading.get(model_id) == begun:
+                del self._reading[model_id]
+            if not done.cancelled() and isinstance(done.exception(), ResourceNotFound):
+                self._recent.pop(model_id, None)
+
+        begun = self._reading[model_id] = (at, asyncio.create_task(read()))
+        begun[1].add_done_callback(ended)
+        return begun
 
     async def get(self, model_id: str) -> dict[str, Any]:
         """Return a model's document as the API shows it.
@@ -218,14 +247,21 @@ class Models:
         def checked(model: Model) -> Model | None:
             return None if "chunk_number" in model.other else make(model)
 
+        changed = None
         try:
-            return await change(self._store, MODELS, model_id, Model, checked)
+            changed = await change(self._store, MODELS, model_id, Model, checked)
         finally:
-            self._forget(model_id)
+            self._forget(model_id, None if changed is None else changed[0])
+        return changed
 
-    def _forget(self, model_id: str) -> None:
+    def _forget(self, model_id: str, known: Model | None = None) -> None:
+        """Let nobody go by what is kept of a model, or known of it now, unless the store does not answer."""
         self._changes += 1
-        self._recent.pop(model_id, None)
+        self._reading.pop(model_id, None)
+        if known is None and (kept := self._recent.get(model_id)) is not None:
+            known = kept[1]
+        if known is not None:
+            self._recent[model_id] = (-math.inf, known)
 
     async def delete(self, model_id: str) -> tuple[Model, Written]:
         """Delete a model and its chunks; return what it was.
@@ -234,6 +270,7 @@ class Models:
             NotFound: there is no such model.
             BadRequest: it is deployed.
         """
+        tried: tuple[Model, Written] | None = None
         while (document := await self.document(model_id)) is not None:
             model = Model.from_json(document.source)
             if model.state.is_deployed:
@@ -246,13 +283,19 @@ class Models:
                     MODELS, model_id, if_seq_no=document.seq_no, if_primary_term=document.primary_term
                 )
             except VersionConflict:
+                # If it is gone at the next look it was this deletion, whose answer was lost, or another one.
+                at = document.seq_no, document.primary_term
+                tried = model, Written(MODELS, model_id, "deleted", document.version + 1, *at)
                 continue
             finally:
                 self._forget(model_id)
+            self._recent.pop(model_id, None)
             await self.chunks.delete(model_id)
             return model, written
         await self.chunks.delete(model_id)
-        raise NotFound("Failed to find model")
+        if tried is None:
+            raise NotFound("Failed to find model")
+        return tried
 
     async def search(self, body: Mapping[str, Any], *, dashboards: bool = False) -> dict[str, Any]:
         """Return the answer to a client's search; ``dashboards`` shows what only Dashboards keeps and reads."""

@@ -12,7 +12,7 @@ from mlcommons_py.errors import MLCommonsError, Unavailable
 from mlcommons_py.store import Delete, Operation, Put, Source, Written
 from mlcommons_py.store.answers import not_deleted, written_of
 from mlcommons_py.store.cluster import Answer, Cluster, path
-from mlcommons_py.store.encoding import encode
+from mlcommons_py.store.encoding import Expected, encode
 from mlcommons_py.store.indices import Indices
 from mlcommons_py.store.refusals import refusal_of_item
 
@@ -56,6 +56,19 @@ async def write_many(
         for index in {one.index for one in operations}:
             indices.forget(index)
     return [outcomes[place] for place in range(len(operations))]
+
+
+async def delete_one(cluster: Cluster, index: str, doc_id: str, condition: Expected, created: Created) -> Outcome:
+    """Delete a document, under a condition if there is one.
+
+    As a bulk of one, for that is a POST: a DELETE whose connection breaks aiohttp sends again by itself, and the caller
+    would not know that the deletion which then finds nothing was its second.
+    """
+    state = {} if condition is None else {"if_seq_no": condition[0], "if_primary_term": condition[1]}
+    action = orjson.dumps({"delete": {"_index": index, "_id": doc_id, **state}}) + b"\n"
+    outcomes: dict[int, Outcome] = {}
+    await _send(cluster, [_Line(0, Delete(index, doc_id), action)], outcomes, created)
+    return outcomes[0]
 
 
 async def _absent(indices: Indices, names: set[str]) -> Mapping[str, MLCommonsError]:

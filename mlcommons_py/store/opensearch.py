@@ -8,12 +8,12 @@ from typing import Any
 
 from mlcommons_py.errors import MLCommonsError, Unavailable, VersionConflict
 from mlcommons_py.store import CONTENT, Document, Operation, Source, Written, new_id
-from mlcommons_py.store.answers import not_deleted, written_of
+from mlcommons_py.store.answers import written_of
 from mlcommons_py.store.cluster import PATIENCE, Answer, Cluster, path
 from mlcommons_py.store.encoding import encode, expected, required, same
 from mlcommons_py.store.indices import Indices
 from mlcommons_py.store.link import Link
-from mlcommons_py.store.many import write_many
+from mlcommons_py.store.many import delete_one, write_many
 from mlcommons_py.store.searching import check_shown, found_nothing, without_content
 
 _LONG = 120.0
@@ -68,23 +68,23 @@ class OpenSearchStore:
         if create and condition is not None:
             raise VersionConflict(index, chosen, f"{required(condition)} but the document is to be created")
         await self._indices.ensure(index)
+        # A POST: what is idempotent aiohttp sends again by itself if the connection breaks, and a creation is not.
         target = path(
             index,
-            "_doc",
+            "_create" if create else "_doc",
             chosen,
             refresh=True,
-            op_type="create" if create else None,
             if_seq_no=if_seq_no,
             if_primary_term=if_primary_term,
         )
         if content is None:
-            answer = await self._cluster.ask("PUT", target, encoded)
+            answer = await self._cluster.ask("POST", target, encoded)
         else:
             async with self._in_flight:
                 body = await asyncio.to_thread(_with_content, encoded, content)
-                answer = await self._cluster.ask("PUT", target, body, within=_LONG)
+                answer = await self._cluster.ask("POST", target, body, within=_LONG)
         if answer.refused is not None:
-            mine = await self._created(index, chosen, source) if create and _is_own_conflict(answer) else None
+            mine = await self._mine(index, chosen, source, if_seq_no) if _is_own_conflict(answer) else None
             if mine is None:
                 raise answer.refused.fault(index, chosen)
             return mine
@@ -122,14 +122,12 @@ class OpenSearchStore:
     ) -> Written:
         """Delete a document and its content."""
         condition = expected(if_seq_no, if_primary_term)
-        target = path(index, "_doc", doc_id, refresh=True, if_seq_no=if_seq_no, if_primary_term=if_primary_term)
-        answer = await self._cluster.ask("DELETE", target)
-        if not _is_missing(answer, index, doc_id):
-            return self._written(index, answer.body)
-        if condition is not None:
+        outcome = await delete_one(self._cluster, index, doc_id, condition, self._created)
+        if isinstance(outcome, MLCommonsError):
+            raise outcome
+        if condition is not None and outcome.result == "not_found":
             raise VersionConflict(index, doc_id, f"{required(condition)} but no document was found")
-        body = answer.refused.body if answer.refused is not None else {}
-        return not_deleted(index, doc_id, body, repeated=answer.repeated)
+        return outcome
 
     async def content(self, index: str, doc_id: str) -> bytes | None:
         """Return a document's binary content, or None where it has none.
@@ -137,9 +135,9 @@ class OpenSearchStore:
         Raises:
             Unavailable: what is stored as content is no base64.
         """
-        target = path(index, "_doc", doc_id, _source_includes=CONTENT)
         async with self._in_flight:
-            answer = await self._cluster.ask("GET", target, within=_LONG)
+            # The whole document: content is nearly all of it, and to pick a field costs the cluster twice the time.
+            answer = await self._cluster.ask("GET", path(index, "_doc", doc_id), within=_LONG)
             if _is_missing(answer, index, doc_id) or CONTENT not in answer.body["_source"]:
                 return None
             try:
@@ -198,6 +196,15 @@ class OpenSearchStore:
         if there is None or there.version != 1 or not same(doc_id, there.source, source):
             return None
         return Written(index, doc_id, "created", 1, there.seq_no, there.primary_term)
+
+    async def _mine(self, index: str, doc_id: str, source: Source, if_seq_no: int | None) -> Written | None:
+        """Return what wrote a document, if it is the one that a lost answer was about."""
+        if if_seq_no is None:
+            return await self._created(index, doc_id, source)
+        there = await self.get(index, doc_id)
+        if there is None or there.seq_no <= if_seq_no or not same(doc_id, there.source, source):
+            return None
+        return Written(index, doc_id, "updated", there.version, there.seq_no, there.primary_term)
 
     async def _show_content(self, index: str, hits: list[dict[str, Any]]) -> None:
         """Put content into hits, one document in memory at a time beside what is shown."""

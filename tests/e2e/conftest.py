@@ -1,24 +1,57 @@
-"""A running program for the tests that share one."""
+"""Running programs, on each kind of store."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.service import Service, running
+from scripts.opensearch import Node
+from scripts.opensearch import running as running_node
+from tests.e2e.service import Run, Service, running
+from tests.opensearch import empty
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("opensearch", marks=pytest.mark.opensearch)])
+def store(request: pytest.FixtureRequest) -> str:
+    """The kind of store that the programs of a module keep their documents in: each test runs on both."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture(scope="session")
+def own_cluster() -> Iterator[Node]:
+    """A second node, for programs that a test has for itself while others share one."""
+    with running_node() as node:
+        yield node
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
+def run(store: str, request: pytest.FixtureRequest) -> Run:
+    """How a test starts a program of its own on an empty store."""
+    if store == "embedded":
+        return running
+    node: Node = request.getfixturevalue("own_cluster")
+    empty(node)
+    return partial(running, flags=("--store", node.url))
+
+
+@pytest.fixture
+def service(tmp_path: Path, run: Run) -> Iterator[Service]:
     """A program of the test's own."""
-    with running(tmp_path / "data") as one:
+    with run(tmp_path / "data") as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def shared(store: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Service]:
     """A program that the tests of a module share."""
-    with running(tmp_path_factory.mktemp("shared") / "data") as one:
+    flags: tuple[str, ...] = ()
+    if store == "opensearch":
+        node: Node = request.getfixturevalue("opensearch")
+        empty(node)
+        flags = ("--store", node.url)
+    with running(tmp_path_factory.mktemp("shared") / "data", flags=flags) as one:
         yield one
 
 

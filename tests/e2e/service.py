@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,7 +110,7 @@ class Service:
     def close(self) -> None:
         """Leave nothing running."""
         self.http.close()
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.process.stdout is not None and not self.process.stdout.closed:
             self.kill()
 
     def workers(self) -> list[int]:
@@ -191,6 +191,10 @@ class Service:
         """Return the embeddings of texts."""
         answer = self.ml("POST", f"/models/{model_id}/_predict", json={"text_docs": texts, **fields})
         return [entry["output"][0]["data"] for entry in answer["inference_results"]]
+
+
+Run = Callable[[Path], AbstractContextManager["Service"]]
+"""Runs the program on a data directory."""
 
 
 @contextmanager

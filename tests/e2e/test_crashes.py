@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.service import CHUNK, Service, running, until
+from tests.e2e.service import CHUNK, Run, Service, until
 from tests.e2e.test_whole_path import TINY
 
 
@@ -42,9 +42,9 @@ def test_worker_is_killed_under_load(service: Service, tiny: bytes) -> None:
     assert service.ml("GET", f"/models/{model_id}")["model_state"] == "DEPLOYED"
 
 
-def test_service_is_killed_while_deployed(tmp_path: Path, tiny: bytes) -> None:
+def test_service_is_killed_while_deployed(tmp_path: Path, run: Run, tiny: bytes) -> None:
     """A killed service leaves no worker behind, and serves its models again after it starts."""
-    with running(tmp_path) as service:
+    with run(tmp_path) as service:
         model_id = service.deployed(tiny, **TINY)
         (worker,) = service.workers()
         before = service.embed(model_id, ["a cat"])
@@ -56,11 +56,11 @@ def test_service_is_killed_while_deployed(tmp_path: Path, tiny: bytes) -> None:
         assert service.embed(model_id, ["a cat"]) == before
 
 
-def test_service_is_killed_between_chunks(tmp_path: Path, minilm_zip: Path) -> None:
+def test_service_is_killed_between_chunks(tmp_path: Path, run: Run, minilm_zip: Path) -> None:
     """Chunks that were answered are there after a kill; the upload goes on with the others."""
     archive = minilm_zip.read_bytes()
     total = -(-len(archive) // CHUNK)
-    with running(tmp_path) as service:
+    with run(tmp_path) as service:
         model_id = service.register_meta(archive, name="resumed")
         for number in range(total // 2):
             service.upload(model_id, archive, number)
@@ -82,9 +82,9 @@ def test_service_is_killed_between_chunks(tmp_path: Path, minilm_zip: Path) -> N
 
 
 @pytest.mark.parametrize("after", [0.0, 0.1, 0.3, 0.6, 1.0])
-def test_service_is_killed_while_deploying(tmp_path: Path, minilm_zip: Path, after: float) -> None:
+def test_service_is_killed_while_deploying(tmp_path: Path, run: Run, minilm_zip: Path, after: float) -> None:
     """A deploy that a kill interrupted ends by itself after the start: the model deployed, its task completed."""
-    with running(tmp_path) as service:
+    with run(tmp_path) as service:
         model_id = service.register(minilm_zip.read_bytes(), name="interrupted")
         task_id = service.ml("POST", f"/models/{model_id}/_deploy")["task_id"]
 
@@ -97,9 +97,9 @@ def test_service_is_killed_while_deploying(tmp_path: Path, minilm_zip: Path, aft
         assert len(service.embed(model_id, ["a cat"])[0]) == 384
 
 
-def test_service_is_killed_while_predicting(tmp_path: Path, minilm_zip: Path) -> None:
+def test_service_is_killed_while_predicting(tmp_path: Path, run: Run, minilm_zip: Path) -> None:
     """A kill in the middle of a predict costs that answer and nothing else."""
-    with running(tmp_path) as service:
+    with run(tmp_path) as service:
         model_id = service.deployed(minilm_zip.read_bytes(), name="busy")
         url, texts = service.http.base_url, ["word " * 200] * 64
 
@@ -119,9 +119,9 @@ def test_service_is_killed_while_predicting(tmp_path: Path, minilm_zip: Path) ->
         assert len(service.embed(model_id, ["a cat"])[0]) == 384
 
 
-def test_service_is_killed_while_undeploying(tmp_path: Path, tiny: bytes) -> None:
+def test_service_is_killed_while_undeploying(tmp_path: Path, run: Run, tiny: bytes) -> None:
     """After a kill during an undeploy the model is either deployed or not, and both can be changed."""
-    with running(tmp_path) as service:
+    with run(tmp_path) as service:
         model_id = service.deployed(tiny, **TINY)
         url = f"{service.http.base_url}/_plugins/_ml/models/{model_id}/_undeploy"
         asker = threading.Thread(target=lambda: _ignore_faults(service, url))
@@ -136,9 +136,9 @@ def test_service_is_killed_while_undeploying(tmp_path: Path, tiny: bytes) -> Non
         assert service.deploy(model_id)["state"] == "COMPLETED"
 
 
-def test_corrupt_cache_is_rebuilt(tmp_path: Path, tiny: bytes) -> None:
+def test_corrupt_cache_is_rebuilt(tmp_path: Path, run: Run, tiny: bytes) -> None:
     """A converted model that was damaged on disk is converted anew at the next start."""
-    with running(tmp_path) as service:
+    with run(tmp_path) as service:
         model_id = service.deployed(tiny, **TINY)
         before = service.embed(model_id, ["a cat"])
         service.stop()

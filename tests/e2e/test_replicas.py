@@ -1,12 +1,17 @@
 """Several services on one real OpenSearch, each a process of its own."""
 
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
-from scripts.opensearch import Node
-from tests.e2e.service import Service, until
+from scripts.opensearch import Node, free_port
+from tests.e2e.proxy import faulty
+from tests.e2e.service import CHUNK, Service, until
 from tests.opensearch import empty
 
 TINY = {
@@ -24,6 +29,8 @@ def start(opensearch: Node, tmp_path: Path) -> Iterator[Start]:
     def make(name: str, *settings: str, url: str | None = None, wait_ready: bool = True) -> Service:
         custom = "plugins.ml_commons.allow_custom_deployment_plan=true"
         flags = ("--store", url or opensearch.url)
+        if name in services:
+            services[name].close()
         service = services[name] = Service(tmp_path / name, custom, *settings, flags=flags)
         return service.start(wait_ready=wait_ready)
 
@@ -72,3 +79,167 @@ def test_predict_goes_where_the_model_is(start: Start, tiny: bytes) -> None:
     assert first.embed(model_id, ["rain"]) == second.embed(model_id, ["rain"])
     refused = first.ml("POST", f"/models/{model_id}/_predict?pretty", 400, json={"text_docs": []})
     assert refused["error"]["reason"] == "Empty text docs"
+
+
+def write(node: Node, path: str, body: object) -> None:
+    """Tell the cluster something directly."""
+    answer = httpx.put(f"{node.url}{path}", json=body, timeout=30)
+    assert answer.status_code == 200, answer.text
+
+
+def is_ready(service: Service) -> bool:
+    """Return whether a service says that it is ready."""
+    return service.http.get("/_health/ready").status_code == 200
+
+
+def says(service: Service, text: str) -> bool:
+    """Return whether a service gives a text as the reason why it is not ready."""
+    return text in service.http.get("/_health/ready").text
+
+
+def is_planned(service: Service, model_id: str, nodes: list[str]) -> bool:
+    """Return whether a model shall run on just these nodes."""
+    return bool(service.ml("GET", f"/models/{model_id}")["planning_worker_nodes"] == nodes)
+
+
+def states(service: Service) -> set[str]:
+    """Return the states that tasks are in."""
+    answer = service.ml("POST", "/tasks/_search", json={"query": {"match_all": {}}, "size": 1000})
+    return {hit["_source"]["state"] for hit in answer["hits"]["hits"]}
+
+
+def test_started_before_the_cluster(start: Start, tiny: bytes) -> None:
+    """Services that start while the cluster is down say so, and come up with it, with no hand work."""
+    directory = tempfile.TemporaryDirectory(prefix="opensearch-")  # the server's user cannot enter tmp_path
+    node = Node(Path(directory.name), port=free_port())
+    services = [start(name, url=node.url, wait_ready=False) for name in ("first", "second")]
+    for service in services:
+        assert not is_ready(service)
+        until(partial(says, service, "the store: "), "the reason")
+        assert service.http.get("/_health/live").status_code == 200
+        refused = service.http.get("/_plugins/_ml/models/x")
+        assert (refused.status_code, refused.json()["status"]) == (503, 503)
+    try:
+        node.start()
+        for service in services:
+            until(partial(is_ready, service), "readiness")
+        model_id = services[0].register(tiny, **TINY)
+        assert services[1].deploy(model_id)["state"] == "COMPLETED"
+    finally:
+        node.stop()
+        directory.cleanup()
+
+
+def test_cluster_restarts_under_load(start: Start, tiny: bytes, opensearch: Node) -> None:
+    """While the cluster is killed and started again every predict is answered; afterwards all goes on."""
+    first, second = start("first"), start("second")
+    model_id = first.register(tiny, **TINY)
+    assert first.deploy(model_id)["state"] == "COMPLETED"
+    outcomes: list[int] = []
+    over = threading.Event()
+
+    def load(service: Service) -> None:
+        path = f"/_plugins/_ml/models/{model_id}/_predict"
+        with httpx.Client(base_url=service.http.base_url, timeout=60) as client:
+            while not over.wait(0.02):
+                outcomes.append(client.post(path, json={"text_docs": ["rain"]}).status_code)
+
+    threads = [threading.Thread(target=load, args=(one,)) for one in (first, second)]
+    for thread in threads:
+        thread.start()
+    try:
+        opensearch.kill()
+        during = len(outcomes)
+        until(lambda: len(outcomes) > during + 50, "predicts without a cluster")
+        opensearch.start()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+    assert set(outcomes) == {200}
+    other = second.register(tiny, **TINY)
+    assert first.deploy(other)["state"] == "COMPLETED"
+    until(lambda: second.ml("GET", f"/models/{model_id}")["current_worker_node_count"] == 2, "both counted")
+    assert second.ml("GET", f"/models/{model_id}")["model_state"] == "DEPLOYED"
+
+
+def test_index_is_read_only(start: Start, tiny: bytes, opensearch: Node) -> None:
+    """On a full disk of the cluster writes are refused with the cure in the text, models answer, and it passes."""
+    service = start("first")
+    model_id = service.register(tiny, **TINY)
+    assert service.deploy(model_id)["state"] == "COMPLETED"
+    block = {"index.blocks.read_only_allow_delete": True}
+    write(opensearch, "/.plugins-ml-model/_settings", block)
+
+    refused = service.http.put(f"/_plugins/_ml/models/{model_id}", json={"description": "new"})
+
+    assert refused.status_code in (403, 429, 503), refused.text
+    assert ".plugins-ml-model" in refused.text
+    assert len(service.embed(model_id, ["rain"])) == 1
+    write(opensearch, "/.plugins-ml-model/_settings", {"index.blocks.read_only_allow_delete": None})
+    service.ml("PUT", f"/models/{model_id}", json={"description": "new"})
+    assert service.ml("GET", f"/models/{model_id}")["description"] == "new"
+
+
+def test_faulty_link(start: Start, tiny: bytes, opensearch: Node) -> None:
+    """With a cluster that refuses, forgets to answer and dawdles, everything ends as without."""
+    with faulty(opensearch.url) as (url, faults):
+        service, other = start("first", url=url), start("second")
+        faults.busy, faults.lost, faults.slow = 0.2, 0.1, 0.02
+        models = [service.register(tiny, **TINY, name=f"model {number}") for number in range(3)]
+        for model_id in models:
+            assert service.deploy(model_id)["state"] == "COMPLETED"
+            assert len(service.embed(model_id, ["rain"])) == 1
+        service.ml("POST", f"/models/{models[0]}/_undeploy")
+        service.ml("DELETE", f"/models/{models[0]}")
+        faults.busy = faults.lost = faults.slow = 0.0
+        assert min(faults.done.values()) > 10
+
+    documents = [other.ml("GET", f"/models/{model_id}") for model_id in models[1:]]
+    assert [one["model_state"] for one in documents] == ["DEPLOYED", "DEPLOYED"]
+    assert [one["model_version"] for one in documents] == ["1", "1"]
+    other.ml("GET", f"/models/{models[0]}", 404)
+    assert states(other) == {"COMPLETED"}
+
+
+def test_owner_is_killed_while_it_registers(start: Start, tiny: bytes) -> None:
+    """Whenever the service that registers a model is killed, the model can be finished through another."""
+    survivor = start("survivor")
+    content = tiny + b"\0" * (2 * CHUNK - len(tiny) + 10)  # three chunks
+    for moment in range(4):
+        service = start("owner")
+        model_id = service.register_meta(content, **TINY, name=f"killed at {moment}")
+        for number in range(min(moment, 3)):
+            service.upload(model_id, content, number)
+        service.kill()
+
+        for number in range(min(moment, 3), 3):
+            survivor.upload(model_id, content, number)
+
+        def proven(model_id: str = model_id) -> bool:
+            query = {"query": {"bool": {"filter": [{"term": {"model_id": model_id}}]}}}
+            hits = survivor.ml("POST", "/tasks/_search", json=query)["hits"]["hits"]
+            return [hit["_source"]["state"] for hit in hits] in (["COMPLETED"], ["FAILED"])
+
+        until(proven, f"the end of the proof of the model whose owner was killed at {moment}")
+        assert survivor.ml("GET", f"/models/{model_id}")["model_state"] == "REGISTERED"
+
+
+def test_owner_is_killed_while_it_deploys(start: Start, tiny: bytes) -> None:
+    """Whenever the service that deploys is killed, the other has the model, and no task stays unfinished."""
+    survivor = start("survivor")
+    for pause in (0.0, 0.05, 0.2, 0.5, 1.0):
+        service = start("owner")
+        model_id = service.register(tiny, **TINY)
+        task_id = service.ml("POST", f"/models/{model_id}/_deploy")["task_id"]
+        threading.Event().wait(pause)
+        service.kill()
+
+        task = survivor.task(task_id)
+
+        assert task["state"] in ("COMPLETED", "COMPLETED_WITH_ERROR"), task
+        assert len(survivor.embed(model_id, ["rain"])) == 1
+        until(partial(is_planned, survivor, model_id, [node_id(survivor)]), "the plan without the dead node")
+        assert survivor.ml("GET", f"/models/{model_id}")["model_state"] == "DEPLOYED"
+        survivor.ml("POST", f"/models/{model_id}/_undeploy")

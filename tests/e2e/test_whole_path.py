@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.e2e.service import CHUNK, Service, running
+from tests.e2e.service import CHUNK, Run, Service
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -159,9 +159,9 @@ def test_prefixes(service: Service, minilm_zip: Path) -> None:
     assert "query_prefix" in refusal["error"]["caused_by"]["reason"]
 
 
-def test_stop_and_start(tmp_path: Path, tiny: bytes) -> None:
+def test_stop_and_start(tmp_path: Path, run: Run, tiny: bytes) -> None:
     """What was deployed when the service stopped is served again after it starts; what was not is not."""
-    with running(tmp_path) as service:
+    with run(tmp_path) as service:
         up = service.deployed(tiny, **TINY)
         down = service.deployed(tiny, **{**TINY, "name": "down"})
         service.ml("POST", f"/models/{down}/_undeploy")

@@ -1,0 +1,253 @@
+"""What becomes of a write or a read when the cluster is down, busy, wrong, or its answer is lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from mlcommons_py.errors import (
+    CircuitBreaking,
+    Forbidden,
+    IllegalArgument,
+    MLCommonsError,
+    Rejected,
+    Unavailable,
+    VersionConflict,
+)
+from mlcommons_py.store import Delete, Put
+from mlcommons_py.store.link import Link
+from mlcommons_py.store.opensearch import OpenSearchStore
+from scripts.opensearch import Node, free_port
+from tests.opensearch import empty
+from tests.store.contract import INDEX
+from tests.store.faulty import Drop, Faults, Lose, Say, error, proxied
+
+
+def writes(method: str, path: str) -> bool:
+    """Return whether a request writes a document."""
+    return method in ("PUT", "POST", "DELETE") and ("/_doc/" in path or "/_update/" in path or path == "/_bulk")
+
+
+@pytest.fixture
+async def faults(opensearch: Node) -> AsyncIterator[Faults]:
+    """A proxy before an empty OpenSearch; its faults hit writes of documents."""
+    await asyncio.to_thread(empty, opensearch)
+    async with proxied(opensearch.url) as one:
+        one.when = writes
+        yield one
+
+
+@pytest.fixture
+async def store(faults: Faults) -> AsyncIterator[OpenSearchStore]:
+    """A store behind the proxy, that gives up after a second and a half."""
+    one = OpenSearchStore.open(Link((faults.url,)), patience=1.5)
+    yield one
+    await one.close()
+
+
+async def source(store: OpenSearchStore, doc_id: str) -> dict[str, Any] | None:
+    """Return what is stored under an id."""
+    document = await store.get(INDEX, doc_id)
+    return None if document is None else document.source
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("fault", [Lose(), Drop(), Say(503, ""), Say(502, "bad gateway", "text/html")])
+async def test_create_is_tried_again(store: OpenSearchStore, faults: Faults, fault: Any, times: int) -> None:
+    """A creation whose answer is lost was one, whether it had arrived or not, and tells the state it made."""
+    faults.acts = [fault] * times
+    written = await store.put(INDEX, "a", {"x": 1}, create=True)
+    document = await store.get(INDEX, "a")
+    assert document is not None
+    assert (written.result, written.version, written.seq_no) == ("created", 1, document.seq_no)
+    assert document.source == {"x": 1}
+
+
+@pytest.mark.parametrize("other", [{"x": 2}, {"x": True}])
+async def test_create_of_what_another_made(store: OpenSearchStore, faults: Faults, other: dict[str, Any]) -> None:
+    """A creation that finds another's document is a conflict, also when an answer was lost on the way."""
+    await store.put(INDEX, "a", {"interface": other})
+    faults.acts = [Drop()]
+    with pytest.raises(VersionConflict):
+        await store.put(INDEX, "a", {"interface": {"x": 1}}, create=True)
+    assert await source(store, "a") == {"interface": other}
+
+
+async def test_new_id_is_not_used_twice(store: OpenSearchStore, faults: Faults) -> None:
+    """A document without an id whose answer is lost is there once."""
+    faults.acts = [Lose()]
+    written = await store.put(INDEX, None, {"x": 1})
+    hits = (await store.search(INDEX, {}))["hits"]["hits"]
+    assert [hit["_id"] for hit in hits] == [written.id]
+
+
+async def test_write_under_condition(store: OpenSearchStore, faults: Faults) -> None:
+    """A write under a condition whose answer is lost never happens twice: it is a conflict, and who reads sees it."""
+    first = await store.put(INDEX, "a", {"n": 0})
+    faults.acts = [Lose()]
+    with pytest.raises(VersionConflict):
+        await store.put(INDEX, "a", {"n": 1}, if_seq_no=first.seq_no, if_primary_term=first.primary_term)
+    document = await store.get(INDEX, "a")
+    assert document is not None
+    assert (document.source, document.version) == ({"n": 1}, 2)
+    faults.acts = [Drop()]
+    last = await store.put(INDEX, "a", {"n": 2}, if_seq_no=document.seq_no, if_primary_term=document.primary_term)
+    assert (last.result, last.version) == ("updated", 3)
+
+
+async def test_update_is_tried_again(store: OpenSearchStore, faults: Faults) -> None:
+    """An update whose answer is lost took place once."""
+    await store.put(INDEX, "a", {"x": 1, "y": 1})
+    faults.acts = [Lose()]
+    written = await store.update(INDEX, "a", {"x": 2})
+    assert written is not None
+    assert (written.result, written.version) == ("noop", 2)
+    assert await source(store, "a") == {"x": 2, "y": 1}
+
+
+async def test_delete_is_tried_again(store: OpenSearchStore, faults: Faults) -> None:
+    """A deletion whose answer is lost was one; one that did not arrive and finds nothing was none."""
+    await store.put(INDEX, "a", {})
+    faults.acts = [Lose()]
+    assert (await store.delete(INDEX, "a")).result == "deleted"
+    faults.acts = [Drop()]
+    assert (await store.delete(INDEX, "never")).result == "not_found"
+
+
+async def test_bulk_is_tried_again(store: OpenSearchStore, faults: Faults) -> None:
+    """A bulk whose answer is lost tells of each write what it did."""
+    await store.put(INDEX, "old", {"x": 1})
+    await store.put(INDEX, "gone", {})
+    faults.acts = [Lose()]
+    operations: list[Put | Delete] = [
+        Put(INDEX, "new", {"x": 1}, create=True),
+        Put(INDEX, "old", {"x": 2}, create=True),
+        Put(INDEX, "any", {"x": 3}),
+        Delete(INDEX, "gone"),
+    ]
+    results = await store.bulk(operations)
+    kinds = [one.type if isinstance(one, MLCommonsError) else one.result for one in results]
+    assert kinds == ["created", "version_conflict_engine_exception", "updated", "deleted"]
+
+
+async def test_bulk_sends_again_what_had_no_room(store: OpenSearchStore, faults: Faults) -> None:
+    """Of a bulk only those writes are sent again that the cluster had no room for."""
+    await store.put(INDEX, "z", {})
+    done = {"_index": INDEX, "_id": "a", "_version": 1, "result": "created", "_seq_no": 7, "_primary_term": 1}
+    full = {"type": "rejected_execution_exception", "reason": "full"}
+    items = [{"index": {**done, "status": 201}}, {"index": {"_index": INDEX, "_id": "b", "status": 429, "error": full}}]
+    faults.acts = [Say(200, {"took": 1, "errors": True, "items": items})]
+    results = await store.bulk([Put(INDEX, "a", {"x": 1}), Put(INDEX, "b", {"x": 2})])
+    assert [getattr(one, "result", one) for one in results] == ["created", "created"]
+    assert (await source(store, "a"), await source(store, "b")) == (None, {"x": 2})
+
+
+async def test_busy_for_a_while(store: OpenSearchStore, faults: Faults) -> None:
+    """A cluster that refuses for a moment is asked again."""
+    busy = error("rejected_execution_exception", "queue capacity 1000", 429)
+    faults.acts = [busy, busy, busy]
+    assert (await store.put(INDEX, "a", {"x": 1})).result == "created"
+    assert sum(writes(one.method, one.path.split("?")[0]) for one in faults.heard) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "raised"), [("rejected_execution_exception", Rejected), ("circuit_breaking_exception", CircuitBreaking)]
+)
+async def test_busy_for_ever(store: OpenSearchStore, faults: Faults, kind: str, raised: type[Rejected]) -> None:
+    """A cluster that stays busy is a 429 with the cluster's reason, and a time to come again."""
+    faults.always = error(kind, "too many", 429)
+    with pytest.raises(raised, match=r"^the cluster has too much to do: too many$") as caught:
+        await store.put(INDEX, "a", {})
+    assert (type(caught.value), caught.value.headers) == (raised, {"Retry-After": "1"})
+
+
+async def test_nobody_there() -> None:
+    """Where nobody listens every call is a 503 that says where, after some tries."""
+    url = f"http://127.0.0.1:{free_port()}"
+    store = OpenSearchStore.open(Link((url,)), patience=0.3)
+    for call in (store.get(INDEX, "a"), store.put(INDEX, "a", {}), store.search(INDEX, {}), store.content(INDEX, "a")):
+        with pytest.raises(Unavailable, match=f"^the cluster at {url} cannot be reached: ") as caught:
+            await call
+        assert caught.value.status == 503
+    await store.close()
+
+
+async def test_one_of_two_is_there(opensearch: Node) -> None:
+    """Of several addresses one that answers is enough."""
+    await asyncio.to_thread(empty, opensearch)
+    store = OpenSearchStore.open(Link((f"http://127.0.0.1:{free_port()}", opensearch.url)))
+    for number in range(6):
+        await store.put(INDEX, f"{number}", {"n": number})
+    assert (await store.search(INDEX, {"size": 0}))["hits"]["total"]["value"] == 6
+    await store.close()
+
+
+async def test_credentials_refused(store: OpenSearchStore, faults: Faults) -> None:
+    """Credentials that the cluster does not accept, or that may too little, are a 503 that names the setting."""
+    faults.when = lambda method, path: True  # noqa: ARG005
+    faults.always = Say(401, "Unauthorized", "text/plain")
+    with pytest.raises(Unavailable, match="store_user"):
+        await store.get(INDEX, "a")
+    faults.always = error("security_exception", "no permissions for [indices:data/read/get]", 403)
+    with pytest.raises(Unavailable, match=r"indices:data/read/get.*role"):
+        await store.get(INDEX, "a")
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_not_a_cluster(store: OpenSearchStore, faults: Faults, status: int) -> None:
+    """An answer that is none of OpenSearch's is an error, not a missing document."""
+    faults.when = lambda method, path: True  # noqa: ARG005
+    faults.always = Say(status, "<html>welcome</html>", "text/html")
+    for call in (store.get(INDEX, "a"), store.content(INDEX, "a"), store.search(INDEX, {}), store.delete(INDEX, "a")):
+        with pytest.raises(Unavailable):
+            await call
+
+
+@pytest.mark.parametrize(
+    ("block", "raised", "cure"),
+    [
+        ("read_only_allow_delete", CircuitBreaking, '{"index.blocks.read_only_allow_delete": null}'),
+        ("write", Forbidden, '"index.blocks.write": null'),
+        ("read_only", Forbidden, '{"index.blocks.read_only": null'),
+    ],
+)
+async def test_blocked(in_cluster: OpenSearchStore, block: str, raised: type[MLCommonsError], cure: str) -> None:
+    """A block, as a full disk sets it, is told at once with the index and the cure; when it is lifted all goes on."""
+    await in_cluster.put(INDEX, "a", {"x": 1})
+    await set_block(in_cluster, block, True)
+    try:
+        for call in (in_cluster.put(INDEX, "a", {"x": 2}), in_cluster.update(INDEX, "a", {"x": 2})):
+            with pytest.raises(raised) as caught:
+                await call
+            assert f"[{INDEX}]" in caught.value.reason
+            assert cure in caught.value.reason
+        (result,) = await in_cluster.bulk([Put(INDEX, "a", {"x": 2})])
+        assert isinstance(result, raised)
+        assert await source(in_cluster, "a") == {"x": 1}
+    finally:
+        await set_block(in_cluster, block, None)
+    assert (await in_cluster.put(INDEX, "a", {"x": 2})).result == "updated"
+
+
+async def set_block(store: OpenSearchStore, block: str, value: bool | None) -> None:
+    """Set or lift a block of the index."""
+    body = f'{{"index.blocks.{block}": {"null" if value is None else "true"}}}'.encode()
+    answer = await store._cluster.ask("PUT", f"/{INDEX}/_settings", body)
+    assert answer.refused is None
+
+
+async def test_get_reads_no_content(store: OpenSearchStore, faults: Faults) -> None:
+    """To read a document its content does not travel."""
+    await store.put(INDEX, "a", {"x": 1}, content=b"x" * 3_000_000)
+    assert await source(store, "a") == {"x": 1}
+    await store.search(INDEX, {})
+    assert all(one.answered < 10_000 for one in faults.heard)
+
+
+async def test_answer_without_end(store: OpenSearchStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is too long for memory is refused in words that say what to do."""
+    await store.put(INDEX, "a", {"x": "y" * 100_000})
+    monkeypatch.setattr("mlcommons_py.store.cluster.MAX_ANSWER", 50_000)
+    with pytest.raises(IllegalArgument, match=r"longer than 50000 bytes.*\[size\]"):
+        await store.search(INDEX, {})

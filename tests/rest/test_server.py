@@ -317,7 +317,7 @@ async def test_head_too_long(serving: Serving, begun: bytes) -> None:
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"hello\r\n\r\n",
-        b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /\x01 HTTP/1.1\r\nhost: x\r\n\r\n",
         b"POST /raw HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
         b"POST /raw HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         b"GET /slow HTTP/9.9\r\n\r\n",

@@ -15,6 +15,8 @@ from mlcommons_py import __version__, malloc
 from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.cluster_settings import ClusterSettings
 from mlcommons_py.errors import MLCommonsError, Unavailable
+from mlcommons_py.gateway.passing import Gateway
+from mlcommons_py.gateway.pool import pool_of
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.lifecycle.deploying import Deployer
@@ -31,9 +33,10 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.rest.binding import tls_of
 from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.peers import Peers
-from mlcommons_py.rest.routes import TABLE
+from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
 from mlcommons_py.settings import EMBEDDED, STORE, Operator
@@ -58,6 +61,8 @@ class App:
         await self.services.registrar.close()
         await self.services.keeper.close()
         await self.services.deployments.close()
+        if self.services.gateway is not None:
+            self.services.gateway.close()
         await self.services.peers.close()
         with suppress(MLCommonsError):  # the store may be gone before us; the others will notice by themselves
             await self.services.nodes.leave()
@@ -107,6 +112,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         metrics=metrics,
         counters=counters,
         unready=reconciler.unready,
+        gateway=None if operator.store == EMBEDDED else Gateway(pool_of(operator)),
     )
     return App(services, store, reconciler)
 
@@ -135,18 +141,21 @@ def _reachable(host: str) -> str:
 
 async def _run(operator: Operator) -> None:
     data = operator.data
+    tls = tls_of(operator)
+    scheme = "http" if tls is None else "https"
     listening = listen(operator.host, operator.port)
     store = await open_store(operator)
     host, port = listening.getsockname()[:2]
-    address = operator.publish_url or f"http://{_reachable(host)}:{port}"
+    address = operator.publish_url or f"{scheme}://{_reachable(host)}:{port}"
     app = await wire(operator, store, data, alone=operator.store == EMBEDDED, address=address)
 
     def serves() -> None:
-        print(f"mlcommons-py {__version__} serves on http://{host}:{port}", flush=True)  # noqa: T201
+        print(f"mlcommons-py {__version__} serves on {scheme}://{host}:{port}", flush=True)  # noqa: T201
 
+    routes = web_app(app.services, table(cluster=app.services.gateway is not None))
     reconciling = asyncio.create_task(app.reconciler.run())
     try:
-        await serve(web_app(app.services, TABLE), listening, operator.shutdown_seconds, serves)
+        await serve(routes, listening, operator.shutdown_seconds, serves, tls=tls)
     finally:
         reconciling.cancel()
         await asyncio.wait([reconciling])
@@ -158,6 +167,7 @@ def run(operator: Operator) -> int:
 
     Raises:
         Unavailable: the address or the data directory cannot be used.
+        IllegalArgument: a certificate cannot be used, or the address is open to other machines without protection.
     """
     configure(operator.log_level)
     malloc.tune(mapped_from=1 << 20)  # chunks of models pass through, 10 MB each

@@ -1,7 +1,7 @@
 """The ``plugins.ml_commons.*`` settings as the settings API changes them, kept in the store."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -52,6 +52,20 @@ class Stored(Record):
     transient: Mapping[str, Any] | None = None
 
 
+def scopes_of(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a change's keys in full, by scope.
+
+    Raises:
+        ParsingFailed: the body has another key than the two scopes.
+    """
+    for key, value in body.items():
+        if key not in SCOPES:
+            raise ParsingFailed(f"[cluster_update_settings_request] unknown field [{key}]")
+        if value is not None and not isinstance(value, Mapping):
+            raise ParsingFailed(f"[{key}] must be an object")
+    return {scope: flatten(body.get(scope) or {}) for scope in SCOPES}
+
+
 class ClusterSettings:
     """Reads and changes the settings; a change is all or nothing."""
 
@@ -81,32 +95,32 @@ class ClusterSettings:
         """Return what holds for the keys that neither scope sets, in the form it is shown."""
         return {key: shown(value) for key, value in self._settings.defaults().items()}
 
-    async def change(self, body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    async def change(
+        self, body: Mapping[str, Any], *, first: Callable[[], Awaitable[None]] | None = None
+    ) -> dict[str, dict[str, Any]]:
         """Change settings and return what was changed, by scope and full key.
 
-        A null resets a key; a key may have wildcards then.
+        A null resets a key; a key may have wildcards then. ``first`` is called once, when the change was found right
+        and nothing was written; what it raises ends the change.
 
         Raises:
             IllegalArgument: a key is unknown or cannot be changed while the service runs, or a value is wrong.
             ValidationFailed: there is nothing to change.
             ParsingFailed: the body has another key than the two scopes.
         """
-        for key, value in body.items():
-            if key not in SCOPES:
-                raise ParsingFailed(f"[cluster_update_settings_request] unknown field [{key}]")
-            if value is not None and not isinstance(value, Mapping):
-                raise ParsingFailed(f"[{key}] must be an object")
-        given = {scope: flatten(body.get(scope) or {}) for scope in SCOPES}
+        given = scopes_of(body)
         if not any(given.values()):
             raise ValidationFailed("no settings to update")
         async with self._changing:
-            changes = await self._change(given)
+            changes = await self._change(given, first)
         return {
             scope: {key: shown(value) for key, value in values.items() if value is not None}
             for scope, values in changes.items()
         }
 
-    async def _change(self, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    async def _change(
+        self, given: Mapping[str, Mapping[str, Any]], first: Callable[[], Awaitable[None]] | None
+    ) -> dict[str, dict[str, Any]]:
         """Change what is stored now, whoever changed it before, and put it into force."""
         while True:
             document = await self._store.get(INDEX, DOCUMENT)
@@ -120,6 +134,9 @@ class ClusterSettings:
             stored = replace(
                 before, persistent=after["persistent"], transient=after["transient"] if self._shared else None
             )
+            if first is not None:
+                await first()
+                first = None
             try:
                 if document is None:
                     await self._store.put(INDEX, DOCUMENT, stored.to_json(), create=True)

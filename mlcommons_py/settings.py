@@ -43,6 +43,15 @@ class Operator:
     port: int = 9201
     """Port to listen on; 0 takes a free one."""
 
+    tls_cert: Path | None = None
+    """Certificate that the service shows its clients, in PEM; without one it speaks ``http``."""
+
+    tls_key: Path | None = None
+    """Its key, if that is not in the same file."""
+
+    insecure: bool = False
+    """Listen for other machines although there is no TLS, or nobody who knows who calls."""
+
     data: Path = Path(DEFAULT_DATA)
     """Directory of the embedded store, of converted models and of the node's id."""
 

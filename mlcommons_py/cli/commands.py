@@ -86,6 +86,11 @@ def serve(
     context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one [9201].")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="The service's own certificate, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, if not in the same file.")] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Listen for other machines without TLS or knowing who calls.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Directory of the store [~/.local/share/mlcommons-py].")] = None,
     store: Annotated[str | None, typer.Option(metavar="embedded|URL", help="Where documents live [embedded].")] = None,
     store_user: Annotated[str | None, typer.Option(help="The service's user in the cluster.")] = None,
@@ -118,6 +123,9 @@ def serve(
     flags = {
         "host": host,
         "port": port,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "insecure": insecure,
         "data": data,
         "store": store,
         "store_user": store_user,

@@ -17,10 +17,12 @@ from mlcommons_py.errors import IllegalArgument, MLCommonsError, Unavailable
 from mlcommons_py.models.documents import CHUNK_SIZE
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.rest.answer import Answer, Form, error, plain_error, respond
-from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type
+from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type, spooled
+from mlcommons_py.rest.identity import Identity
 from mlcommons_py.rest.paths import Paths
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
+from mlcommons_py.rest.through import Through
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,9 @@ Handler = Callable[[Services, Request], Awaitable[object]]
 
 EVERYWHERE = frozenset({"pretty", "filter_path", "human", "error_trace", "format"})
 """Query parameters that every route takes."""
+
+ML = "/_plugins/_ml"
+"""Where all paths of the plugin begin."""
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT"})
 _RAW_AT_ONCE = 2
@@ -47,6 +52,7 @@ class Route:
             come as that parameter.
         body: ``raw`` takes a chunk's bytes, ``json`` all else.
         abandon: whether the work stops when the client goes away.
+        formed: whether the handler itself heeds ``format`` and ``pretty``.
     """
 
     methods: str
@@ -55,6 +61,7 @@ class Route:
     query: frozenset[str] = frozenset()
     body: Kind = "json"
     abandon: bool = False
+    formed: bool = False
 
 
 class Door:
@@ -65,7 +72,10 @@ class Door:
         metrics: Metrics,
         template: str,
         answer: Callable[[StarletteRequest], Awaitable[Answer | None]],
+        *,
+        formed: bool = False,
     ) -> None:
+        self._formed = formed
         self._metrics = metrics
         self._template = template
         self._answer = answer
@@ -91,7 +101,8 @@ class Door:
         form = Form.of(request.method, request.headers)
         try:
             try:
-                form = form.asked(request.query_params)
+                if not self._formed:
+                    form = form.asked(request.query_params)
                 answer = await self._answer(request)
             except MLCommonsError as fault:
                 answer = error(fault)
@@ -119,14 +130,24 @@ async def _nowhere(request: StarletteRequest) -> Answer:
 class Endpoint:
     """Everything under one path template."""
 
-    def __init__(self, services: Services, routes: Iterable[Route], raw: asyncio.Semaphore, bodies: Memory) -> None:
+    def __init__(
+        self,
+        services: Services,
+        routes: Iterable[Route],
+        raw: asyncio.Semaphore,
+        bodies: Memory,
+        identity: Identity | None,
+    ) -> None:
         self._services = services
+        self._identity = identity
         self._raw = raw
         self._bodies = bodies
         self._by_method = {method: route for route in routes for method in route.methods.split(",")}
 
     async def answer(self, request: StarletteRequest) -> Answer | None:
         """Return what comes of a request, or None where nobody waits for it any more."""
+        if self._identity is not None and (stranger := await self._identity.refuse(request)) is not None:
+            return stranger
         route = self._by_method.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
             return self._wrong_method(request)
@@ -135,10 +156,10 @@ class Endpoint:
         if announced and (refusal := refuse_type(route.body, request)) is not None:
             return refusal
         if route.body == "raw":
-            # Chunks are big: few are in memory at once, the others wait in their senders.
-            async with self._raw:
-                body = await read_body(request, CHUNK_SIZE, "Chunk size exceeds 10MB")
-                return await self._handle(route, request, body, announced=announced)
+            # Chunks are big: they come in on the disk, at their senders' pace, and few are in memory at once.
+            directory = self._services.operator.data
+            async with spooled(request, CHUNK_SIZE, "Chunk size exceeds 10MB", directory) as load, self._raw:
+                return await self._handle(route, request, await load(), announced=announced)
         with self._bodies.share() as share:
             limit = self._services.operator.max_body_bytes
             too_long = f"the body is longer than {limit} bytes; send less, or start with a larger max_body_bytes"
@@ -158,6 +179,8 @@ class Endpoint:
             query=request.query_params,
             headers=request.headers,
             body=body,
+            client=request.client.host if request.client else "unknown",
+            scheme=request.scope.get("scheme", "http"),
         )
         work = route.handler(self._services, known)
         done = await (_abandonable(work, request) if route.abandon else work)
@@ -218,22 +241,43 @@ def _target(scope: Scope) -> str:
 
 
 def web_app(services: Services, table: Iterable[Route]) -> ASGIApp:
-    """Return the application of a table of routes."""
+    """Return the application of a table of routes; with a cluster, what the table lacks is the cluster's."""
     raw = asyncio.Semaphore(_RAW_AT_ONCE)
     bodies = Memory(_BODIES_AT_ONCE * services.operator.max_body_bytes)
     by_path: dict[str, list[Route]] = {}
     for route in table:
         by_path.setdefault(route.path, []).append(route)
+    gateway = services.gateway
+    identity = None if gateway is None else Identity(gateway)
     doors = Paths(
         {
-            path: Door(services.metrics, path, Endpoint(services, routes, raw, bodies).answer)
+            path: (
+                Door(
+                    services.metrics,
+                    path,
+                    Endpoint(services, routes, raw, bodies, identity if path.startswith(ML) else None).answer,
+                    formed=any(route.formed for route in routes),
+                ),
+                {method for route in routes for method in route.methods.split(",")},
+            )
             for path, routes in by_path.items()
         }
     )
     nowhere = Door(services.metrics, "none", _nowhere)
+    through = None if gateway is None else Through(gateway, services.metrics)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        door, params = doors.find(_path(scope)) or (nowhere, {})
-        await door({**scope, "path_params": params}, receive, send)
+        path = _path(scope)
+        (door, methods), params = doors.find(path) or ((nowhere, frozenset()), {})
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if through is not None and method not in methods and not _is_ours(path):
+            await through(scope, receive, send)
+        else:
+            await door({**scope, "path_params": params}, receive, send)
 
     return app
+
+
+def _is_ours(path: str) -> bool:
+    """Return whether a path belongs to the plugin, whether or not a route is there."""
+    return [unquote(part) for part in path.split("/") if part][:2] == ML.split("/")[1:]

@@ -35,6 +35,8 @@ class Request:
         params: what the path template names.
         query: the query parameters, all of them known to the route.
         body: the body, decompressed.
+        client: the client's address.
+        scheme: how it came, ``http`` or ``https``.
     """
 
     method: str
@@ -44,6 +46,8 @@ class Request:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    client: str = "unknown"
+    scheme: str = "http"
 
     @property
     def user_agent(self) -> str:

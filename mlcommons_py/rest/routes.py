@@ -1,9 +1,20 @@
 """The table of routes."""
 
-from mlcommons_py.rest import cluster, groups, health, models, predicting, profile, stats, tasks
-from mlcommons_py.rest.door import Route
+from mlcommons_py.rest import (
+    cat,
+    cluster,
+    groups,
+    health,
+    models,
+    plugins,
+    predicting,
+    profile,
+    shared_settings,
+    stats,
+    tasks,
+)
+from mlcommons_py.rest.door import ML, Route
 
-ML = "/_plugins/_ml"
 _SETTINGS = frozenset({"flat_settings", "cluster_manager_timeout", "master_timeout", "timeout"})
 _HEALTH = frozenset({"wait_for_status", "timeout", "level", "local", "cluster_manager_timeout", "master_timeout"})
 _SEARCH = frozenset({"source", "source_content_type"})
@@ -55,3 +66,23 @@ TABLE: tuple[Route, ...] = (
     Route("GET", f"{ML}/profile/tasks", profile.profile, frozenset({"view"})),
     Route("GET", f"{ML}/profile/tasks/{{task_ids}}", profile.profile, frozenset({"view"})),
 )
+
+_TIMES = frozenset({"timeout", "local", "cluster_manager_timeout", "master_timeout"})
+
+BESIDE: tuple[Route, ...] = (
+    Route("GET", "/_cluster/settings", shared_settings.get_settings, _SETTINGS | {"include_defaults", "local"}),
+    Route("PUT", "/_cluster/settings", shared_settings.put_settings, _SETTINGS),
+    Route("GET", "/_cat/plugins", plugins.cat_plugins, cat.PARAMETERS | _TIMES, formed=True),
+    Route("GET", "/_nodes/plugins", plugins.node_plugins, _TIMES | {"flat_settings"}),
+    Route("GET", "/_nodes/{node_id}/plugins", plugins.node_plugins, _TIMES | {"flat_settings"}),
+)
+"""Routes that add to what a cluster answers."""
+
+_CLUSTERS = ("/", "/_cluster/health", "/_cluster/settings")
+
+
+def table(*, cluster: bool) -> tuple[Route, ...]:
+    """Return the routes that are served; with a cluster, it answers for itself, or the answer has parts of both."""
+    if not cluster:
+        return TABLE
+    return tuple(route for route in TABLE if route.path not in _CLUSTERS) + BESIDE

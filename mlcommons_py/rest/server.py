@@ -1,6 +1,7 @@
 """Serving HTTP with uvicorn."""
 
 import socket
+import ssl
 from collections.abc import Callable
 from types import FrameType
 
@@ -52,12 +53,13 @@ async def serve(
     shutdown_seconds: float,
     serves: Callable[[], None],
     *,
+    tls: ssl.SSLContext | None = None,
     connection: type[Connection] = Connection,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then finish what runs, for so many seconds at most.
 
-    A second signal ends it at once. ``serves`` is called when connections are accepted; ``connection`` says how long
-    clients are waited for.
+    A second signal ends it at once. With ``tls`` it speaks https. ``serves`` is called when connections are accepted;
+    ``connection`` says how long clients are waited for.
     """
     config = uvicorn.Config(
         app,
@@ -68,10 +70,12 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         backlog=_BACKLOG,
         # uvicorn's own type is whole seconds; what it does with it takes fractions.
         timeout_graceful_shutdown=shutdown_seconds,  # type: ignore[arg-type]
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )
     server = Server(config, serves)
     await server.serve(sockets=[listening])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlcommons_py.cluster_settings import ClusterSettings
+from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.lifecycle.deploying import Deployer
@@ -27,6 +28,7 @@ class Services:
 
     Attributes:
         unready: returns why the service is not ready, or an empty list.
+        gateway: the way to the cluster; None where there is none.
     """
 
     operator: Operator
@@ -46,3 +48,4 @@ class Services:
     metrics: Metrics
     counters: Counters
     unready: Callable[[], list[str]]
+    gateway: Gateway | None = None

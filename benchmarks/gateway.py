@@ -1,0 +1,191 @@
+"""What the way through the service costs: the same requests to an OpenSearch directly and through, in turns.
+
+    scripts/opensearch --port 9250 --heap 1g &
+    mlcommons serve --port 9251 --store http://127.0.0.1:9250 &
+    python benchmarks/gateway.py http://127.0.0.1:9250 http://127.0.0.1:9251
+
+Each round measures both ways for a few seconds, so that whatever else the machine does meets both. Requests/s are the
+median over rounds; the ratio is that of each round's pair, its median.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import statistics
+import time
+from dataclasses import dataclass, field
+
+import aiohttp
+import orjson
+
+INDEX = "gateway-benchmark"
+WORDS = "river stone morning letter garden window silver thunder paper bridge winter candle harbor meadow".split()
+
+
+@dataclass(frozen=True)
+class Work:
+    """One kind of request."""
+
+    name: str
+    method: str
+    path: str
+    bodies: tuple[bytes | None, ...]
+    content_type: str = "application/json"
+    most_clients: int = 1000
+
+
+@dataclass
+class Measured:
+    """What one way gave for one kind of request."""
+
+    rates: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def at(self, part: float) -> float:
+        """Return a quantile of the latency, in milliseconds."""
+        ordered = sorted(self.seconds)
+        return 1e3 * ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def text(number: int, words: int) -> str:
+    """Return a text that is another for each number."""
+    return " ".join(WORDS[(number * 7 + at * (1 + number % 5)) % len(WORDS)] for at in range(words))
+
+
+def bulk(documents: int, words: int, start: int) -> bytes:
+    """Return a body of ``_bulk`` that writes so many documents."""
+    lines = []
+    for number in range(start, start + documents):
+        lines.append(orjson.dumps({"index": {"_id": str(number)}}))
+        lines.append(orjson.dumps({"text": text(number, words), "number": number}))
+    return b"\n".join(lines) + b"\n"
+
+
+def works() -> list[Work]:
+    """Return what is measured."""
+    searches = tuple(orjson.dumps({"query": {"match": {"text": f"{a} {b}"}}}) for a, b in itertools.pairwise(WORDS))
+    large = bulk(25_000, 240, 0)
+    large = large[: large.rindex(b"\n", 0, min(len(large), 50_000_000)) + 1]
+    # A cut in the middle of a pair would leave an action without its document.
+    large = large if large.count(b"\n") % 2 == 0 else large[: large.rindex(b"\n", 0, len(large) - 1) + 1]
+    return [
+        Work("GET _doc", "GET", f"/{INDEX}/_doc/7", (None,)),
+        Work("match search", "POST", f"/{INDEX}/_search", searches),
+        Work(
+            "_bulk of 1,000",
+            "POST",
+            f"/{INDEX}-bulk/_bulk",
+            (bulk(1000, 8, 0),),
+            "application/x-ndjson",
+            most_clients=16,
+        ),
+        Work(
+            f"_bulk of {len(large) / 1e6:.0f} MB", "POST", f"/{INDEX}-large/_bulk", (large,), "application/x-ndjson", 1
+        ),
+    ]
+
+
+async def load(session: aiohttp.ClientSession, url: str, work: Work, clients: int, seconds: float) -> list[float]:
+    """Send requests from so many clients for so long; return how long each took."""
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+    bodies = itertools.cycle(work.bodies)
+
+    async def client() -> None:
+        while (began := time.perf_counter()) < end:
+            headers = {"content-type": work.content_type} if work.bodies[0] is not None else {}
+            async with session.request(work.method, url + work.path, data=next(bodies), headers=headers) as answer:
+                body = await answer.read()
+                assert answer.status in (200, 201), body[:500]
+                assert work.method == "GET" or b'"errors":true' not in body[:200], body[:500]
+            took.append(time.perf_counter() - began)
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return took
+
+
+async def measure(urls: tuple[str, str], work: Work, clients: int, rounds: int, seconds: float) -> list[Measured]:
+    """Measure both ways in turns; who begins changes with each round."""
+    found = [Measured(), Measured()]
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        for url in urls:
+            await load(session, url, work, clients, seconds / 4)
+        for turn in range(rounds):
+            for way in ((0, 1), (1, 0))[turn % 2]:
+                began = time.perf_counter()
+                took = await load(session, urls[way], work, clients, seconds)
+                found[way].rates.append(len(took) / (time.perf_counter() - began))
+                found[way].seconds += took
+    return found
+
+
+async def prepare(url: str) -> None:
+    """Write the documents that are read and searched."""
+    async with aiohttp.ClientSession() as session:
+        await session.delete(f"{url}/{INDEX}*")
+        headers = {"content-type": "application/x-ndjson"}
+        async with session.post(f"{url}/{INDEX}/_bulk?refresh=true", data=bulk(5000, 20, 0), headers=headers) as answer:
+            assert not (await answer.json())["errors"]
+
+
+async def empty(url: str) -> None:
+    """Delete what was written: segments left to merge, and a heap of them, would slow what follows."""
+    async with aiohttp.ClientSession() as session:
+        await session.delete(f"{url}/{INDEX}-*")
+
+
+def row(work: Work, clients: int, direct: Measured, through: Measured) -> dict[str, object]:
+    """Return the numbers of one line."""
+    return {
+        "request": work.name,
+        "clients": clients,
+        "direct_per_s": round(statistics.median(direct.rates), 1),
+        "through_per_s": round(statistics.median(through.rates), 1),
+        "ratio": round(statistics.median(b / a for a, b in zip(direct.rates, through.rates, strict=True)), 3),
+        "direct_p50_ms": round(direct.at(0.5), 2),
+        "added_p50_ms": round(through.at(0.5) - direct.at(0.5), 2),
+        "added_p99_ms": round(through.at(0.99) - direct.at(0.99), 2),
+    }
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Measure everything and print a table."""
+    urls = (options.direct, options.through)
+    await prepare(options.direct)
+    rows = []
+    print(f"{'':16}{'clients':>8}{'direct/s':>10}{'through/s':>10}{'ratio':>7}{'p50 ms':>8}{'+p50':>7}{'+p99':>7}")
+    for work in works():
+        for clients in options.clients:
+            if clients > work.most_clients:
+                continue
+            large = work.most_clients == 1
+            await empty(options.direct)
+            direct, through = await measure(urls, work, clients, options.rounds, options.seconds * (3 if large else 1))
+            one = row(work, clients, direct, through)
+            rows.append(one)
+            print(
+                f"{one['request']:16}{clients:>8}{one['direct_per_s']:>10}{one['through_per_s']:>10}{one['ratio']:>7}"
+                f"{one['direct_p50_ms']:>8}{one['added_p50_ms']:>7}{one['added_p99_ms']:>7}",
+                flush=True,
+            )
+    if options.json:
+        print(json.dumps(rows))
+    async with aiohttp.ClientSession() as session:
+        await session.delete(f"{options.direct}/{INDEX}*")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("direct", help="the cluster, such as http://127.0.0.1:9200")
+    parser.add_argument("through", help="the service before it, such as http://127.0.0.1:9201")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each way is measured in a round")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON, too")
+    asyncio.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

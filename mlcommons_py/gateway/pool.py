@@ -1,0 +1,164 @@
+"""The connections to the cluster's nodes, kept for the next request."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from mlcommons_py.errors import Rejected, Unavailable
+from mlcommons_py.gateway.upstream import Upstream
+from mlcommons_py.settings import Operator
+from mlcommons_py.store.link import link_of
+
+CONNECTIONS = 512
+"""Requests that may be under way at the cluster."""
+
+IDLE = 64
+"""Connections that one node keeps for later requests."""
+
+CONNECT_SECONDS = 0.8
+"""How long all nodes together may take to accept a connection."""
+
+_QUEUE_SECONDS = 1.0
+_AVOID_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Node:
+    """One address of the cluster.
+
+    Attributes:
+        authority: what ``Host`` says.
+        idle: connections that wait for a request, the last used at the end.
+        avoided: until when, by the monotonic clock, the others go first.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    authority: bytes
+    idle: list[Upstream] = field(default_factory=list)
+    avoided: float = 0.0
+
+
+def node(url: str, tls: ssl.SSLContext | None) -> Node:
+    """Return the node behind an address such as ``https://host:9200``."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    usual = 443 if parts.scheme == "https" else 80
+    port = parts.port or usual
+    authority = parts.netloc.removesuffix(f":{usual}").encode()
+    return Node(parts.hostname, port, tls if parts.scheme == "https" else None, authority)
+
+
+def pool_of(operator: Operator) -> "Pool":
+    """Return the pool for the cluster that an operator chose.
+
+    It knows the authorities that the cluster's certificate may be from, and none of the service's credentials: a
+    client certificate would make every client the service's own user.
+
+    Raises:
+        IllegalArgument: the file of the authorities cannot be used.
+    """
+    nobody = replace(
+        operator,
+        store_user="",
+        store_password="",
+        store_password_file=None,
+        store_token="",
+        store_token_file=None,
+        store_client_cert=None,
+        store_client_key=None,
+    )
+    link = link_of(nobody)
+    return Pool(link.urls, link.tls)
+
+
+class Pool:
+    """Connections to every node; the nodes take turns, and one that is down is left out while another is up."""
+
+    def __init__(self, urls: Sequence[str], tls: ssl.SSLContext | None) -> None:
+        self._nodes = [node(url, tls) for url in urls]
+        self._turn = 0
+        self._room = asyncio.Semaphore(CONNECTIONS)
+
+    async def enter(self) -> None:
+        """Take one of the places for requests under way; who took one leaves it.
+
+        Raises:
+            Rejected: there has been none for a second.
+        """
+        if not self._room.locked():
+            await self._room.acquire()
+            return
+        try:
+            async with asyncio.timeout(_QUEUE_SECONDS):
+                await self._room.acquire()
+        except TimeoutError as fault:
+            raise Rejected(f"{CONNECTIONS} requests are under way at the cluster; try again later") from fault
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._room.release()
+
+    async def take(self, *, fresh: bool = False) -> Upstream:
+        """Return a connection, one that was used before where there is one, unless it must be a fresh one.
+
+        Raises:
+            Unavailable: no node accepts one.
+        """
+        nodes = self._order()
+        if not fresh:
+            for one in nodes:
+                while one.idle:
+                    if (kept := one.idle.pop()).idle:
+                        return kept
+                if one.avoided <= time.monotonic():
+                    break
+        deadline = time.monotonic() + CONNECT_SECONDS
+        faults = []
+        for left, one in zip(range(len(nodes), 0, -1), nodes, strict=True):
+            try:
+                async with asyncio.timeout((deadline - time.monotonic()) / left):
+                    return await self._connect(one)
+            except (OSError, TimeoutError) as fault:
+                one.avoided = time.monotonic() + _AVOID_SECONDS
+                faults.append(f"{one.authority.decode()}: {str(fault) or 'no answer in time'}")
+        raise Unavailable(f"the cluster cannot be reached: {'; '.join(faults)}")
+
+    def _order(self) -> list[Node]:
+        """Return the nodes, the one whose turn it is first, those that were down last."""
+        if len(self._nodes) == 1:
+            return self._nodes
+        self._turn = (self._turn + 1) % len(self._nodes)
+        turned = self._nodes[self._turn :] + self._nodes[: self._turn]
+        now = time.monotonic()
+        return sorted(turned, key=lambda one: one.avoided > now)
+
+    @staticmethod
+    async def _connect(one: Node) -> Upstream:
+        loop = asyncio.get_running_loop()
+        _, made = await loop.create_connection(
+            lambda: Upstream(one.authority, one.idle),
+            one.host,
+            one.port,
+            ssl=one.tls,
+            server_hostname=one.host if one.tls is not None else None,
+        )
+        one.avoided = 0.0
+        return made
+
+    def give_back(self, used: Upstream) -> None:
+        """Keep a connection for the next request, or hang up where it cannot serve one."""
+        if used.reusable and len(used.home) < IDLE:
+            used.home.append(used)
+        else:
+            used.abort("it is not needed any more")
+
+    def close(self) -> None:
+        """Hang up on every node."""
+        for one in self._nodes:
+            while one.idle:
+                one.idle.pop().abort("the service ends")

@@ -1,0 +1,124 @@
+"""With a cluster, it says who may use the service's own routes."""
+
+import asyncio
+
+from mlcommons_py.rest.identity import PATH
+from tests.gateway.conftest import Connect
+from tests.gateway.peers import Fake, Wire
+
+NO_HANDLER = b'{"error":"no handler found for uri [%b] and method [GET]"}' % PATH.encode()
+
+
+class Guard:
+    """A cluster that knows one user, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.heads: list[bytes] = []
+
+    async def script(self, wire: Wire) -> None:
+        """Answer 200 to the user, 401 to anybody else."""
+        while head := await wire.head():
+            self.asked += 1
+            self.heads.append(head)
+            if b"authorization: Basic dTpw\r\n" in head:
+                await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            else:
+                await wire.send(
+                    b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\n"
+                    b"content-type: text/plain\r\ncontent-length: 12\r\n\r\nUnauthorized"
+                )
+
+
+async def call(wire: Wire, path: str, credentials: str = "") -> tuple[bytes, bytes]:
+    """Call a path; return status and body."""
+    field = f"authorization: Basic {credentials}\r\n" if credentials else ""
+    await wire.send(f"GET {path} HTTP/1.1\r\nhost: me\r\n{field}\r\n".encode())
+    head, body = await wire.answer()
+    return head.split()[1], head + body
+
+
+async def test_own_routes_guarded(connect: Connect, fake: Fake) -> None:
+    """A stranger gets the cluster's own refusal, on every path of the plugin; a user of the cluster is let in."""
+    guard = Guard()
+    fake.script = guard.script
+    wire = await connect()
+
+    for credentials in ("", "eDp5"):
+        status, text = await call(wire, "/_plugins/_ml/stats", credentials)
+        assert status == b"401"
+        assert b"www-authenticate: Basic realm=x" in text
+        assert text.endswith(b"Unauthorized")
+    assert (await call(wire, "/_plugins/_ml/stats", "dTpw"))[0] == b"200"
+    assert {head.split()[1] for head in guard.heads} == {PATH.encode()}
+
+
+async def test_asked_once(connect: Connect, fake: Fake) -> None:
+    """The cluster is asked once for many requests with the same credentials, and each time for a stranger."""
+    guard = Guard()
+    fake.script = guard.script
+    wire = await connect()
+    for _ in range(10):
+        assert (await call(wire, "/_plugins/_ml/models/x", "dTpw"))[0] == b"404"
+    assert guard.asked == 1
+    for _ in range(3):
+        assert (await call(wire, "/_plugins/_ml/models/x"))[0] == b"401"
+    assert guard.asked == 4
+
+
+async def test_cluster_down(connect: Connect, fake: Fake) -> None:
+    """While the cluster is down, nobody is let in whom it did not know before."""
+    fake.script = Guard().script
+    await fake.stop()
+    wire = await connect()
+    assert (await call(wire, "/_plugins/_ml/stats", "dTpw"))[0] == b"503"
+    await fake.start()
+    assert (await call(wire, "/_plugins/_ml/stats", "dTpw"))[0] == b"200"
+    await fake.stop()
+    assert (await call(wire, "/_plugins/_ml/stats", "dTpw"))[0] == b"200"
+    assert (await call(wire, "/_plugins/_ml/stats", "eDp5"))[0] == b"503"
+    await fake.start()
+
+
+async def test_no_security(connect: Connect, fake: Fake) -> None:
+    """A cluster without the security plugin lets everybody in, and so does the service."""
+
+    async def script(wire: Wire) -> None:
+        while await wire.head():
+            head = b"HTTP/1.1 400 Bad Request\r\ncontent-length: %d\r\n\r\n" % len(NO_HANDLER)
+            await wire.send(head + NO_HANDLER)
+
+    fake.script = script
+    assert (await call(await connect(), "/_plugins/_ml/stats"))[0] == b"200"
+
+
+async def test_open_routes(connect: Connect, fake: Fake) -> None:
+    """Health and metrics are there without credentials, and never ask the cluster."""
+    wire = await connect()
+    assert (await call(wire, "/_health/live"))[0] == b"200"
+    assert (await call(wire, "/metrics"))[0] == b"200"
+    assert fake.connections == 0
+
+
+async def test_paths_of_the_plugin_stay(connect: Connect, fake: Fake) -> None:
+    """Nothing below the plugin's path reaches the cluster, however it is spelled; what only looks like it does."""
+    seen = []
+
+    async def script(wire: Wire) -> None:
+        while head := await wire.head():
+            seen.append(head.split()[1])
+            await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    fake.script = script
+    wire = await connect()
+    for path in (
+        "/_plugins/_ml/nothing",
+        "//_plugins//_ml/nothing",
+        "/%5fplugins/_m%6C/nothing/at/all",
+        "/_plugins/_ml",
+    ):
+        await asyncio.wait_for(call(wire, path, "dTpw"), 20)
+    assert set(seen) <= {PATH.encode()}
+    for path in ("/_plugins/_mlx", "/_plugins", "/x/_plugins/_ml/stats", "/_plugins%2F_ml/stats"):
+        assert (await call(wire, path))[0] == b"200"
+    assert seen[-4:] == [b"/_plugins/_mlx", b"/_plugins", b"/x/_plugins/_ml/stats", b"/_plugins%2F_ml/stats"]

@@ -1,0 +1,169 @@
+"""The settings API and the lists of plugins before a real OpenSearch."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.gateway.conftest import Before, Connect
+from tests.gateway.peers import Fake, Wire, field
+
+OURS = "plugins.ml_commons.max_model_on_node"
+THEIRS = "cluster.max_shards_per_node"
+NOTHING: Mapping[str, Any] = {"persistent": {}, "transient": {}}
+
+
+@pytest.fixture
+async def settings(client: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
+    """A client whose settings are put back afterwards."""
+    yield client
+    everything = {scope: {"*": None} for scope in ("persistent", "transient")}
+    assert (await client.put("/_cluster/settings", json=everything)).json() == {"acknowledged": True, **NOTHING}
+    assert (await client.get("/_cluster/settings")).json() == NOTHING
+
+
+async def test_mixed(settings: httpx.AsyncClient, direct: httpx.AsyncClient) -> None:
+    """A change of keys of both sides is done by both, and shown as one; the cluster knows nothing of the service's."""
+    change = {
+        "persistent": {OURS: 7, THEIRS: 1234},
+        "transient": {"plugins": {"ml_commons": {"max_ml_task_per_node": 3}}},
+    }
+    nested = {"plugins": {"ml_commons": {"max_model_on_node": "7"}}, "cluster": {"max_shards_per_node": "1234"}}
+    transient = {"plugins": {"ml_commons": {"max_ml_task_per_node": "3"}}}
+    answer = await settings.put("/_cluster/settings", json=change)
+    assert answer.json() == {"acknowledged": True, "persistent": nested, "transient": transient}
+
+    assert (await settings.get("/_cluster/settings")).json() == {"persistent": nested, "transient": transient}
+    assert (await settings.get("/_cluster/settings?flat_settings=true")).json() == {
+        "persistent": {THEIRS: "1234", OURS: "7"},
+        "transient": {"plugins.ml_commons.max_ml_task_per_node": "3"},
+    }
+    assert (await direct.get("/_cluster/settings?flat_settings=true")).json() == {
+        "persistent": {THEIRS: "1234"},
+        "transient": {},
+    }
+
+
+async def test_defaults(settings: httpx.AsyncClient) -> None:
+    """Defaults of both sides are listed together, nested and flat."""
+    flat = (await settings.get("/_cluster/settings?include_defaults=true&flat_settings=true")).json()["defaults"]
+    tree = (await settings.get("/_cluster/settings?include_defaults=true")).json()["defaults"]
+
+    assert (flat[OURS], flat[THEIRS]) == ("10", "1000")
+    assert tree["plugins"]["ml_commons"]["max_model_on_node"] == "10"
+    assert tree["cluster"]["max_shards_per_node"] == "1000"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({OURS: "many", THEIRS: 99}, "a whole number is expected"),
+        ({OURS: 9, "cluster.max_shards_per_nodes": 99}, "not recognized"),
+        ({OURS: 9, THEIRS: "many"}, "Failed to parse value [many]"),
+        ({"plugins.ml_commons.nonsense": 9, THEIRS: 99}, "not recognized"),
+        ({}, "no settings to update"),
+    ],
+)
+async def test_all_or_nothing(settings: httpx.AsyncClient, change: dict[str, Any], text: str) -> None:
+    """A change that either side refuses is done by neither."""
+    answer = await settings.put("/_cluster/settings", json={"persistent": change})
+
+    assert answer.status_code == 400
+    assert text in answer.text
+    assert (await settings.get("/_cluster/settings")).json() == NOTHING
+
+
+async def test_refused_only_ours(connect: Connect, fake: Fake) -> None:
+    """Who may not change the cluster's settings may not change the service's: the cluster is asked in every case."""
+    asked = []
+
+    async def script(wire: Wire) -> None:
+        while head := await wire.head():
+            asked.append(head.split()[0])
+            assert field(head, b"authorization") == b"Basic eDp5"
+            body = b'{"persistent":{},"transient":{}}'
+            if head.startswith(b"PUT"):
+                await wire.exactly(int(field(head, b"content-length")))
+                await wire.send(b"HTTP/1.1 403 Forbidden\r\ncontent-type: a/b\r\ncontent-length: 2\r\n\r\nno")
+            else:
+                await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+
+    fake.script = script
+    wire = await connect()
+    body = b'{"persistent":{"%b":5}}' % OURS.encode()
+    head = b"PUT /_cluster/settings HTTP/1.1\r\nhost: me\r\nauthorization: Basic eDp5\r\n"
+    head += b"content-type: application/json\r\n"
+    await wire.send(head + b"content-length: %d\r\n\r\n%b" % (len(body), body))
+    refused, text = await wire.answer()
+    await wire.send(b"GET /_cluster/settings HTTP/1.1\r\nhost: me\r\nauthorization: Basic eDp5\r\n\r\n")
+
+    assert (refused.split()[1], field(refused, b"content-type"), text) == (b"403", b"a/b", b"no")
+    assert (await wire.answer())[1] == b'{"persistent":{},"transient":{}}'
+    assert asked == [b"GET", b"PUT", b"GET"]
+
+
+async def test_ours_win(connect: Connect, fake: Fake) -> None:
+    """Where the cluster has the plugin, too, its values of the service's keys are not shown."""
+
+    async def script(wire: Wire) -> None:
+        while await wire.head():
+            body = (
+                b'{"persistent":{"plugins":{"ml_commons":{"max_model_on_node":"1"},"other":{"a":"2"}}},"transient":{}}'
+            )
+            await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+
+    fake.script = script
+    wire = await connect()
+    await wire.send(b"GET /_cluster/settings HTTP/1.1\r\nhost: me\r\n\r\n")
+
+    assert (await wire.answer())[1] == b'{"persistent":{"plugins":{"other":{"a":"2"}}},"transient":{}}'
+
+
+async def test_cluster_down(before: Before) -> None:
+    """Without the cluster, settings are neither shown by half nor changed."""
+    port = await before("http://127.0.0.1:1")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        assert (await client.get("/_cluster/settings")).status_code == 503
+        assert (await client.put("/_cluster/settings", json={"persistent": {OURS: 5}})).status_code == 503
+        assert (await client.get("/_cat/plugins")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("", "node opensearch-ml 3.6.0.0\n"),
+        ("?v", "name component     version\nnode opensearch-ml 3.6.0.0\n"),
+        ("?h=c,n&v=true", "c             n\nopensearch-ml node\n"),
+        ("?h=comp*&s=name:desc", "opensearch-ml\n"),
+        ("?format=json", '[{"name":"node","component":"opensearch-ml","version":"3.6.0.0"}]'),
+        ("?format=yaml&h=name,c", '---\n- name: "node"\n  c: "opensearch-ml"\n'),
+        ("?h=nonsense", ""),
+    ],
+)
+async def test_cat_plugins(client: httpx.AsyncClient, query: str, text: str) -> None:
+    """The plugin is in the cluster's list, in every form."""
+    answer = await client.get(f"/_cat/plugins{query}")
+
+    assert (answer.status_code, answer.text) == (200, text)
+    assert answer.headers["x-opensearch-version"] == "OpenSearch/3.6.0 (opensearch)"
+
+
+async def test_cat_help(client: httpx.AsyncClient, direct: httpx.AsyncClient) -> None:
+    """The list's help is the cluster's; a sort key that is not there, and a form of bytes, are refused."""
+    assert (await client.get("/_cat/plugins?help")).text == (await direct.get("/_cat/plugins?help")).text
+    answers = [await one.get("/_cat/plugins?s=nonsense") for one in (client, direct)]
+    assert [one.status_code for one in answers] == [400, 500]
+    assert answers[0].json()["error"]["reason"] == answers[1].json()["error"]["reason"]
+    assert (await client.get("/_cat/plugins?format=cbor")).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/_nodes/plugins", "/_nodes/_local/plugins", "/_nodes/node/plugins"])
+async def test_node_plugins(client: httpx.AsyncClient, direct: httpx.AsyncClient, path: str) -> None:
+    """The plugin is among each node's; all else is as the cluster says."""
+    through, plain = (await client.get(path)).json(), (await direct.get(path)).json()
+    (node,) = through["nodes"].values()
+
+    assert [(one["name"], one["version"]) for one in node["plugins"]] == [("opensearch-ml", "3.6.0.0")]
+    node["plugins"] = []
+    assert through == plain

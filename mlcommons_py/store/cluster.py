@@ -91,9 +91,9 @@ class Cluster:
             serializer=_Serializer(),
             timeout=_TIMEOUT,
             pool_maxsize=_CONNECTIONS,
-            # Tried again here, where it is known what that may do.
+            # Tried again here, where it is known what that may do; these say which nodes are left alone for a while.
             max_retries=0,
-            retry_on_status=(),
+            retry_on_timeout=True,
             dead_timeout=5,
             **options,
         )

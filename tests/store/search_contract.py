@@ -179,14 +179,19 @@ SORTS: list[tuple[Any, str]] = [
 NEWEST = {"value": 1_700_000_002_500.0, "value_as_string": "2023-11-14T22:13:22.500Z"}
 
 
+async def fill(store: Store) -> None:
+    """Store the documents that the tests look for, and one in another index."""
+    await store.bulk([Put(INDEX, doc_id, source) for doc_id, source in MODELS.items()])
+    await store.put("other", "m1", MODELS["m1"])
+
+
 class SearchContract:
     """Which documents a search finds, in what order, and how they are shown."""
 
     @pytest.fixture(autouse=True)
-    async def fill(self, store: Store) -> None:
+    async def filled(self, store: Store) -> None:
         """Store the documents that the tests look for."""
-        await store.bulk([Put(INDEX, doc_id, source) for doc_id, source in MODELS.items()])
-        await store.put("other", "m1", MODELS["m1"])
+        await fill(store)
 
     @pytest.mark.parametrize(("query", "found"), [one[1:] for one in FOUND], ids=[one[0] for one in FOUND])
     async def test_query(self, store: Store, query: dict[str, Any], found: str) -> None:

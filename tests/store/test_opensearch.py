@@ -1,22 +1,44 @@
-"""The store in a cluster keeps the contract, and what is true of its indices."""
+"""The store in a cluster keeps the contract."""
+
+import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 from mlcommons_py.store import Store
+from mlcommons_py.store.link import Link
 from mlcommons_py.store.opensearch import OpenSearchStore
-from tests.store.contract import StoreContract
-from tests.store.search_contract import SearchContract
-
-
-@pytest.fixture
-def store(in_cluster: OpenSearchStore) -> Store:
-    """The store under test."""
-    return in_cluster
+from scripts.opensearch import Node
+from tests.opensearch import empty
+from tests.store.contract import INDEX, StoreContract
+from tests.store.corpus import MODELS
+from tests.store.search_contract import SearchContract, fill
 
 
 class TestContract(StoreContract):
     """Reads and writes."""
 
+    @pytest.fixture
+    def store(self, in_cluster: OpenSearchStore) -> Store:
+        """The store under test."""
+        return in_cluster
+
 
 class TestSearches(SearchContract):
-    """Searches."""
+    """Searches, over documents that stay from test to test: to make indices anew takes most of the time."""
+
+    @pytest.fixture
+    async def store(self, opensearch: Node) -> AsyncIterator[Store]:
+        """The store under test."""
+        store = OpenSearchStore.open(Link((opensearch.url,)))
+        yield store
+        await store.close()
+
+    @pytest.fixture(autouse=True)
+    async def filled(self, store: Store, opensearch: Node) -> None:
+        """Store the documents that the tests look for, unless they are there, as they were first written."""
+        hits = (await store.search(INDEX, {"version": True, "size": 100}))["hits"]["hits"]
+        there = {hit["_id"]: (hit["_version"], hit["_source"]) for hit in hits}
+        if there != {doc_id: (1, source) for doc_id, source in MODELS.items()}:
+            await asyncio.to_thread(empty, opensearch)
+            await fill(store)

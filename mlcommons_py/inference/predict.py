@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ _SYMMETRIC = (
     " 'query_prefix' or 'passage_prefix'."
 )
 _TEXT_FUNCTIONS = (FunctionName.TEXT_EMBEDDING, FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE)
+_LOOK_SECONDS = 0.5
 
 
 class Predictor:
@@ -92,8 +94,10 @@ class Predictor:
             raise Forbidden("Model is disabled.")
         self._throttle(model_id, model)
         deployment = self._deployments.get(model_id)
-        if deployment is None and self._is_coming(model):
-            deployment = await self._deployments.wait_for(model_id, self._operator.predict_timeout)
+        until = time.monotonic() + self._operator.predict_timeout
+        while deployment is None and self._is_coming(model) and time.monotonic() < until:
+            deployment = await self._deployments.wait_for(model_id, _LOOK_SECONDS)
+            model = await self._models.recent(model_id)  # it may have been given up
         if deployment is None and model.state.is_incomplete:
             raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
         if deployment is None:

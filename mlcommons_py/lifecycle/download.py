@@ -33,7 +33,11 @@ def check_url(url: str, settings: PluginSettings, model_root: Path | None) -> No
         )
     if not re.fullmatch(settings["trusted_url_regex"], url):
         raise IllegalArgument("URL can't match trusted url regex")
-    scheme = urlsplit(url).scheme.lower()
+    try:
+        parts = urlsplit(url)
+        scheme, _ = parts.scheme.lower(), parts.port
+    except ValueError as fault:
+        raise IllegalArgument(f"[url] {url} is no URL: {fault}") from fault
     if scheme == "file":
         local_file(url, model_root)
     elif scheme not in ("http", "https"):

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from mlcommons_py.artifacts.manifest import Manifest
 from mlcommons_py.errors import IllegalArgument, InvalidModel, NotFound, ResourceNotFound
 from mlcommons_py.lifecycle.download import fetch
 from mlcommons_py.lifecycle.proof import Proof
@@ -71,22 +72,23 @@ class Intake:
             model_id, new_group = await self._models.create(whole, task_id=task_id)
             try:
                 await self._tasks.attach(task_id, model_id)
-                await self._store_and_prove(model_id, archive)
+                manifest = await self._store_and_prove(model_id, archive)
             except BaseException:
                 await asyncio.shield(self.undo(model_id, created_group=new_group))
                 raise
         finally:
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
             self._downloads.discard(directory)
+        if not await self._models.registered(model_id):  # from here on it is a model, and nothing undoes it
+            raise ResourceNotFound("the model was deleted while it was being registered")
+        await self._proof.complete_config(model_id, manifest)
         return model_id
 
-    async def _store_and_prove(self, model_id: str, archive: Path) -> None:
+    async def _store_and_prove(self, model_id: str, archive: Path) -> Manifest:
         model = await self._models.model(model_id)
         await self._models.chunks.split(model_id, model, archive)
         _, manifest = await self._proof.prepare(model_id, model)
-        if not await self._models.registered(model_id):
-            raise ResourceNotFound("the model was deleted while it was being registered")
-        await self._proof.complete_config(model_id, manifest)
+        return manifest
 
     async def undo(self, model_id: str, *, created_group: bool) -> None:
         """Remove a model that did not become one, and the version it took."""
@@ -99,10 +101,7 @@ class Intake:
 
     async def discard_left_over(self) -> None:
         """Delete what earlier runs were downloading when they ended."""
-        running = frozenset(self._downloads)
-        await asyncio.to_thread(_discard, self._operator.data, running)
-
-
-def _discard(data: Path, running: frozenset[Path]) -> None:
-    for left in set(data.glob(f"{_DOWNLOAD}*")) - running:
-        shutil.rmtree(left, ignore_errors=True)
+        there = await asyncio.to_thread(lambda: list(self._operator.data.glob(f"{_DOWNLOAD}*")))
+        for left in there:
+            if left not in self._downloads:
+                await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mlcommons_py.errors import InvalidModel, MLCommonsError
+from mlcommons_py.errors import InvalidModel, LimitExceeded, MLCommonsError
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.lifecycle import plan
 from mlcommons_py.lifecycle.proof import Proof
@@ -245,7 +245,9 @@ class Keeper:
         """Hold one of the places that ``max_model_on_node`` gives, while a model comes up."""
         others = {*self._deployments.ids(), *self._placing} - {model_id}
         if self._deployments.get(model_id) is None and len(others) >= self._settings["max_model_on_node"]:
-            raise InvalidModel("Exceed max local model per node limit")
+            text = "Exceed max local model per node limit"
+            # What was deployed before the limit was lowered stays desired: it is tried again.
+            raise InvalidModel(text) if model_id in self._waiting else LimitExceeded(text)
         self._placing.add(model_id)
         try:
             yield

@@ -51,22 +51,27 @@ class Reconciler:
             return
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(self._beat))
-            await self.restore()
+            await self._until_done(self._restore_models)
             group.create_task(self._repeat(self.step))
+            await self._until_done(self._registrar.restore)
 
     async def restore(self) -> None:
-        """Bring about what the store says should be; whatever is in the way of it, it may be gone the next time."""
-        async for _ in self._turns():
-            if await self._done(self._restore):
-                return
+        """Bring about what the store says should be: what was deployed first, then what was being registered."""
+        await self._until_done(self._restore_models)
+        await self._until_done(self._registrar.restore)
+        if self._nodes.alone:
+            await self._until_done(self._registrar.mend)
 
-    async def _restore(self) -> None:
+    async def _restore_models(self) -> None:
         await self._cluster_settings.load()
         await self._beat()
-        await self._registrar.restore()
         await self._keeper.restore()
-        if self._nodes.alone:
-            await self._registrar.mend()
+
+    async def _until_done(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Do something until nothing is in the way of it: whatever was, it may be gone the next time."""
+        async for _ in self._turns():
+            if await self._done(step):
+                return
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
         async for _ in self._turns():

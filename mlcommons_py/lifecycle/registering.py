@@ -2,7 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 from mlcommons_py.artifacts.cache import ConvertedModels
@@ -33,6 +37,7 @@ from mlcommons_py.tasks.board import Task, Tasks, TaskType
 log = logging.getLogger(__name__)
 
 _TURN_SECONDS = 0.5
+_LONGEST_PAUSE = 10.0
 _UPLOADS_OFF = (
     "To upload custom model from local file, user needs to enable allow_registering_model_via_local_file settings."
     " Otherwise please use opensearch pre-trained models"
@@ -67,6 +72,7 @@ class Registrar:
         self._counters = counters
         self._running: dict[str, asyncio.Task[None]] = {}
         self._registering = 0
+        self._uploads: Counter[str] = Counter()
         self._stuck: dict[str, tuple[Model, int]] = {}
 
     async def register_meta(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,8 +101,14 @@ class Registrar:
         """
         if not self._settings["allow_registering_model_via_local_file"]:
             raise IllegalArgument(_UPLOADS_OFF + ".")
-        if await self._models.upload(model_id, number, content):
-            await self._begin_proof(model_id, await self._models.model(model_id))
+        self._uploads[model_id] += 1
+        try:
+            if await self._models.upload(model_id, number, content):
+                await self._begin_proof(model_id, await self._models.model(model_id))
+        finally:
+            self._uploads[model_id] -= 1
+            if not self._uploads[model_id]:
+                del self._uploads[model_id]
         return {"status": "Uploaded"}
 
     async def _begin_proof(self, model_id: str, model: Model) -> None:
@@ -158,7 +170,10 @@ class Registrar:
             if task.task_type == TaskType.REGISTER_MODEL:
                 await self.resume(task_id, task)
         for digest in await self._converted.contents():
-            await self._forget(digest)
+            try:
+                await self._forget(digest)
+            except OSError as fault:
+                log.warning("cannot remove what was converted from %s, which no model needs: %s", digest, fault)
 
     async def resume(self, task_id: str, task: Task) -> None:
         """Go on with a registration whose process died, or end it."""
@@ -182,7 +197,10 @@ class Registrar:
         """
         stuck = await self._models.matching({"terms": {"model_state": [ModelState.REGISTERING, ModelState.REGISTERED]}})
         ages: dict[str, tuple[Model, int]] = {}
+        told = await self._tasks.models_of(TaskType.REGISTER_MODEL, [model_id for model_id, _ in stuck])
         for model_id, model in stuck:
+            if self._uploads[model_id]:  # this node is at it
+                continue
             before, age = self._stuck.get(model_id, (None, 0))
             age = age + 1 if before == model else 0
             ages[model_id] = (model, age)
@@ -190,7 +208,7 @@ class Registrar:
                 continue
             if model.state.is_incomplete:
                 await self._complete(model_id, model)
-            elif not await self._tasks.any_about(model_id, TaskType.REGISTER_MODEL):
+            elif model_id not in told:
                 await self._begin_proof(model_id, model)
         self._stuck = ages
 
@@ -238,10 +256,11 @@ class Registrar:
         except Exception as fault:  # noqa: BLE001 - whatever it was, the task tells it
             reason = _reason(fault)
             log.warning("model %s is not fit to be deployed: %s", model_id, reason)
-            await self._proof.note(model_id, reason)
-            await self._tasks.fail(task_id, reason)
+            with suppress(MLCommonsError):  # the task tells it too
+                await self._proof.note(model_id, reason)
+            await self._end(task_id, partial(self._tasks.fail, task_id, reason))
             return
-        await self._tasks.complete(task_id, model_id)
+        await self._end(task_id, partial(self._tasks.complete, task_id, model_id))
 
     async def _register(self, task_id: str, registration: Registration, *, deploy: bool) -> None:
         try:
@@ -253,11 +272,22 @@ class Registrar:
         except asyncio.CancelledError:
             raise
         except Exception as fault:  # noqa: BLE001 - whatever it was, the task tells it
-            await self._tasks.fail(task_id, _reason(fault))
+            await self._end(task_id, partial(self._tasks.fail, task_id, _reason(fault)))
         else:
-            await self._tasks.complete(task_id, model_id)
+            await self._end(task_id, partial(self._tasks.complete, task_id, model_id))
         finally:
             self._registering -= 1
+
+    async def _end(self, task_id: str, write: Callable[[], Awaitable[None]]) -> None:
+        """Store the end of a task, as soon as the store takes it."""
+        for pause in chain((0.5, 1, 2, 4), repeat(_LONGEST_PAUSE)):
+            try:
+                await write()
+            except MLCommonsError as fault:
+                log.warning("cannot store the end of task %s yet: %s", task_id, fault.reason)
+                await asyncio.sleep(pause)
+            else:
+                return
 
     async def _deploy(self, model_id: str) -> None:
         """Deploy a model that was registered for it; while too many others are being deployed, its turn is waited for.

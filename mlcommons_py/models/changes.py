@@ -87,7 +87,16 @@ def _changes(model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
     given = fields.mapping(body, "model_config")
     if given is not None:
         changes["model_config"] = config.check(given, FunctionName(model.algorithm), complete=False)
+        _check_dimension(model, changes["model_config"].get("embedding_dimension"))
     return {name: value for name, value in changes.items() if value is not None}
+
+
+def _check_dimension(model: Model, given: int | None) -> None:
+    """Refuse a dimension that a proven model does not have: it would be refused when it is deployed next."""
+    proven = model.state_reason is None and not model.state.is_incomplete
+    has = model.config.get("embedding_dimension")
+    if proven and None not in (given, has) and given != has:
+        raise BadRequest(f"[model_config.embedding_dimension] is {given}, but the model's embeddings have {has}")
 
 
 def _merged(before: object, value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from mlcommons_py.errors import InvalidModel
+from mlcommons_py.errors import Conflict, InvalidModel
 from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id
 from mlcommons_py.models.searching import exactly
 from mlcommons_py.store import Delete, Store
@@ -19,7 +19,14 @@ class Chunks:
         self._store = store
 
     async def put(self, model_id: str, model: Model, number: int, content: bytes) -> None:
-        """Store one chunk, in place of one of the same number."""
+        """Store one chunk, in place of one of the same number.
+
+        Raises:
+            Conflict: what is stored under its id is no chunk of this model.
+        """
+        before = await self._store.get(MODELS, chunk_id(model_id, number))
+        if before is not None and before.source.get("model_id") != model_id:
+            raise Conflict(f"[{before.id}], the id of this chunk, is the id of another document; use another model id")
         document: dict[str, Any] = {
             "algorithm": model.algorithm,
             "model_group_id": model.model_group_id,

@@ -175,7 +175,8 @@ class Groups:
                         " Please provide a different name"
                     )
                 changes["name"] = name
-            await self._store.update(GROUPS, group_id, {**changes, "last_updated_time": now()})
+            if await self._store.update(GROUPS, group_id, {**changes, "last_updated_time": now()}) is None:
+                raise NotFound(f"Failed to find model group with the provided model group id: {group_id}")
             if "name" in changes:
                 await self._names.release(document.source["name"], group_id)
 
@@ -185,13 +186,19 @@ class Groups:
         Raises:
             Conflict: it has models.
         """
+        document = await self._store.get(GROUPS, group_id)
         models = {"filter": [exactly("model_group_id", group_id)], "must_not": [{"exists": {"field": "chunk_number"}}]}
         if found(await self._store.search(MODELS, {"query": {"bool": models}, "size": 1})):
             raise Conflict("Cannot delete the model group when it has associated model versions")
-        document = await self._store.get(GROUPS, group_id)
-        written = await self._store.delete(GROUPS, group_id)
-        if document is not None:
-            await self._names.release(document.source["name"], group_id)
+        if document is None:
+            return await self._store.delete(GROUPS, group_id)
+        try:
+            written = await self._store.delete(
+                GROUPS, group_id, if_seq_no=document.seq_no, if_primary_term=document.primary_term
+            )
+        except VersionConflict as fault:  # a model has taken a version since
+            raise Conflict("Cannot delete the model group when it has associated model versions") from fault
+        await self._names.release(document.source["name"], group_id)
         return written
 
     async def search(self, body: Mapping[str, Any]) -> dict[str, Any]:

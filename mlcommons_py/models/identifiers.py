@@ -5,6 +5,9 @@ import unicodedata
 
 from mlcommons_py.errors import IllegalArgument, ValidationFailed
 
+MODEL_ID = "model id"
+
+_CHUNK_ID = re.compile(r"_[0-9]+\Z")
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
 MAX_NAME = 256
 """Most characters of a name: a keyword field of OpenSearch, as the index mappings have it, knows no longer one."""
@@ -28,6 +31,8 @@ def check_id(label: str, value: object) -> str:
             raise IllegalArgument(f"{label} must not start with '{first}'")
     if len(value.encode()) > 512:
         raise IllegalArgument(f"{label} is too long, max length is 512")
+    if label == MODEL_ID and _CHUNK_ID.search(value):
+        raise IllegalArgument(f"{label} must not end in an underscore and digits, as the ids of chunks do")
     if not _ID.fullmatch(value):
         raise IllegalArgument(
             f"{label} must contain only letters, digits, underscores, and hyphens,"

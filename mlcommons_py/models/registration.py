@@ -8,7 +8,7 @@ from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.models import config, fields
 from mlcommons_py.models.documents import CHUNK_SIZE, MAX_MODEL_SIZE, Model
 from mlcommons_py.models.groups import refuse_access_fields
-from mlcommons_py.models.identifiers import MAX_DESCRIPTION, MAX_NAME, check_id, check_length
+from mlcommons_py.models.identifiers import MAX_DESCRIPTION, MAX_NAME, MODEL_ID, check_id, check_length
 from mlcommons_py.models.interface import interface
 from mlcommons_py.models.limits import rate_limiter
 from mlcommons_py.models.states import FunctionName, ModelFormat, ModelState
@@ -95,7 +95,7 @@ class Registration:
             digest=None if digest is None else digest.lower(),
             total_chunks=fields.integer(body, "total_chunks", low=1, high=_MAX_CHUNKS),
             model_config=config.read(body, function, model_format),
-            model_id=None if model_id is None else check_id("model id", model_id),
+            model_id=None if model_id is None else check_id(MODEL_ID, model_id),
             model_group_id=(fields.text(body, "model_group_id") or "").strip() or None,
             description=description,
             url=fields.text(body, "url"),

@@ -42,7 +42,7 @@ class Models:
         self._store = store
         self._groups = groups
         self.chunks = Chunks(store)
-        self._uploading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._recent: dict[str, tuple[float, Model]] = {}
         self._reading: dict[str, tuple[float, asyncio.Task[Model]]] = {}
         self._changes = 0
@@ -57,6 +57,15 @@ class Models:
             NotFound: the group does not exist.
             Conflict: ``model_id`` is taken.
         """
+        if registration.model_id is None:
+            return await self._create(registration, task_id)
+        async with self._lock(registration.model_id):  # not while a model of the same id is being deleted
+            if await self._store.get(MODELS, registration.model_id) is not None:
+                raise Conflict(f"model id '{registration.model_id}' already exists")
+            await self.chunks.delete(registration.model_id)  # that a deletion left when it was cut off
+            return await self._create(registration, task_id)
+
+    async def _create(self, registration: Registration, task_id: str | None) -> tuple[str, bool]:
         group_id, version, created = await self._groups.admit(
             registration.model_group_id, registration.name, registration.description
         )
@@ -68,7 +77,13 @@ class Models:
             if isinstance(fault, VersionConflict):
                 raise Conflict(f"model id '{registration.model_id}' already exists") from fault
             raise
+        if not await self._groups.exists(group_id):  # deleted between the version and the model
+            await self._store.delete(MODELS, written.id)
+            raise NotFound("Model group not found")
         return written.id, created
+
+    def _lock(self, model_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(model_id, asyncio.Lock())
 
     async def upload(self, model_id: str, number: int, content: bytes) -> bool:
         """Store one chunk; return whether it was the last that was missing, so that the model is now registered.
@@ -92,7 +107,7 @@ class Models:
         if len(content) > CHUNK_SIZE:
             raise ContentTooLong("Chunk size exceeds 10MB")
         # One chunk at a time: none may slip in between the verification of the whole and the word that it is whole.
-        async with self._uploading.setdefault(model_id, asyncio.Lock()):
+        async with self._lock(model_id):
             model = await self.model(model_id)
             if not model.state.is_incomplete and not await self._reopen(model_id, model, number, content):
                 return False
@@ -100,7 +115,7 @@ class Models:
             if await self._store.get(MODELS, model_id) is None:  # deleted meanwhile: leave nothing behind
                 await self._store.delete(MODELS, chunk_id(model_id, number))
                 raise ResourceNotFound("Failed to find model")
-            return await self.complete(model_id)
+            return await self._complete(model_id)
 
     async def _reopen(self, model_id: str, model: Model, number: int, content: bytes) -> bool:
         """Take a registered model back to being registered if what is stored of it is not what it announced.
@@ -138,6 +153,10 @@ class Models:
             InvalidModel: all chunks are there, but size or hash of the whole are not as announced; the model's document
                 says so too.
         """
+        async with self._lock(model_id):
+            return await self._complete(model_id)
+
+    async def _complete(self, model_id: str) -> bool:
         model = await self.model(model_id)
         if not model.state.is_incomplete or await self.chunks.missing(model_id, model):
             return False
@@ -270,6 +289,10 @@ class Models:
             NotFound: there is no such model.
             BadRequest: it is deployed.
         """
+        async with self._lock(model_id):
+            return await self._delete(model_id)
+
+    async def _delete(self, model_id: str) -> tuple[Model, Written]:
         tried: tuple[Model, Written] | None = None
         while (document := await self.document(model_id)) is not None:
             model = Model.from_json(document.source)

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import errno
+import tempfile
 import zlib
-from collections.abc import AsyncIterator, Iterator
-from typing import Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import IO, Literal
 
 from starlette.requests import Request as StarletteRequest
 
@@ -16,6 +19,8 @@ BODY_SECONDS = 60.0
 
 SLOWEST = 16 << 10
 """Bytes a second that a body must bring on average, after its first ``BODY_SECONDS``."""
+
+_SPOOLED = 256 << 10
 
 Kind = Literal["json", "raw"]
 
@@ -107,12 +112,7 @@ async def read_body(
         ParseFailed: what is compressed is broken.
         CircuitBreaking: there are too many bodies already.
     """
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise ContentTooLong(too_long)
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-        raise StatusError(f"Content-Encoding [{encoding}] is not supported; use gzip", 415)
+    encoding = _check_head(request, limit, too_long)
     parts: list[bytes] = []
     size = 0
     async for part in _receive(request, patience, slowest):
@@ -129,6 +129,63 @@ async def read_body(
     if share is not None:
         share.grow(len(body))
     return body
+
+
+def _check_head(request: StarletteRequest, limit: int, too_long: str) -> str:
+    """Refuse what the head tells is wrong with a body, and return its encoding."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise ContentTooLong(too_long)
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+        raise StatusError(f"Content-Encoding [{encoding}] is not supported; use gzip", 415)
+    return encoding
+
+
+@contextlib.asynccontextmanager
+async def spooled(
+    request: StarletteRequest, limit: int, too_long: str, directory: Path
+) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+    """Take a body into a file, however slowly it comes; yield what loads it into memory, decompressed.
+
+    Raises:
+        ContentTooLong, StatusError, ParseFailed: as :func:`read_body`.
+        CircuitBreaking: the disk is full.
+    """
+    encoding = _check_head(request, limit, too_long)
+    with await asyncio.to_thread(lambda: tempfile.TemporaryFile(dir=directory)) as file:
+        size, parts = 0, bytearray()
+        async for part in _receive(request, BODY_SECONDS, SLOWEST):
+            size += len(part)
+            if size > limit:
+                raise ContentTooLong(too_long)
+            parts += part
+            if len(parts) > _SPOOLED:
+                await asyncio.to_thread(_write, file, parts)
+                parts = bytearray()
+
+        async def load() -> bytes:
+            body = bytes(parts) if size == len(parts) else await asyncio.to_thread(_read, file, parts)
+            if encoding in ("identity", ""):
+                return body
+            return await asyncio.to_thread(_inflate, [body], limit, too_long)
+
+        yield load
+
+
+def _write(file: IO[bytes], parts: bytearray) -> None:
+    try:
+        file.write(parts)
+    except OSError as fault:
+        if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise CircuitBreaking("the disk is full: a chunk is kept there while it comes in", retry_after=60) from fault
+
+
+def _read(file: IO[bytes], rest: bytearray) -> bytes:
+    _write(file, rest)
+    file.seek(0)
+    return file.read()
 
 
 async def _receive(request: StarletteRequest, patience: float, slowest: int) -> AsyncIterator[bytes]:

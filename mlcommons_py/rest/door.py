@@ -17,7 +17,7 @@ from mlcommons_py.errors import IllegalArgument, MLCommonsError, Unavailable
 from mlcommons_py.models.documents import CHUNK_SIZE
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.rest.answer import Answer, Form, error, plain_error, respond
-from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type
+from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type, spooled
 from mlcommons_py.rest.identity import Identity
 from mlcommons_py.rest.paths import Paths
 from mlcommons_py.rest.request import Request
@@ -156,10 +156,10 @@ class Endpoint:
         if announced and (refusal := refuse_type(route.body, request)) is not None:
             return refusal
         if route.body == "raw":
-            # Chunks are big: few are in memory at once, the others wait in their senders.
-            async with self._raw:
-                body = await read_body(request, CHUNK_SIZE, "Chunk size exceeds 10MB")
-                return await self._handle(route, request, body, announced=announced)
+            # Chunks are big: they come in on the disk, at their senders' pace, and few are in memory at once.
+            directory = self._services.operator.data
+            async with spooled(request, CHUNK_SIZE, "Chunk size exceeds 10MB", directory) as load, self._raw:
+                return await self._handle(route, request, await load(), announced=announced)
         with self._bodies.share() as share:
             limit = self._services.operator.max_body_bytes
             too_long = f"the body is longer than {limit} bytes; send less, or start with a larger max_body_bytes"

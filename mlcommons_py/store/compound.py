@@ -26,6 +26,8 @@ class Clauses:
         if not (self.must or self.filters or self.should or self.must_not):
             return lambda _: 1.0
         least = self.minimum or 0
+        if not (self.must or self.filters or self.should):  # OpenSearch forgets the minimum where all is negative
+            least = 0
         if self.should and not (self.must or self.filters):
             least = max(1, least)
 

@@ -113,6 +113,8 @@ def _by_pattern(query: str, expression: Callable[[str], str], *keys: str) -> Mak
         if query == "regexp" and options.get("flags") == "ALL":
             del options["flags"]
         refuse_rest(query, options)
+        if query == "wildcard" and not plain(value):  # Lucene's finds nothing, not even an empty value
+            return lambda _: None
         # The words of a text are in lower case, and so OpenSearch lowers a wildcard that looks for them.
         folded = folded or (query == "wildcard" and is_text(field))
         holds = compile_pattern(query, expression(plain(value)), folded=folded)

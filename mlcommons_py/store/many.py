@@ -17,7 +17,7 @@ from mlcommons_py.store.indices import Indices
 from mlcommons_py.store.refusals import refusal_of_item
 
 Outcome = Written | MLCommonsError
-Created = Callable[[str, str, Source], Awaitable[Written | None]]
+Earlier = Callable[[str, str, Source | None], Awaitable[Written | None]]
 
 _BYTES = 5_000_000
 _ROUNDS = 7
@@ -34,11 +34,12 @@ class _Line:
 
 
 async def write_many(
-    cluster: Cluster, indices: Indices, operations: Sequence[Operation], created: Created
+    cluster: Cluster, indices: Indices, operations: Sequence[Operation], earlier: Earlier
 ) -> list[Outcome]:
     """Do many writes, in order, and return what became of each.
 
-    ``created`` returns what created a document, if that was a try of ours whose answer was lost.
+    ``earlier`` returns what an earlier try of ours did, whose answer was lost, to a document of that source, or, where
+    there is no source, in deleting it; None where it did nothing.
     """
     outcomes: dict[int, Outcome] = {}
     lines: list[_Line] = []
@@ -51,14 +52,14 @@ async def write_many(
         except MLCommonsError as fault:
             outcomes[place] = fault
     for batch in _batches(lines):
-        await _send(cluster, batch, outcomes, created)
+        await _send(cluster, batch, outcomes, earlier)
     if any(isinstance(one, Written) and one.seq_no == 0 for one in outcomes.values()):
         for index in {one.index for one in operations}:
             indices.forget(index)
     return [outcomes[place] for place in range(len(operations))]
 
 
-async def delete_one(cluster: Cluster, index: str, doc_id: str, condition: Expected, created: Created) -> Outcome:
+async def delete_one(cluster: Cluster, index: str, doc_id: str, condition: Expected, earlier: Earlier) -> Outcome:
     """Delete a document, under a condition if there is one.
 
     As a bulk of one, for that is a POST: a DELETE whose connection breaks aiohttp sends again by itself, and the caller
@@ -67,7 +68,7 @@ async def delete_one(cluster: Cluster, index: str, doc_id: str, condition: Expec
     state = {} if condition is None else {"if_seq_no": condition[0], "if_primary_term": condition[1]}
     action = orjson.dumps({"delete": {"_index": index, "_id": doc_id, **state}}) + b"\n"
     outcomes: dict[int, Outcome] = {}
-    await _send(cluster, [_Line(0, Delete(index, doc_id), action)], outcomes, created)
+    await _send(cluster, [_Line(0, Delete(index, doc_id), action)], outcomes, earlier)
     return outcomes[0]
 
 
@@ -103,7 +104,7 @@ def _batches(lines: Sequence[_Line]) -> Iterator[list[_Line]]:
         yield batch
 
 
-async def _send(cluster: Cluster, batch: list[_Line], outcomes: dict[int, Outcome], created: Created) -> None:
+async def _send(cluster: Cluster, batch: list[_Line], outcomes: dict[int, Outcome], earlier: Earlier) -> None:
     """Send a batch, and again what the cluster had no room for."""
     for number in range(_ROUNDS):
         answer = await cluster.ask("POST", path("_bulk", refresh=True), b"".join(line.encoded for line in batch))
@@ -113,7 +114,7 @@ async def _send(cluster: Cluster, batch: list[_Line], outcomes: dict[int, Outcom
         left = []
         for line, item in zip(batch, answer.body["items"], strict=True):
             ((_, told),) = item.items()
-            outcomes[line.place] = await _outcome(line.operation, told, answer, created)
+            outcomes[line.place] = await _outcome(line.operation, told, answer, earlier)
             refusal = refusal_of_item(told)
             if refusal is not None and refusal.passes:
                 left.append(line)
@@ -123,7 +124,7 @@ async def _send(cluster: Cluster, batch: list[_Line], outcomes: dict[int, Outcom
         await asyncio.sleep(random.uniform(0, _PAUSE * 2**number))  # noqa: S311 - no secret
 
 
-async def _outcome(operation: Operation, told: Mapping[str, Any], answer: Answer, created: Created) -> Outcome:
+async def _outcome(operation: Operation, told: Mapping[str, Any], answer: Answer, earlier: Earlier) -> Outcome:
     index, doc_id = operation.index, operation.id
     refusal = refusal_of_item(told)
     if refusal is None:
@@ -132,9 +133,9 @@ async def _outcome(operation: Operation, told: Mapping[str, Any], answer: Answer
         return written_of(told)
     if isinstance(operation, Delete) and refusal.of_missing_index:
         return not_deleted(index, doc_id, {}, repeated=False)
-    if isinstance(operation, Put) and operation.create and refusal.status == 409 and answer.repeated:
+    if refusal.status == 409 and answer.repeated:
         try:
-            mine = await created(index, doc_id, operation.source)
+            mine = await earlier(index, doc_id, operation.source if isinstance(operation, Put) else None)
         except Unavailable as fault:
             return fault
         if mine is not None:

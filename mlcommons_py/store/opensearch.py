@@ -8,7 +8,7 @@ from typing import Any
 
 from mlcommons_py.errors import MLCommonsError, Unavailable, VersionConflict
 from mlcommons_py.store import CONTENT, Document, Operation, Source, Written, new_id
-from mlcommons_py.store.answers import written_of
+from mlcommons_py.store.answers import NOWHERE, written_of
 from mlcommons_py.store.cluster import PATIENCE, Answer, Cluster, path
 from mlcommons_py.store.encoding import encode, expected, required, same
 from mlcommons_py.store.indices import Indices
@@ -27,8 +27,9 @@ class OpenSearchStore:
 
     Every write is refreshed at once, as ML Commons' are. Requests are tried again, with growing and random pauses,
     where the cluster cannot be reached or has too much to do. If an answer is lost, trying again may meet the own first
-    try: a ``create`` that finds its very document in version 1 succeeded, and a deletion of what was deleted just now
-    too. A write under ``if_seq_no`` is a conflict then, perhaps with itself; who reads again sees which.
+    try: a ``create`` that finds its very document in version 1 succeeded, a write under ``if_seq_no`` that finds its
+    very document, and a deletion of what was deleted just now too. Who writes under a condition what another might
+    write to the letter, a bare counter say, has to put something of its own into it.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -84,7 +85,7 @@ class OpenSearchStore:
                 body = await asyncio.to_thread(_with_content, encoded, content)
                 answer = await self._cluster.ask("POST", target, body, within=_LONG)
         if answer.refused is not None:
-            mine = await self._mine(index, chosen, source, if_seq_no) if _is_own_conflict(answer) else None
+            mine = await self._earlier(index, chosen, source, if_seq_no) if _is_own_conflict(answer) else None
             if mine is None:
                 raise answer.refused.fault(index, chosen)
             return mine
@@ -122,7 +123,7 @@ class OpenSearchStore:
     ) -> Written:
         """Delete a document and its content."""
         condition = expected(if_seq_no, if_primary_term)
-        outcome = await delete_one(self._cluster, index, doc_id, condition, self._created)
+        outcome = await delete_one(self._cluster, index, doc_id, condition, self._earlier)
         if isinstance(outcome, MLCommonsError):
             raise outcome
         if condition is not None and outcome.result == "not_found":
@@ -160,7 +161,7 @@ class OpenSearchStore:
 
     async def bulk(self, operations: Sequence[Operation]) -> list[Written | MLCommonsError]:
         """Do many writes; one that fails leaves the others."""
-        return await write_many(self._cluster, self._indices, operations, self._created)
+        return await write_many(self._cluster, self._indices, operations, self._earlier)
 
     async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:
         """Delete every document that a query finds; return how many."""
@@ -190,21 +191,23 @@ class OpenSearchStore:
             self._indices.forget(index)
         return written
 
-    async def _created(self, index: str, doc_id: str, source: Source) -> Written | None:
-        """Return what created a document, if it is the one that a lost answer was about."""
-        there = await self.get(index, doc_id)
-        if there is None or there.version != 1 or not same(doc_id, there.source, source):
-            return None
-        return Written(index, doc_id, "created", 1, there.seq_no, there.primary_term)
+    async def _earlier(
+        self, index: str, doc_id: str, source: Source | None, if_seq_no: int | None = None
+    ) -> Written | None:
+        """Return what an earlier try of ours did whose answer was lost; None where it was another who came before us.
 
-    async def _mine(self, index: str, doc_id: str, source: Source, if_seq_no: int | None) -> Written | None:
-        """Return what wrote a document, if it is the one that a lost answer was about."""
-        if if_seq_no is None:
-            return await self._created(index, doc_id, source)
+        Without a source it was a deletion; without ``if_seq_no`` a creation.
+        """
         there = await self.get(index, doc_id)
-        if there is None or there.seq_no <= if_seq_no or not same(doc_id, there.source, source):
+        if source is None:
+            return Written(index, doc_id, "deleted", 1, NOWHERE, 0) if there is None else None
+        if there is None or not same(doc_id, there.source, source):
             return None
-        return Written(index, doc_id, "updated", there.version, there.seq_no, there.primary_term)
+        if if_seq_no is None:
+            made = Written(index, doc_id, "created", 1, there.seq_no, there.primary_term)
+            return made if there.version == 1 else None
+        made = Written(index, doc_id, "updated", there.version, there.seq_no, there.primary_term)
+        return made if there.seq_no > if_seq_no else None
 
     async def _show_content(self, index: str, hits: list[dict[str, Any]]) -> None:
         """Put content into hits, one document in memory at a time beside what is shown."""

@@ -12,6 +12,7 @@ from mlcommons_py.store import Store, Written, new_id
 from mlcommons_py.store.record import Record, change, now
 
 TASKS = ".plugins-ml-task"
+_AT_ONCE = 1000
 
 
 class TaskState(StrEnum):
@@ -210,11 +211,17 @@ class Tasks:
         """Return how many tasks there are."""
         return int((await self._store.search(TASKS, {"size": 0}))["hits"]["total"]["value"])
 
-    async def any_about(self, model_id: str, task_type: TaskType) -> bool:
-        """Return whether there is a task of that type about a model."""
-        filters = [{"term": {"model_id": model_id}}, {"term": {"task_type": task_type}}]
-        body = {"query": {"bool": {"filter": filters}}, "size": 0}
-        return bool((await self._store.search(TASKS, body))["hits"]["total"]["value"])
+    async def models_of(self, task_type: TaskType, model_ids: Sequence[str]) -> set[str]:
+        """Return those of the models that there is a task of that type about."""
+        found: set[str] = set()
+        for start in range(0, len(model_ids), _AT_ONCE):
+            some = model_ids[start : start + _AT_ONCE]
+            filters = [{"terms": {"model_id": list(some)}}, {"term": {"task_type": task_type}}]
+            aggs = {"models": {"terms": {"field": "model_id", "size": _AT_ONCE}}}
+            answer = await self._store.search(TASKS, {"query": {"bool": {"filter": filters}}, "size": 0, "aggs": aggs})
+            if "aggregations" in answer:
+                found.update(str(one["key"]) for one in answer["aggregations"]["models"]["buckets"])
+        return found
 
     async def unfinished(self, *, everywhere: bool = False) -> list[tuple[str, Task]]:
         """Return the tasks of this node, or of all nodes, that are not finished, with their ids."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,6 +107,40 @@ async def test_passing_trouble_is_outlived(house: House, tiny: bytes) -> None:
 
     assert (await house.end(task_id))["state"] == "COMPLETED"
     assert await house.state(model_id) == "DEPLOYED"
+
+
+async def test_dimension_of_a_proven_model_stays(house: House, tiny: bytes) -> None:
+    """A dimension that the model does not have is refused at the change, with both numbers."""
+    services = house.app.services
+    model_id = await house.proven(tiny)
+
+    with pytest.raises(BadRequest, match="is 64, but the model's embeddings have 32"):
+        await changes.update(services.models, services.groups, model_id, {"model_config": {"embedding_dimension": 64}})
+
+    await changes.update(services.models, services.groups, model_id, {"model_config": {"embedding_dimension": 32}})
+
+
+async def test_predict_does_not_wait_for_what_was_given_up(house: House, tiny: bytes) -> None:
+    """A predict that waits for a model on its way back is answered when the model is given up."""
+    services = house.app.services
+    model_id = await house.proven(tiny)
+    node_id = services.node.id
+    await services.models.change(
+        model_id,
+        lambda model: replace(
+            model,
+            model_state="DEPLOYED",
+            planning_worker_nodes=[node_id],
+            last_deployed_time=1,
+            model_config={**model.config, "embedding_dimension": 7},
+        ),
+    )
+    predicting = asyncio.create_task(services.predictor.predict(model_id, {"text_docs": ["rain"]}))
+    await services.keeper.restore()
+
+    with pytest.raises(IllegalArgument, match="Model not ready yet"):
+        async with asyncio.timeout(20):
+            await predicting
 
 
 async def test_node_is_full(build: Callable[..., Any], tiny: bytes) -> None:

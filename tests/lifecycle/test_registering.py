@@ -13,6 +13,7 @@ from mlcommons_py.errors import Conflict, IllegalArgument, LimitExceeded, Resour
 from mlcommons_py.models.documents import GROUPS, MODELS
 from mlcommons_py.models.registration import Registration
 from tests.lifecycle.conftest import House, description
+from tests.lifecycle.hooked import Call
 
 
 class Site(BaseHTTPRequestHandler):
@@ -189,6 +190,58 @@ async def test_nothing_is_uploaded_to_a_model_that_is_fetched(house: House, tiny
         await services.deployer.deploy(model_id, {})
 
 
+async def test_shutdown_undoes_no_model(build: Callable[..., Any], tiny: bytes, site: str) -> None:
+    """A shutdown right after a model from a URL became one leaves it; the next start ends its task."""
+    first: House = await build()
+
+    def registers(call: Call) -> bool:
+        return call.name == "put" and call.source.get("model_state") == "REGISTERED"
+
+    body = {**description(tiny), "url": f"{site}/model.zip"}
+    async with first.store.stopped(registers, after=True) as stop:
+        task_id = (await first.app.services.registrar.register(body, deploy=False))["task_id"]
+        await stop.reached.wait()
+        await first.app.services.registrar.close()
+    await first.close()
+
+    second: House = await build()
+    await second.app.reconciler.restore()
+
+    task = await second.end(task_id)
+    assert task["state"] == "COMPLETED", task
+    assert await second.state(task["model_id"]) == "REGISTERED"
+
+
+async def test_end_of_a_task_outlives_trouble_of_the_store(house: House, tiny: bytes) -> None:
+    """A task whose end cannot be stored at the moment ends when the store is well again."""
+
+    def ends(call: Call) -> bool:
+        return call.name == "put" and call.source.get("state") == "COMPLETED"
+
+    async with house.store.stopped(ends) as stop:
+        await house.upload(tiny)
+        await stop.reached.wait()
+        house.store.cut()
+    await asyncio.sleep(0.1)
+    house.store.mend()
+
+    (hit,) = (await house.app.services.tasks.search({}))["hits"]["hits"]
+    assert (await house.end(hit["_id"]))["state"] == "COMPLETED"
+
+
+async def test_start_leaves_a_running_download_alone(house: House, tiny: bytes, site: str) -> None:
+    """Downloads of this run are not taken for those of the last one."""
+    task_id = (
+        await house.app.services.registrar.register({**description(tiny), "url": f"{site}/slow.zip"}, deploy=False)
+    )["task_id"]
+    await asyncio.to_thread(Site.asked.wait, 60)
+
+    await house.app.reconciler.restore()
+    Site.go.set()
+
+    assert (await house.end(task_id))["state"] == "COMPLETED"
+
+
 async def test_private_address_is_refused(build: Callable[..., Any], tiny: bytes, site: str) -> None:
     """A host with a private address is refused where the setting does not allow it, whatever it is called."""
     house: House = await build(connector__private_ip_enabled=False)
@@ -203,6 +256,8 @@ async def test_private_address_is_refused(build: Callable[..., Any], tiny: bytes
     ("url", "reason"),
     [
         ("ftp://example.org/model.zip", "scheme"),
+        ("http://[", "is no URL"),
+        ("http://example.org:port/x", "is no URL"),
         ("gopher://example.org/x", "trusted url regex"),
         ("file://elsewhere/model.zip", "another host"),
         ("file:///etc/passwd", "outside the directory"),
@@ -220,6 +275,9 @@ async def test_url_refused_at_once(house: House, tiny: bytes, url: str, reason: 
     root.mkdir()
     (tmp_path / "secret.zip").write_bytes(tiny)
     (root / "link.zip").symlink_to(tmp_path / "secret.zip")
+
+    if reason == "is no URL":
+        house.app.services.settings.transient["plugins.ml_commons.trusted_url_regex"] = ".*"
 
     with pytest.raises(IllegalArgument, match=reason):
         await register(house, {**description(tiny), "url": url.format(root=root)})

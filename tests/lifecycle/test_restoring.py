@@ -1,12 +1,17 @@
 """What a start makes of the states that a kill may leave between two writes."""
 
+import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from mlcommons_py.errors import InvalidModel
 from mlcommons_py.models.documents import MODELS
 from mlcommons_py.models.registration import Registration
-from mlcommons_py.tasks.board import TaskType
+from mlcommons_py.tasks.board import TASKS, TaskType
 from tests.lifecycle.conftest import House, description
 
 
@@ -162,3 +167,83 @@ async def test_files_of_deleted_models_are_removed(build: Callable[..., Any], ti
     await second.app.reconciler.restore()
 
     assert [path.name[:64] for path in (tmp_path / "converted" / "models").iterdir()] == [kept]
+
+
+async def test_leftover_files_do_not_keep_models_down(build: Callable[..., Any], tiny: bytes, tmp_path: Path) -> None:
+    """What cannot be cleaned up at a start keeps no deployed model from coming up."""
+    first: House = await build()
+    model_id = await first.proven(tiny)
+    await first.deploy(model_id)
+    await first.close()
+    shutil.rmtree(tmp_path / "converted" / "staging")
+    (tmp_path / "converted" / "models" / f"{'0' * 64}-safetensors-float32").mkdir()
+
+    second: House = await build()
+    staging = tmp_path / "converted" / "staging"
+    staging.rmdir()
+    staging.write_text("in the way")
+    await second.app.reconciler.restore()
+
+    assert await second.app.services.deployments.wait_for(model_id, 30) is not None
+
+
+async def test_lower_limit_loses_no_deployment(build: Callable[..., Any], tiny: bytes) -> None:
+    """Models over a limit that was lowered since stay desired, and come back when it is raised."""
+    first: House = await build()
+    models = [await first.proven(tiny) for _ in range(2)]
+    for model_id in models:
+        await first.deploy(model_id)
+    await first.close()
+
+    second: House = await build(max_model_on_node=1)
+    await second.app.reconciler.restore()
+
+    async def one_is_up() -> bool:
+        return len(second.app.services.deployments.ids()) == 1
+
+    await second.until(one_is_up)
+    await second.close()
+    third: House = await build()
+    await third.app.reconciler.restore()
+
+    async def both_are_up() -> bool:
+        return third.app.services.deployments.ids() == sorted(models)
+
+    await third.until(both_are_up)
+
+
+async def test_wrong_chunk_beside_a_start(build: Callable[..., Any], tiny: bytes) -> None:
+    """A wrong chunk that comes while a start completes the upload does not end in a registered model."""
+    first: House = await build()
+    services = first.app.services
+    model_id = (await services.registrar.register_meta(description(tiny)))["model_id"]
+    await services.models.chunks.put(model_id, await services.models.model(model_id), 0, tiny)
+    await first.close()
+
+    second: House = await build()
+    wrong = b"x" * len(tiny)
+    async with second.store.stopped(lambda call: call.name == "put" and "chunk_number" in call.source) as stop:
+        uploading = asyncio.create_task(second.app.services.registrar.upload_chunk(model_id, 0, wrong))
+        await stop.reached.wait()
+        restoring = asyncio.create_task(second.app.reconciler.restore())
+        await asyncio.wait([restoring], timeout=0.5)
+    with pytest.raises(InvalidModel):
+        await uploading
+    await restoring
+
+    model = await second.app.services.models.model(model_id)
+    assert model.model_state == "REGISTERING"
+    await second.app.services.registrar.upload_chunk(model_id, 0, tiny)
+    assert await second.state(model_id) == "REGISTERED"
+
+
+async def test_upload_beside_a_start_has_one_task(build: Callable[..., Any], tiny: bytes) -> None:
+    """A start that meets a model whose proof is just about to begin begins no second one."""
+    house: House = await build()
+    async with house.store.stopped(lambda call: call.name == "put" and call.index == TASKS) as stop:
+        uploading = asyncio.create_task(house.upload(tiny))
+        await stop.reached.wait()
+        await house.app.reconciler.restore()
+    await uploading
+
+    assert await house.found(TASKS) == 1

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import os
+import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -202,6 +203,30 @@ async def test_chunked_and_compressed(serving: Serving) -> None:
 
     assert answer.headers["content-encoding"] == "gzip"
     assert answer.json()["body"] == {"texts": ["lorem"] * 5000}
+
+
+async def test_slow_uploads_hold_up_no_other(serving: Serving) -> None:
+    """However many chunks trickle in, one that comes at once is taken at once."""
+    async with serving() as server, httpx.AsyncClient(base_url=server.url) as client:
+        for _ in range(8):
+            _, writer = await server.connect()
+            writer.write(head("POST", "/raw", "content-length: 10000000") + b"x")
+            await writer.drain()
+
+        answer = await client.post("/raw", content=b"{}", timeout=10)
+
+    assert answer.json() == {"bytes": 2, "body": {}}
+
+
+async def test_long_uploads_come_whole(serving: Serving) -> None:
+    """A chunk that is kept on the disk while it comes in is what was sent, compressed or not."""
+    text = orjson.dumps({"noise": secrets.token_hex(1 << 20)})
+    async with serving() as server, httpx.AsyncClient(base_url=server.url) as client:
+        plain = await client.post("/raw", content=text)
+        packed = await client.post("/raw", content=gzip.compress(text), headers={"content-encoding": "gzip"})
+
+    for answer in (plain, packed):
+        assert (answer.json()["bytes"], answer.json()["body"]) == (len(text), orjson.loads(text))
 
 
 async def test_expect_continue(serving: Serving) -> None:

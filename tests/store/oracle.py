@@ -103,6 +103,8 @@ def oracle(query: Json, source: Json, doc_id: str) -> bool:
         must = [oracle(one, source, doc_id) for one in body["must"] + body["filter"]]
         should = [oracle(one, source, doc_id) for one in body["should"]]
         needed = body.get("minimum_should_match", 0)
+        if not should and not must:
+            needed = 0
         if should and not must:
             needed = max(1, needed)
         return all(must) and sum(should) >= needed and not any(oracle(one, source, doc_id) for one in body["must_not"])
@@ -112,7 +114,7 @@ def oracle(query: Json, source: Json, doc_id: str) -> bool:
         "term": lambda stored: equal(stored, asked),
         "terms": lambda stored: any(equal(stored, one) for one in asked),
         "prefix": lambda stored: text(stored).startswith(asked),
-        "wildcard": lambda stored: glob(asked, text(stored)),
+        "wildcard": lambda stored: bool(asked) and glob(asked, text(stored)),
         "range": lambda stored: within(stored, asked),
     }
     return any(map(reads[name], there))

@@ -82,18 +82,29 @@ async def test_new_id_is_not_used_twice(store: OpenSearchStore, faults: Faults) 
     assert [hit["_id"] for hit in hits] == [written.id]
 
 
-async def test_write_under_condition(store: OpenSearchStore, faults: Faults) -> None:
-    """A write under a condition whose answer is lost never happens twice: it is a conflict, and who reads sees it."""
+@pytest.mark.parametrize("fault", [Lose(), Drop()])
+async def test_write_under_condition(store: OpenSearchStore, faults: Faults, fault: Any) -> None:
+    """A write under a condition whose answer is lost takes place once, and tells the state it made."""
     first = await store.put(INDEX, "a", {"n": 0})
-    faults.acts = [Lose()]
-    with pytest.raises(VersionConflict):
-        await store.put(INDEX, "a", {"n": 1}, if_seq_no=first.seq_no, if_primary_term=first.primary_term)
+    faults.acts = [fault]
+    written = await store.put(INDEX, "a", {"n": 1}, if_seq_no=first.seq_no, if_primary_term=first.primary_term)
     document = await store.get(INDEX, "a")
     assert document is not None
     assert (document.source, document.version) == ({"n": 1}, 2)
+    assert (written.result, written.version, written.seq_no) == ("updated", 2, document.seq_no)
+
+
+@pytest.mark.parametrize("verb", ["put", "update", "delete"])
+async def test_condition_that_fails(store: OpenSearchStore, faults: Faults, verb: str) -> None:
+    """A write under a condition that another came before is a conflict, also when an answer was lost on the way."""
+    old = await store.put(INDEX, "a", {"n": 0})
+    await store.put(INDEX, "a", {"n": 5})
+    state = {"if_seq_no": old.seq_no, "if_primary_term": old.primary_term}
     faults.acts = [Drop()]
-    last = await store.put(INDEX, "a", {"n": 2}, if_seq_no=document.seq_no, if_primary_term=document.primary_term)
-    assert (last.result, last.version) == ("updated", 3)
+    changes = [] if verb == "delete" else [{"n": 1}]
+    with pytest.raises(VersionConflict):
+        await getattr(store, verb)(INDEX, "a", *changes, **state)
+    assert await source(store, "a") == {"n": 5}
 
 
 async def test_update_is_tried_again(store: OpenSearchStore, faults: Faults) -> None:
@@ -113,6 +124,10 @@ async def test_delete_is_tried_again(store: OpenSearchStore, faults: Faults) -> 
     assert (await store.delete(INDEX, "a")).result == "deleted"
     faults.acts = [Drop()]
     assert (await store.delete(INDEX, "never")).result == "not_found"
+    state = await store.put(INDEX, "b", {})
+    faults.acts = [Lose()]
+    written = await store.delete(INDEX, "b", if_seq_no=state.seq_no, if_primary_term=state.primary_term)
+    assert written.result == "deleted"
 
 
 async def test_bulk_is_tried_again(store: OpenSearchStore, faults: Faults) -> None:

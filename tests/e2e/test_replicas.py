@@ -28,7 +28,9 @@ def start(opensearch: Node, tmp_path: Path) -> Iterator[Start]:
 
     def make(name: str, *settings: str, url: str | None = None, wait_ready: bool = True) -> Service:
         custom = "plugins.ml_commons.allow_custom_deployment_plan=true"
-        flags = ("--store", url or opensearch.url)
+        config = tmp_path / "config.toml"
+        config.write_text("heartbeat_seconds = 0.4\n")  # a dead service is noticed after five
+        flags = ("--store", url or opensearch.url, "--config", str(config))
         if name in services:
             services[name].close()
         service = services[name] = Service(tmp_path / name, custom, *settings, flags=flags)
@@ -135,6 +137,8 @@ def test_cluster_restarts_under_load(start: Start, tiny: bytes, opensearch: Node
     first, second = start("first"), start("second")
     model_id = first.register(tiny, **TINY)
     assert first.deploy(model_id)["state"] == "COMPLETED"
+    for service in (first, second):  # the cluster has vouched for the client
+        assert len(service.embed(model_id, ["rain"])) == 1
     outcomes: list[int] = []
     over = threading.Event()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlcommons_py.plugin_settings import SETTINGS
-from mlcommons_py.rest.routes import TABLE
+from mlcommons_py.rest.routes import BESIDE, TABLE
 from mlcommons_py.settings import Operator
 from mlcommons_py.store.aggregations import compile_aggregations
 from mlcommons_py.store.query import compile_query
@@ -24,8 +24,8 @@ def documented() -> set[tuple[str, str]]:
 
 
 def test_every_route_is_documented() -> None:
-    """The page of routes names exactly the routes of the table."""
-    served = {(method, route.path) for route in TABLE for method in route.methods.split(",")}
+    """The page of routes names exactly the routes of the tables."""
+    served = {(method, route.path) for route in TABLE + BESIDE for method in route.methods.split(",")}
 
     assert documented() == served
 

@@ -31,7 +31,8 @@ def values(headers: Headers, name: bytes) -> list[bytes]:
 
 def tokens(headers: Headers, name: bytes) -> list[bytes]:
     """Return the members of a field that is a list, in lower case."""
-    return [token.strip().lower() for value in values(headers, name) for token in value.split(b",")]
+    found = values(headers, name)
+    return [token.strip().lower() for value in found for token in value.split(b",")] if found else []
 
 
 def end_to_end(headers: Headers) -> Iterator[tuple[bytes, bytes]]:
@@ -40,9 +41,13 @@ def end_to_end(headers: Headers) -> Iterator[tuple[bytes, bytes]]:
     >>> list(end_to_end([(b"Connection", b"x-a"), (b"X-A", b"1"), (b"X-B", b"2")]))
     [(b'X-B', b'2')]
     """
-    named = set(tokens(headers, b"connection"))
-    dropped = HOP_BY_HOP | (named - _FRAMING) if named else HOP_BY_HOP
+    dropped = _dropped(headers)
     return ((name, value) for name, value in headers if name.lower() not in dropped)
+
+
+def _dropped(headers: Headers) -> frozenset[bytes]:
+    named = tokens(headers, b"connection")
+    return HOP_BY_HOP | (set(named) - _FRAMING) if named else HOP_BY_HOP
 
 
 def chunked(headers: Headers) -> bool:
@@ -73,8 +78,11 @@ def asked(headers: Headers, client: str, scheme: str, authority: bytes, *, in_ch
     """
     sent = [(b"Host", authority)]
     hosts, addresses, others = [], [], set()
-    for name, value in end_to_end(headers):
+    dropped = _dropped(headers)
+    for name, value in headers:
         low = name.lower()
+        if low in dropped:
+            continue
         if low == b"host":
             hosts.append(value)
         elif low == b"x-forwarded-for":

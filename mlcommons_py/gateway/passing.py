@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -253,18 +253,12 @@ async def _answer(upstream: Upstream, head: Head, exchange: Exchange, method: st
         headers.append((b"Connection", b"close"))
     data = render(b"HTTP/1.1 %d %b" % (head.status, head.reason), headers)
     exchange.start()
-    async for part in _parts(upstream, data, in_chunks=in_chunks):
-        await exchange.write(part)
-    if in_chunks:
-        await exchange.write(render(b"0", _sound(head.trailers)))
-
-
-async def _parts(upstream: Upstream, data: bytes, *, in_chunks: bool) -> AsyncIterator[bytes]:
-    """Return what is to be written: the head, with the first of the body where that is here already."""
     part = upstream.taken()
     while True:
-        yield data + (b"%x\r\n%b\r\n" % (len(part), part) if in_chunks and part else part)
+        await exchange.write(data + (b"%x\r\n%b\r\n" % (len(part), part) if in_chunks and part else part))
         data = b""
         part = await upstream.read()
         if not part:
-            return
+            break
+    if in_chunks:
+        await exchange.write(render(b"0", _sound(head.trailers)))

@@ -80,6 +80,7 @@ class Pool:
     """Connections to every node; the nodes take turns, and one that is down is left out while another is up."""
 
     def __init__(self, urls: Sequence[str], tls: ssl.SSLContext | None) -> None:
+        self._urls = tuple(urls)
         self._nodes = [node(url, tls) for url in urls]
         self._turn = 0
         self._room = asyncio.Semaphore(CONNECTIONS)
@@ -125,8 +126,8 @@ class Pool:
                     return await self._connect(one)
             except (OSError, TimeoutError) as fault:
                 one.avoided = time.monotonic() + _AVOID_SECONDS
-                faults.append(f"{one.authority.decode()}: {str(fault) or 'no answer in time'}")
-        raise Unavailable(f"the cluster cannot be reached: {'; '.join(faults)}")
+                faults.append(str(fault) or "no answer in time")
+        raise Unavailable(f"the cluster at {', '.join(self._urls)} cannot be reached: {'; '.join(faults)}")
 
     def _order(self) -> list[Node]:
         """Return the nodes, the one whose turn it is first, those that were down last."""

@@ -1,5 +1,6 @@
 """Whether the cluster knows who calls: it decides, by the credentials that the client sends."""
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -24,13 +25,25 @@ FRESH_SECONDS = 5.0
 DOWN_SECONDS = 300.0
 """How long it holds while the cluster cannot be asked, so that deployed models go on answering."""
 
+_ASK_SECONDS = 2.0
 _MOST = 10_000
 _SHOWN = (b"authorization", b"cookie", b"x-forwarded-for", b"x-proxy-user", b"x-proxy-roles", b"securitytenant")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Known:
+    """When the cluster last said yes, and when it was last asked."""
+
     since: float
+    asked: float
+
+    def holds(self, now: float) -> bool:
+        """Return whether the cluster need not be asked again."""
+        return now - self.asked < FRESH_SECONDS and self.holds_unasked(now)
+
+    def holds_unasked(self, now: float) -> bool:
+        """Return whether the answer holds if the cluster cannot be asked."""
+        return now - self.since < DOWN_SECONDS
 
 
 class Identity:
@@ -39,7 +52,7 @@ class Identity:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._known: dict[bytes, _Known] = {}
-        self._warned = False
+        self._everybody: _Known | None = None
 
     async def refuse(self, request: StarletteRequest) -> Answer | None:
         """Return the cluster's answer to a client that it does not know; None for one that it knows.
@@ -51,27 +64,40 @@ class Identity:
         client = request.client
         who = Asker("GET", client.host if client else "unknown", request.url.scheme)
         key = hashlib.sha256(repr((who.address, headers)).encode()).digest()
-        known = self._known.get(key)
+        known = self._everybody or self._known.get(key)
         now = time.monotonic()
-        if known is not None and now - known.since < FRESH_SECONDS:
+        if known is not None and known.holds(now):
             return None
         try:
-            reply = await self._gateway.ask(who, PATH, headers)
-        except Unavailable:
-            if known is not None and now - known.since < DOWN_SECONDS:
+            async with asyncio.timeout(_ASK_SECONDS):
+                reply = await self._gateway.ask(who, PATH, headers)
+        except (Unavailable, TimeoutError) as fault:
+            if known is not None and known.holds_unasked(now):
+                known.asked = now
                 return None
+            if isinstance(fault, TimeoutError):
+                raise Unavailable(f"the cluster did not say within {_ASK_SECONDS:.0f} s who calls") from fault
             raise
-        if reply.status == 200 or self._has_no_security(reply):
-            if len(self._known) >= _MOST:
-                self._known.clear()
-            self._known[key] = _Known(now)
-            return None
-        self._known.pop(key, None)
-        return relayed(reply)
+        return self._heeded(reply, key, known, now)
 
-    def _has_no_security(self, reply: Reply) -> bool:
-        without = reply.status in (400, 404, 405) and b"no handler found" in reply.body
-        if without and not self._warned:
-            self._warned = True
-            log.warning("the cluster has no security plugin: it lets everybody in, and so does the service")
-        return without
+    def _heeded(self, reply: Reply, key: bytes, known: _Known | None, now: float) -> Answer | None:
+        if _has_no_security(reply):
+            if self._everybody is None:
+                log.warning("the cluster has no security plugin: it lets everybody in, and so does the service")
+            self._everybody = _Known(now, now)
+            return None
+        if reply.status >= 500 and known is not None and known.holds_unasked(now):
+            known.asked = now
+            return None
+        self._everybody = None
+        if reply.status != 200:
+            self._known.pop(key, None)
+            return relayed(reply)
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        self._known[key] = _Known(now, now)
+        return None
+
+
+def _has_no_security(reply: Reply) -> bool:
+    return reply.status in (400, 404, 405) and b"no handler found" in reply.body

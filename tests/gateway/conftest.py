@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlcommons_py.app import wire
+from mlcommons_py.app import App, wire
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import Pool
 from mlcommons_py.rest.door import web_app
@@ -37,11 +37,18 @@ async def fake() -> AsyncIterator[Fake]:
 
 
 @pytest.fixture
-async def before(tmp_path: Path) -> AsyncIterator[Before]:
+async def app(tmp_path: Path) -> AsyncIterator[App]:
+    """The service's parts over an embedded store."""
+    store = await EmbeddedStore.open(tmp_path / "store.db")
+    parts = await wire(Operator(data=tmp_path), store, tmp_path)
+    yield parts
+    await parts.close()
+
+
+@pytest.fixture
+async def before(app: App) -> AsyncIterator[Before]:
     """A function that starts the service before some addresses, and returns its port."""
     tasks, gateways = [], []
-    store = await EmbeddedStore.open(tmp_path / "store.db")
-    app = await wire(Operator(data=tmp_path), store, tmp_path)
 
     async def start(*urls: str) -> int:
         gateway = Gateway(Pool(urls, None))
@@ -61,7 +68,6 @@ async def before(tmp_path: Path) -> AsyncIterator[Before]:
         await asyncio.wait(tasks, timeout=PATIENCE)
     for gateway in gateways:
         gateway.close()
-    await app.close()
     for task in tasks:
         task.result()
 

@@ -81,7 +81,7 @@ async def test_cluster_down(connect: Connect, fake: Fake) -> None:
 
 
 async def test_no_security(connect: Connect, fake: Fake) -> None:
-    """A cluster without the security plugin lets everybody in, and so does the service."""
+    """A cluster without the security plugin lets everybody in, and so does the service, also while it is down."""
 
     async def script(wire: Wire) -> None:
         while await wire.head():
@@ -89,7 +89,23 @@ async def test_no_security(connect: Connect, fake: Fake) -> None:
             await wire.send(head + NO_HANDLER)
 
     fake.script = script
-    assert (await call(await connect(), "/_plugins/_ml/stats"))[0] == b"200"
+    wire = await connect()
+    assert (await call(wire, "/_plugins/_ml/stats"))[0] == b"200"
+    await fake.stop()
+    assert (await call(wire, "/_plugins/_ml/stats", "eDp5"))[0] == b"200"
+    await fake.start()
+
+
+async def test_cluster_hangs(connect: Connect, fake: Fake) -> None:
+    """A cluster that takes the question and does not answer it keeps a stranger waiting two seconds, not for ever."""
+
+    async def script(wire: Wire) -> None:
+        await wire.rest()
+
+    fake.script = script
+    status, text = await call(await connect(), "/_plugins/_ml/stats")
+    assert status == b"503"
+    assert b"did not say within 2 s who calls" in text
 
 
 async def test_open_routes(connect: Connect, fake: Fake) -> None:

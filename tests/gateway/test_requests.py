@@ -94,6 +94,24 @@ async def test_absolute_target(connect: Connect, fake: Fake) -> None:
     assert seen == [b"GET /a?b HTTP/1.1"]
 
 
+async def test_target_beyond_ascii(connect: Connect, fake: Fake) -> None:
+    """A target with bytes that no target may have, as curl sends it, arrives with these bytes escaped."""
+    seen: list[bytes] = []
+
+    async def script(wire: Wire) -> None:
+        while head := await wire.head():
+            seen.append(head.split(b"\r\n")[0])
+            await wire.send(OK)
+
+    fake.script = script
+    wire = await connect()
+    for _ in range(2):
+        await wire.send("GET /größe?q=ü HTTP/1.1\r\nHost: me\r\n\r\n".encode())
+        await wire.answer()
+
+    assert seen == [b"GET /gr%C3%B6%C3%9Fe?q=%C3%BC HTTP/1.1"] * 2
+
+
 async def test_hop_by_hop(connect: Connect, fake: Fake) -> None:
     """Fields of one connection go no further, nor do those that Connection names; framing and Host cannot be named."""
     seen: list[bytes] = []

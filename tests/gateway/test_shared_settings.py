@@ -1,11 +1,22 @@
 """The settings API and the lists of plugins before a real OpenSearch."""
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import httpx
+import orjson
 import pytest
 
+from mlcommons_py.app import App
+from mlcommons_py.cluster_settings import ClusterSettings
+from mlcommons_py.errors import Unavailable
+from mlcommons_py.gateway.passing import Gateway
+from mlcommons_py.gateway.pool import Pool
+from mlcommons_py.rest.request import Request
+from mlcommons_py.rest.shared_settings import put_settings
+from mlcommons_py.store import Document, Store, Written
+from scripts.opensearch import Node
 from tests.gateway.conftest import Before, Connect
 from tests.gateway.peers import Fake, Wire, field
 
@@ -167,3 +178,32 @@ async def test_node_plugins(client: httpx.AsyncClient, direct: httpx.AsyncClient
     assert [(one["name"], one["version"]) for one in node["plugins"]] == [("opensearch-ml", "3.6.0.0")]
     node["plugins"] = []
     assert through == plain
+
+
+class Full:
+    """A store that nothing can be written to."""
+
+    async def get(self, *_document: object) -> Document | None:
+        """Find nothing."""
+
+    async def put(self, *_document: object, **_conditions: object) -> Written:
+        """Refuse."""
+        raise Unavailable("the disk is full")
+
+
+async def test_undone(app: App, opensearch: Node, direct: httpx.AsyncClient) -> None:
+    """When the service's part cannot be stored, the cluster's part is taken back: set keys and new ones."""
+    first = {"persistent": {THEIRS: "1500"}, "transient": {}}
+    assert (await direct.put("/_cluster/settings", json=first)).status_code == 200
+    settings = ClusterSettings(cast("Store", Full()), app.services.settings)
+    gateway = Gateway(Pool((opensearch.url,), None))
+    services = replace(app.services, gateway=gateway, cluster_settings=settings)
+    change = {"persistent": {OURS: 7, THEIRS: 1600, "cluster.routing.allocation.node_concurrent_recoveries": 3}}
+    request = Request("PUT", "/_cluster/settings", "/_cluster/settings", {}, {}, {}, orjson.dumps(change))
+
+    with pytest.raises(Unavailable, match="the disk is full"):
+        await put_settings(services, request)
+
+    assert (await direct.get("/_cluster/settings?flat_settings=true")).json() == first
+    assert (await direct.put("/_cluster/settings", json={"persistent": {THEIRS: None}})).status_code == 200
+    gateway.close()

@@ -27,7 +27,7 @@ from mlcommons_py.lifecycle.reconciler import Reconciler
 from mlcommons_py.lifecycle.registering import Registrar
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registry import Models
-from mlcommons_py.node import identify
+from mlcommons_py.node import hold, identify
 from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.logs import configure
@@ -98,7 +98,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         operator=operator,
         node=node,
         nodes=nodes,
-        peers=Peers(operator.predict_timeout),
+        peers=Peers(operator.predict_timeout, [one for one in (operator.tls_cert, operator.store_ca) if one]),
         settings=settings,
         cluster_settings=cluster_settings,
         groups=groups,
@@ -144,6 +144,7 @@ async def _run(operator: Operator) -> None:
     tls = tls_of(operator)
     scheme = "http" if tls is None else "https"
     listening = listen(operator.host, operator.port)
+    held = hold(data)
     store = await open_store(operator)
     host, port = listening.getsockname()[:2]
     address = operator.publish_url or f"{scheme}://{_reachable(host)}:{port}"
@@ -160,6 +161,7 @@ async def _run(operator: Operator) -> None:
         reconciling.cancel()
         await asyncio.wait([reconciling])
         await app.close()
+        held.close()
 
 
 def run(operator: Operator) -> int:

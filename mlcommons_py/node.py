@@ -1,8 +1,10 @@
 """Who this process is: an id that stays the same over restarts, kept in the data directory."""
 
+import fcntl
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from mlcommons_py.errors import Unavailable
 
@@ -33,6 +35,29 @@ def identify(data: Path, name: str) -> Node:
         return Node(id=_kept(data / "node_id"), name=name, cluster_uuid=_kept(data / "cluster_uuid"))
     except OSError as fault:
         raise Unavailable(f"the data directory {data} cannot be used: {fault}; choose another with --data") from fault
+
+
+def hold(data: Path) -> IO[bytes]:
+    """Take a data directory for this process alone, for as long as the returned file is open.
+
+    Two services of one directory would be one node, each undoing what the other does.
+
+    Raises:
+        Unavailable: another process has it.
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        lock = (data / "node.lock").open("ab")
+    except OSError as fault:
+        raise Unavailable(f"the data directory {data} cannot be used: {fault}; choose another with --data") from fault
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as fault:
+        lock.close()
+        raise Unavailable(
+            f"the data directory {data} is in use by another service; each needs one of its own, by --data"
+        ) from fault
+    return lock
 
 
 def _kept(path: Path) -> str:

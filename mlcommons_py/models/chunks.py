@@ -8,7 +8,7 @@ from typing import Any
 
 from mlcommons_py.errors import Conflict, InvalidModel
 from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id
-from mlcommons_py.models.searching import exactly
+from mlcommons_py.models.searching import exactly, found
 from mlcommons_py.store import Delete, Store
 
 
@@ -48,6 +48,16 @@ class Chunks:
         }
         answer = await self._store.search(MODELS, body)
         return {int(bucket["key"]) for bucket in answer["aggregations"]["numbers"]["buckets"]}
+
+    async def marks(self, model_id: str) -> dict[str, int]:
+        """Return what changes when a chunk is written: the sequence numbers of all, by their ids."""
+        body = {
+            "query": {"bool": {"filter": [exactly("model_id", model_id), {"exists": {"field": "chunk_number"}}]}},
+            "size": 10_000,
+            "_source": False,
+            "seq_no_primary_term": True,
+        }
+        return {str(hit["_id"]): int(hit["_seq_no"]) for hit in found(await self._store.search(MODELS, body))}
 
     async def missing(self, model_id: str, model: Model) -> list[int]:
         """Return the numbers of the chunks that are not there, ascending."""

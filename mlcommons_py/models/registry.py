@@ -112,9 +112,13 @@ class Models:
             if not model.state.is_incomplete and not await self._reopen(model_id, model, number, content):
                 return False
             await self.chunks.put(model_id, model, number, content)
-            if await self._store.get(MODELS, model_id) is None:  # deleted meanwhile: leave nothing behind
+            document = await self.document(model_id)
+            if document is None:  # deleted meanwhile: leave nothing behind
                 await self._store.delete(MODELS, chunk_id(model_id, number))
                 raise ResourceNotFound("Failed to find model")
+            if not Model.from_json(document.source).state.is_incomplete:  # by another service
+                await self._recheck(model_id)
+                return False
             return await self._complete(model_id)
 
     async def _reopen(self, model_id: str, model: Model, number: int, content: bytes) -> bool:
@@ -130,20 +134,30 @@ class Models:
         if model.state.is_deployed:
             raise conflict
         try:
+            await self._recheck(model_id)
+        except InvalidModel:
+            return True
+        raise conflict
+
+    async def _recheck(self, model_id: str) -> None:
+        """Take a registered model back to being registered if its content is not what it announced.
+
+        Raises:
+            InvalidModel: it is not.
+        """
+        model = await self.model(model_id)
+        try:
             await self.chunks.verify(model_id, model)
         except InvalidModel as fault:
             reason = fault.reason
-        else:
-            raise conflict
 
-        def make(read: Model) -> Model | None:
-            if read.state != model.state:
-                return None
-            return replace(read, model_state=ModelState.REGISTERING, state_reason=reason, last_updated_time=now())
+            def make(read: Model) -> Model | None:
+                if read.state.is_deployed:  # what runs was proven before
+                    return None
+                return replace(read, model_state=ModelState.REGISTERING, state_reason=reason, last_updated_time=now())
 
-        if await self.change(model_id, make) is None:
-            raise conflict
-        return True
+            await self.change(model_id, make)
+            raise
 
     async def complete(self, model_id: str) -> bool:
         """Call a model registered if its chunks are all there and right; return whether this call did it.
@@ -160,6 +174,7 @@ class Models:
         model = await self.model(model_id)
         if not model.state.is_incomplete or await self.chunks.missing(model_id, model):
             return False
+        marks = await self.chunks.marks(model_id)
         try:
             await self.chunks.verify(model_id, model)
         except InvalidModel as fault:
@@ -168,7 +183,11 @@ class Models:
                 model_id, lambda read: replace(read, state_reason=reason) if read.state.is_incomplete else None
             )
             raise
-        return await self.registered(model_id)
+        registered = await self.registered(model_id)
+        # Another service may have stored a chunk since: it looks at the state after it writes, we at the chunks.
+        if registered and await self.chunks.marks(model_id) != marks:
+            await self._recheck(model_id)
+        return registered
 
     async def registered(self, model_id: str) -> bool:
         """Note that a model's content is there and right; return whether this call did it."""

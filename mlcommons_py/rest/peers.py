@@ -2,7 +2,9 @@
 
 import logging
 import random
+import ssl
 from collections.abc import Sequence
+from pathlib import Path
 
 import httpcore
 
@@ -15,7 +17,17 @@ log = logging.getLogger(__name__)
 HANDED_ON = "x-mlcommons-handed-on"
 """Marks a request that came from another node: it is not handed on again."""
 
-_KEPT = ("authorization", "content-type", "accept", "user-agent", "x-opaque-id")
+_KEPT = (
+    "authorization",
+    "cookie",
+    "x-proxy-user",
+    "x-proxy-roles",
+    "securitytenant",
+    "content-type",
+    "accept",
+    "user-agent",
+    "x-opaque-id",
+)
 _FAULTS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, httpcore.UnsupportedProtocol)
 _CONNECT_SECONDS = 2.0
 _CONNECTIONS = 64
@@ -24,9 +36,13 @@ _CONNECTIONS = 64
 class Peers:
     """Connections to the other nodes."""
 
-    def __init__(self, seconds: float) -> None:
-        """Wait so many seconds for an answer."""
-        self._pool = httpcore.AsyncConnectionPool(max_connections=_CONNECTIONS, keepalive_expiry=30.0)
+    def __init__(self, seconds: float, trusted: Sequence[Path] = ()) -> None:
+        """Wait so many seconds for an answer; ``trusted`` are certificates to believe beside the system's authorities.
+
+        The service's own is one of them: nodes of one cluster often share it, or who signed it.
+        """
+        self._pool: httpcore.AsyncConnectionPool | None = None
+        self._trusted = trusted
         self._waits = {"connect": _CONNECT_SECONDS, "read": seconds, "write": seconds, "pool": seconds}
 
     async def send(self, request: Request, addresses: Sequence[str]) -> Answer:
@@ -40,7 +56,7 @@ class Peers:
         headers = [(name, request.headers[name]) for name in _KEPT if name in request.headers]
         for address in random.sample(addresses, len(addresses)):
             try:
-                answer = await self._pool.request(
+                answer = await self._opened().request(
                     request.method,
                     address.rstrip("/") + request.target,
                     headers=[*headers, (HANDED_ON, "1")],
@@ -55,6 +71,16 @@ class Peers:
             return Answer(answer.content, answer.status, kept, sent.get("content-type", "application/json"))
         raise Unavailable("none of the nodes that run the model answers")
 
+    def _opened(self) -> httpcore.AsyncConnectionPool:
+        """Return the connections; made when they are first needed, for a service without peers never needs them."""
+        if self._pool is None:
+            tls = ssl.create_default_context()
+            for path in self._trusted:
+                tls.load_verify_locations(path)
+            self._pool = httpcore.AsyncConnectionPool(tls, max_connections=_CONNECTIONS, keepalive_expiry=30.0)
+        return self._pool
+
     async def close(self) -> None:
         """Close the connections."""
-        await self._pool.aclose()
+        if self._pool is not None:
+            await self._pool.aclose()

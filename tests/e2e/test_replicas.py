@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,14 +27,16 @@ def start(opensearch: Node, tmp_path: Path) -> Iterator[Start]:
     """Starts services, by name, on the cluster."""
     services: dict[str, Service] = {}
 
-    def make(name: str, *settings: str, url: str | None = None, wait_ready: bool = True) -> Service:
+    def make(
+        name: str, *settings: str, url: str | None = None, data: str | None = None, wait_ready: bool = True
+    ) -> Service:
         custom = "plugins.ml_commons.allow_custom_deployment_plan=true"
         config = tmp_path / "config.toml"
         config.write_text("heartbeat_seconds = 0.4\n")  # a dead service is noticed after five
         flags = ("--store", url or opensearch.url, "--config", str(config))
         if name in services:
             services[name].close()
-        service = services[name] = Service(tmp_path / name, custom, *settings, flags=flags)
+        service = services[name] = Service(tmp_path / (data or name), custom, *settings, flags=flags)
         return service.start(wait_ready=wait_ready)
 
     yield make
@@ -166,6 +169,36 @@ def test_cluster_restarts_under_load(start: Start, tiny: bytes, opensearch: Node
     assert first.deploy(other)["state"] == "COMPLETED"
     until(lambda: second.ml("GET", f"/models/{model_id}")["current_worker_node_count"] == 2, "both counted")
     assert second.ml("GET", f"/models/{model_id}")["model_state"] == "DEPLOYED"
+
+
+def test_cluster_hangs(start: Start, tiny: bytes, opensearch: Node) -> None:
+    """While the cluster takes connections and answers nothing, deployed models answer, each time within seconds."""
+    service = start("first")
+    model_id = service.register(tiny, **TINY)
+    assert service.deploy(model_id)["state"] == "COMPLETED"
+    assert len(service.embed(model_id, ["rain"])) == 1
+
+    opensearch.pause()
+    try:
+        began = time.monotonic()
+        answered = 0
+        while time.monotonic() < began + 12:
+            assert len(service.embed(model_id, ["rain"])) == 1
+            answered += 1
+            threading.Event().wait(0.05)
+    finally:
+        opensearch.resume()
+
+    assert answered > 20
+    service.ml("PUT", f"/models/{model_id}", json={"description": "new"})
+
+
+def test_data_directory_is_one_service_s(start: Start) -> None:
+    """A second service on the data directory of another refuses to start."""
+    start("first")
+
+    with pytest.raises(AssertionError, match="is in use by another service"):
+        start("second", data="first")
 
 
 def test_index_is_read_only(start: Start, tiny: bytes, opensearch: Node) -> None:

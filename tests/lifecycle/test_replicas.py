@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlcommons_py.errors import IllegalArgument, MLCommonsError
+from mlcommons_py.errors import IllegalArgument, InvalidModel, MLCommonsError
 from mlcommons_py.models import changes
 from mlcommons_py.models.documents import GROUPS, MODELS, Model
 from mlcommons_py.models.registration import Registration
@@ -218,6 +218,38 @@ async def test_upload_that_a_gone_node_left_complete(join: Callable[..., Any], t
 
     await first.until(proven)
     assert await first.state(model_id) == "REGISTERED"
+
+
+@pytest.mark.parametrize("when", ["the other registers the model", "the other has verified it"])
+async def test_wrong_chunk_through_another_node(join: Callable[..., Any], tiny: bytes, when: str) -> None:
+    """A wrong chunk that one service takes while another completes the upload never stays in a registered model."""
+    first, second = await join(), await join()
+    model_id = str((await first.app.services.registrar.register_meta(description(tiny)))["model_id"])
+
+    def stores_chunk(call: Call) -> bool:
+        return call.name == "put" and "chunk_number" in call.source
+
+    def registers(call: Call) -> bool:
+        return call.name == "put" and call.source.get("model_state") == "REGISTERED"
+
+    if when == "the other registers the model":
+        async with second.store.stopped(stores_chunk) as stop:
+            wrong = asyncio.create_task(second.app.services.registrar.upload_chunk(model_id, 0, b"x" * len(tiny)))
+            await stop.reached.wait()
+            await first.app.services.registrar.upload_chunk(model_id, 0, tiny)
+        outcomes = list(await asyncio.gather(wrong, return_exceptions=True))
+    else:
+        async with first.store.stopped(registers) as stop:
+            right = asyncio.create_task(first.app.services.registrar.upload_chunk(model_id, 0, tiny))
+            await stop.reached.wait()
+            wrong = asyncio.create_task(second.app.services.registrar.upload_chunk(model_id, 0, b"x" * len(tiny)))
+            await asyncio.wait([wrong], timeout=1)
+        outcomes = list(await asyncio.gather(right, wrong, return_exceptions=True))
+
+    assert any(isinstance(one, InvalidModel) for one in outcomes)
+    assert (await model_of(first, model_id)).model_state == "REGISTERING"
+    await second.app.services.registrar.upload_chunk(model_id, 0, tiny)
+    assert (await model_of(first, model_id)).model_state == "REGISTERED"
 
 
 async def test_fetch_of_a_gone_node_is_undone(join: Callable[..., Any], tiny: bytes) -> None:

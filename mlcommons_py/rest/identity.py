@@ -7,8 +7,16 @@ import time
 from dataclasses import dataclass
 
 from starlette.requests import Request as StarletteRequest
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    retry_if_result,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 from mlcommons_py.errors import Unavailable
+from mlcommons_py.gateway.exchange import Headers
 from mlcommons_py.gateway.headers import end_to_end
 from mlcommons_py.gateway.passing import Asker, Gateway, Reply
 from mlcommons_py.rest.answer import Answer
@@ -26,6 +34,7 @@ DOWN_SECONDS = 300.0
 """How long it holds while the cluster cannot be asked, so that deployed models go on answering."""
 
 _ASK_SECONDS = 2.0
+_ATTEMPTS = 4
 _MOST = 10_000
 _SHOWN = (b"authorization", b"cookie", b"x-forwarded-for", b"x-proxy-user", b"x-proxy-roles", b"securitytenant")
 
@@ -70,7 +79,7 @@ class Identity:
             return None
         try:
             async with asyncio.timeout(_ASK_SECONDS):
-                reply = await self._gateway.ask(who, PATH, headers)
+                reply = await self._ask(who, headers)
         except (Unavailable, TimeoutError) as fault:
             if known is not None and known.holds_unasked(now):
                 known.asked = now
@@ -80,13 +89,24 @@ class Identity:
             raise
         return self._heeded(reply, key, known, now)
 
+    async def _ask(self, who: Asker, headers: Headers) -> Reply:
+        """Ask the cluster, a few times if it is busy or breaks off: asking changes nothing."""
+        again = AsyncRetrying(
+            retry=retry_if_exception_type(Unavailable) | retry_if_result(_passes),
+            wait=wait_random_exponential(multiplier=0.05, max=0.4),
+            stop=stop_after_attempt(_ATTEMPTS),
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+        )
+        reply: Reply = await again(self._gateway.ask, who, PATH, headers)
+        return reply
+
     def _heeded(self, reply: Reply, key: bytes, known: _Known | None, now: float) -> Answer | None:
         if _has_no_security(reply):
             if self._everybody is None:
                 log.warning("the cluster has no security plugin: it lets everybody in, and so does the service")
             self._everybody = _Known(now, now)
             return None
-        if reply.status >= 500 and known is not None and known.holds_unasked(now):
+        if _passes(reply) and known is not None and known.holds_unasked(now):
             known.asked = now
             return None
         self._everybody = None
@@ -97,6 +117,11 @@ class Identity:
             self._known.clear()
         self._known[key] = _Known(now, now)
         return None
+
+
+def _passes(reply: Reply) -> bool:
+    """Return whether an answer tells of the cluster's trouble, not of the client."""
+    return reply.status == 429 or reply.status >= 500
 
 
 def _has_no_security(reply: Reply) -> bool:

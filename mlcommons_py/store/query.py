@@ -3,6 +3,7 @@
 What is not understood is refused, with the clause's name; nothing is ignored.
 """
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 50
 """Queries that may stand in one another."""
+
+_IMPORTING = threading.Lock()
 
 _INNER: Mapping[str, tuple[str, ...]] = {
     "bool": ("must", "filter", "should", "must_not"),
@@ -58,8 +61,11 @@ def _check_form(query: object, depth: int) -> None:
 
 
 def _parse(query: object) -> "Query":
-    from elasticsearch_dsl import Q  # a quarter of a second, and memory, that only searches need
-    from elasticsearch_dsl.exceptions import UnknownDslObject
+    # A quarter of a second, and memory, that only searches need. Its modules import each other in a circle: of two
+    # threads that import it at once one would see a half of it.
+    with _IMPORTING:
+        from elasticsearch_dsl import Q
+        from elasticsearch_dsl.exceptions import UnknownDslObject
 
     assert isinstance(query, Mapping)
     name = next(iter(query))

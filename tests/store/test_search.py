@@ -1,5 +1,7 @@
 """Where OpenSearch's answers differ from the obvious, the embedded store's do too; and no search takes long."""
 
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -169,3 +171,33 @@ def test_maximum_of_clauses() -> None:
         else:
             with pytest.raises(ParsingFailed, match=r"^\[bool\] has 1025 clauses, but maxClauseCount is set to 1024$"):
                 search({"query": query}, {})
+
+
+_AT_ONCE = """
+import sys, threading
+from mlcommons_py.store.query import compile_query
+
+sys.setswitchinterval(1e-6)
+start, faults = threading.Barrier(8), []
+
+def search():
+    start.wait()
+    try:
+        compile_query({"match_all": {}})
+    except Exception as fault:
+        faults.append(fault)
+
+threads = [threading.Thread(target=search) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+sys.exit(repr(faults) if faults else 0)
+"""
+
+
+def test_first_searches_of_a_process_at_once() -> None:
+    """Searches that come together, the first of a process, all work."""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", _AT_ONCE], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr

@@ -15,7 +15,6 @@ from scripts.opensearch import Node
 from tests.e2e.api import PATIENCE, Api
 
 TEXTS: list[str | None] = ["rain", "Where does it rain in the spring?", "Ünïcödé, 東京, and a sentence that is longer."]
-OF_MODELS = {"bool": {"must_not": [{"exists": {"field": "chunk_number"}}]}}
 _TRACED = Path(__file__).parents[1] / "data" / "traced"
 
 

@@ -64,6 +64,7 @@ def work(api: Api, group: str, large: Archive, small: Archive) -> Left:
     api.ml("POST", f"/models/{undeployed}/_undeploy")
     until(lambda: state(api, undeployed) == "UNDEPLOYED", "the undeploy")
     found = {noun: sources(api, noun) for noun in QUERIES}
+    assert found["models"][undeployed]["model_state"] == "UNDEPLOYED"
     paths = [f"/{noun}/{one}" for noun, some in found.items() for one in some]
     return Left(
         group=group,
@@ -87,7 +88,7 @@ def check_documents(api: Api, left: Left) -> None:
     assert {noun: len(some) for noun, some in left.found.items() if noun != "tasks"} == {"model_groups": 1, "models": 3}
     for path, told in left.answers.items():
         answer = api.ml("GET", path)
-        assert _steady(answer, path, left) == _steady(told, path, left)
+        assert _steady(answer, path, left) == _steady(told, path, left), path
     for noun, told in left.found.items():
         found = sources(api, noun)
         assert {one: _steady(found.get(one), one, left) for one in told} == {

@@ -49,7 +49,8 @@ def taken_over(
     try:
         peer = Peer(node.start())
         with closing(peer.http):
-            setting = {"plugins.ml_commons.max_model_on_node": 20}
+            # Shortly after its start it may deploy again what was just undeployed.
+            setting = {"plugins.ml_commons.model_auto_redeploy.enable": False}
             assert peer.http.put("/_cluster/settings", json={"persistent": setting}).status_code == 200
             left = work(peer, "the old group", traced("bert-mean-normalized").padded(), traced("distilbert-mean-dense"))
             indices = peer.http.get("/.plugins-ml-*/_mapping").json()

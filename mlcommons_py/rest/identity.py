@@ -7,13 +7,6 @@ import time
 from dataclasses import dataclass
 
 from starlette.requests import Request as StarletteRequest
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_type,
-    retry_if_result,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.gateway.exchange import Headers
@@ -91,6 +84,14 @@ class Identity:
 
     async def _ask(self, who: Asker, headers: Headers) -> Reply:
         """Ask the cluster, a few times if it is busy or breaks off: asking changes nothing."""
+        from tenacity import (  # only who has a cluster needs it
+            AsyncRetrying,
+            retry_if_exception_type,
+            retry_if_result,
+            stop_after_attempt,
+            wait_random_exponential,
+        )
+
         again = AsyncRetrying(
             retry=retry_if_exception_type(Unavailable) | retry_if_result(_passes),
             wait=wait_random_exponential(multiplier=0.05, max=0.4),

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import partial
 
 from mlcommons_py.cluster_settings import ClusterSettings
@@ -113,12 +113,13 @@ class Reconciler:
         await self._cluster_settings.load()
         await self._keeper.reconcile()
         if self._nodes.leads():
-            await self._take_over()
-            await self._count()
+            tasks = await self._tasks.unfinished(everywhere=True)
+            await self._take_over(tasks)
+            await self._count({task.model_id for _, task in tasks})
             await self._registrar.mend(PATIENCE)
 
-    async def _take_over(self) -> None:
-        for task_id, task in await self._tasks.unfinished(everywhere=True):
+    async def _take_over(self, tasks: Sequence[tuple[str, Task]]) -> None:
+        for task_id, task in tasks:
             gone = [node_id for node_id in task.worker_node if self._nodes.is_gone(node_id)]
             if task.task_type == TaskType.DEPLOY_MODEL:
                 await self._report(task_id, task, gone)
@@ -131,9 +132,8 @@ class Reconciler:
             if node_id not in (task.outcomes or {}):
                 await self._tasks.report(task_id, node_id, _GONE)
 
-    async def _count(self) -> None:
+    async def _count(self, coming: Collection[str | None]) -> None:
         """Write into the models' documents where they run; models of all nodes forget the nodes that are gone."""
-        coming = {task.model_id for _, task in await self._tasks.unfinished(everywhere=True)}
         for model_id, model in await self._models.matching({"exists": {"field": "planning_worker_nodes"}}):
             if self._counted(model_id, model, coming) is not None:
                 await self._models.change(model_id, partial(self._counted, model_id, coming=coming))

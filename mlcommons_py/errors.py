@@ -22,7 +22,8 @@ both into a body, nothing else does. The tree::
     │   ├── Forbidden                 403
     │   ├── NotFound                  404
     │   ├── Conflict                  409
-    │   └── Unavailable               503
+    │   ├── Unavailable               503
+    │   └── RemoteFailed              any  what a provider answered, or that it did not; says so in ``remote``
     ├── WorkerLost                    503  m_l_exception                a model's process ended under a request
     └── InferenceFailed               500  m_l_exception                has ``caused_by``
 """
@@ -189,6 +190,32 @@ class Unavailable(StatusError):
     """It cannot be done now; later it can."""
 
     status = 503
+
+
+class RemoteFailed(StatusError):
+    """A provider refused or failed, or cannot be reached.
+
+    Attributes:
+        remote: goes out beside the reason and tells the provider's fault from one of ours, as far as it is known:
+            ``status`` (of the provider's answer), ``request_id`` (the provider's), ``attempts``.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        status: int = 500,
+        *,
+        remote: Mapping[str, str | int] | None = None,
+        retry_after: str | None = None,
+    ) -> None:
+        super().__init__(reason, status)
+        self.remote = dict(remote or {})
+        self._retry_after = retry_after
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """``Retry-After`` as the provider sent it."""
+        return {} if self._retry_after is None else {"Retry-After": self._retry_after}
 
 
 class WorkerLost(MLCommonsError):

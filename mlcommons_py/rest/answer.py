@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from mlcommons_py.errors import IllegalArgument, MLCommonsError
+from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
 from mlcommons_py.rest.filter_path import FilterPath
 from mlcommons_py.rest.request import BIG, flag
 
@@ -83,7 +83,10 @@ def error(fault: MLCommonsError) -> Answer:
 
 
 def _described(fault: MLCommonsError) -> dict[str, Any]:
-    return {"type": fault.type, "reason": fault.reason}
+    described: dict[str, Any] = {"type": fault.type, "reason": fault.reason}
+    if isinstance(fault, RemoteFailed):
+        described["remote"] = fault.remote
+    return described
 
 
 def _root(fault: MLCommonsError) -> MLCommonsError:

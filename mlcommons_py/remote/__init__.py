@@ -1,0 +1,1 @@
+"""Connectors: models that live at a provider, and the calls to them."""

@@ -1,0 +1,51 @@
+"""What goes out to a provider and what comes back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+Headers = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request to a provider, with nothing left to fill in.
+
+    Attributes:
+        method: ``POST``, ``GET``, ``PUT`` or ``DELETE``.
+        headers: as they go out, the names as the connector spells them.
+        body: the bytes; empty where there is none.
+        charset: of the body, and of the answer where that does not name its own.
+        sign: makes the request that is sent of this one, anew for every attempt; None where nothing is signed.
+    """
+
+    method: str
+    url: str
+    headers: Headers
+    body: bytes = b""
+    charset: str = "utf-8"
+    sign: "Callable[[Outgoing], Outgoing] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An answer of a provider, whole.
+
+    Attributes:
+        headers: names in lower case.
+        body: decompressed.
+        attempts: how many requests it took.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes
+    attempts: int = 1
+    origin: str = field(default="")
+
+    @property
+    def request_id(self) -> str | None:
+        """The provider's own name for the request, for its support to find it by."""
+        for name in ("x-request-id", "x-amzn-requestid", "request-id", "apim-request-id", "x-ms-request-id"):
+            if name in self.headers:
+                return self.headers[name]
+        return None

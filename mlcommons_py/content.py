@@ -67,9 +67,9 @@ def providers() -> Mapping[str, Provider]:
     owners: dict[str, str] = {}
     for module in modules("connectors"):
         provider: Provider = module.PROVIDER
-        for function in (*provider.pre_process, *provider.post_process, *provider.streaming):
-            if function.name in owners:
-                raise ValueError(f"{function.name} is offered by {owners[function.name]} and by {provider.name}")
-            owners[function.name] = provider.name
+        for name in provider.offers():
+            if name in owners:
+                raise ValueError(f"{name} is offered by {owners[name]} and by {provider.name}")
+            owners[name] = provider.name
         found[provider.name] = provider
     return found

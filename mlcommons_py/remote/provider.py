@@ -4,7 +4,7 @@ Each file defines one ``PROVIDER``. The functions have ML Commons' dotted names 
 ``MLPostProcessFunction.java``); they work on Python values, never on JSON text.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -125,3 +125,12 @@ class Provider:
     streaming: Sequence[Streaming] = ()
     batch_jobs: BatchJobs | None = None
     interfaces: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+
+    def offers(self) -> Iterator[str]:
+        """Yield the names of its functions, which no other provider may have."""
+        for pre in self.pre_process:
+            yield pre.name
+        for post in self.post_process:
+            yield post.name
+        for streaming in self.streaming:
+            yield streaming.name

@@ -16,6 +16,7 @@ import orjson
 
 from mlcommons_py.errors import ResourceNotFound
 from mlcommons_py.guard.guardrail import GuardrailType
+from mlcommons_py.remote.documents import Connector
 from mlcommons_py.remote.provider import Provider
 
 Kind = Literal["connectors", "guardrails", "blueprints"]
@@ -81,3 +82,19 @@ def guardrails() -> Mapping[str, GuardrailType]:
     """Return the types of guardrails of ``guardrails/`` by their names."""
     found = (GuardrailType(module.TYPE, module.FIELDS, module.make) for module in modules("guardrails"))
     return {one.name: one for one in found}
+
+
+def interface(connector: Connector) -> Mapping[str, Any] | None:
+    """Return the ``interface`` of a model of the connector for which none was given, or None where none is known.
+
+    Upstream looks at the first action only (``ModelInterfaceUtils.java``).
+    """
+    parameters = connector.parameters or {}
+    service = parameters.get("service_name", "")
+    first = next(connector.each_action(), None)
+    for provider in providers().values():
+        for name in (parameters.get("api_name"), parameters.get("model"), ""):
+            preset = provider.interfaces.get((service, name or ""))
+            if preset is not None:
+                return preset.interface(first.post_process_function if first else None)
+    return None

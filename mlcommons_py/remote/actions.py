@@ -18,8 +18,9 @@ _PLACEHOLDER = re.compile(r"\$\{parameters\.[^}]+\}")
 _IN_URL = re.compile(r"\$\{parameters\.([^}:]+)(?::-([^}]*))?\}")
 _LONGEST = 32_000
 _BLOCKED = frozenset(
-    "authorization proxy-authorization cookie x-api-key x-auth-token x-auth-header x-forwarded-for x-real-ip x-client-ip"
-    " cf-connecting-ip true-client-ip x-originating-ip host x-forwarded-host x-forwarded-server forwarded".split()
+    "authorization proxy-authorization cookie x-api-key x-auth-token x-auth-header x-forwarded-for x-real-ip"
+    " x-client-ip cf-connecting-ip true-client-ip x-originating-ip host x-forwarded-host x-forwarded-server"
+    " forwarded".split()
 )
 
 

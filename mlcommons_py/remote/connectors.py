@@ -4,8 +4,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from mlcommons_py.errors import BadRequest, Conflict, IllegalArgument, MLCommonsError, NotFound, StatusError
-from mlcommons_py.errors import Unavailable, VersionConflict
+from mlcommons_py.errors import (
+    BadRequest,
+    Conflict,
+    IllegalArgument,
+    MLCommonsError,
+    NotFound,
+    StatusError,
+    Unavailable,
+    VersionConflict,
+)
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.definition import Definition, Trusts, check_connector
 from mlcommons_py.remote.documents import CONNECTORS, ActionType, Connector
@@ -155,8 +163,7 @@ class Connectors:
     async def inline(self, body: Mapping[str, Any], model_id: str | None = None) -> dict[str, Any]:
         """Return a connector that a model brings with it as it is stored there, its credential encrypted.
 
-        Args:
-            model_id: of the model, to which the credential is bound then.
+        The credential is bound to the model of ``model_id``.
 
         Raises:
             IllegalArgument: it is wrong.
@@ -182,9 +189,7 @@ class Connectors:
     async def _within(self, connector: Connector, definition: Definition, model_id: str | None) -> dict[str, Any]:
         check_connector(connector, self._trust, self._known)
         if connector.action(ActionType.PREDICT) is None:
-            raise IllegalArgument(
-                "Connector endpoint is required when creating a remote model without connector id!"
-            )
+            raise IllegalArgument("Connector endpoint is required when creating a remote model without connector id!")
         if definition.credential:
             owner = None if model_id is None else f"model/{model_id}"
             sealed = await self._secrets.encrypt(definition.credential, owner)

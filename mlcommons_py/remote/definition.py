@@ -23,7 +23,7 @@ _KNOWN = frozenset(
 ) | frozenset(_ACCESS)
 _OF_DOCUMENTS = frozenset({"created_time", "last_updated_time", "owner", "access"})
 _LONGEST = 32_000
-"""Most bytes of a value in ``parameters``, ``credential`` or ``actions``: a ``flat_object`` field holds no longer one."""
+"""Most bytes of a value: the fields of type ``flat_object`` hold none much longer."""
 
 _POLICIES = ("constant", "exponential_equal_jitter", "exponential_full_jitter")
 _DEFAULTS: Mapping[str, Any] = {
@@ -138,9 +138,8 @@ class Definition:
 def check_connector(connector: Connector, trust: Trusts, known: Callable[[str], bool]) -> None:
     """Refuse a connector that could not be called as it stands.
 
-    Args:
-        connector: with its credential, of which only the names are looked at.
-        known: returns whether a pre- or post-process function can be run.
+    Of its credential only the names are looked at. ``known`` returns whether a pre- or post-process function can be
+    run.
 
     Raises:
         IllegalArgument: in ML Commons' words, where it has some.

@@ -24,10 +24,8 @@ class Secrets:
     ) -> dict[str, str]:
         """Return a credential with its values encrypted.
 
-        Args:
-            owner: what the credential belongs to, such as ``connector/<id>``; nothing else can use the ciphertexts
-                then. None where that is not known.
-            key: to encrypt with; the service's current one where none is given.
+        ``owner`` is what it belongs to, such as ``connector/<id>``; nothing else can use the ciphertexts then. Without
+        ``key`` the service's current one encrypts.
 
         Raises:
             CredentialUnreadable: the cluster's key is lost.
@@ -103,9 +101,10 @@ def _check_owner(name: str, text: str, owner: str | None) -> None:
     context = _context(text)
     bound, field = context.get(OWNER), context.get(FIELD, name)
     if (bound is not None and bound != owner) or field != name:
-        belongs = f"[{field}]" if bound in (None, owner) else f"{bound}"
+        belongs = f"[{field}]" if bound in (None, owner) else bound
         raise CredentialUnreadable(
-            f"the ciphertext of credential [{name}] was made for {belongs} and was copied here; PUT the credential again"
+            f"the ciphertext of credential [{name}] was made for {belongs} and was copied here; PUT the credential"
+            " again"
         )
 
 
@@ -118,8 +117,8 @@ def _unreadable(name: str, text: str, keys: tuple[Key, ...]) -> CredentialUnread
     ids = {key.id for key in keys}
     if named in ids:
         return CredentialUnreadable(
-            f"the ciphertext of credential [{name}] is damaged: key [{named}], which it names, does not open it; PUT the"
-            " credential again"
+            f"the ciphertext of credential [{name}] is damaged: key [{named}], which it names, does not open it; PUT"
+            " the credential again"
         )
     which = "another master key" if named is None else f"master key [{named}]"
     return CredentialUnreadable(

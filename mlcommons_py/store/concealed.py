@@ -40,9 +40,8 @@ _DEEPEST = 100
 def conceal(body: Mapping[str, Any], concealed: Sequence[str], searched: Sequence[str]) -> dict[str, Any]:
     """Return a client's search body, with the concealed fields kept out of the hits.
 
-    Args:
-        concealed: dotted paths; they and what is below them.
-        searched: the fields of words that a query without fields looks at.
+    ``concealed`` are dotted paths and stand for what is below them too; ``searched`` are the fields that a query
+    without fields looks at.
 
     Raises:
         IllegalArgument: it names a concealed field, or a pattern that one could match.

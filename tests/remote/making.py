@@ -38,8 +38,9 @@ class Users:
 
     models: list[tuple[str, bool]] = field(default_factory=list)
 
-    async def __call__(self, connector_id: str) -> list[tuple[str, bool]]:
+    async def __call__(self, connector_id: str, /) -> list[tuple[str, bool]]:
         """Return them."""
+        assert connector_id
         return self.models
 
 

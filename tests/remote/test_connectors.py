@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlcommons_py.errors import BadRequest, Conflict, CredentialUnreadable, IllegalArgument, NotFound
-from mlcommons_py.errors import Unavailable
+from mlcommons_py.errors import BadRequest, Conflict, CredentialUnreadable, IllegalArgument, NotFound, Unavailable
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.documents import CONNECTORS, Connector
@@ -258,7 +257,7 @@ class Down(EmbeddedStore):
 
     async def get(self, index: str, doc_id: str) -> Any:
         """Fail."""
-        raise Unavailable("the cluster cannot be reached")
+        raise Unavailable(f"the cluster cannot be reached for [{doc_id}] in [{index}]")
 
 
 async def test_calls_go_on_while_the_store_is_away(store: EmbeddedStore) -> None:

@@ -10,6 +10,10 @@ from mlcommons_py.remote.definition import Definition, check_connector
 from mlcommons_py.remote.documents import Connector
 from tests.remote.making import Only, openai
 
+NO_ACCESS_CONTROL = (
+    "You cannot specify connector access control parameters because the Security plugin or connector access control is"
+    " disabled on your cluster."
+)
 ACTION = openai()["actions"][0]
 AWS = {"protocol": "aws_sigv4", "credential": {"access_key": "a", "secret_key": "s"}}
 
@@ -65,17 +69,24 @@ def action(**changes: Any) -> dict[str, Any]:
         (action(name="a\nb"), "Action name must not contain control characters"),
         (
             action(name="a b"),
-            "Action name contains invalid characters. Only alphanumeric characters, hyphens, and underscores are allowed",
+            (
+                "Action name contains invalid characters. Only alphanumeric characters, hyphens, and underscores are"
+                " allowed"
+            ),
         ),
         (
             action(name="Predict"),
-            "name can't be one of action type [PREDICT, EXECUTE, BATCH_PREDICT, CANCEL_BATCH_PREDICT,"
-            " BATCH_PREDICT_STATUS]",
+            (
+                "name can't be one of action type [PREDICT, EXECUTE, BATCH_PREDICT, CANCEL_BATCH_PREDICT,"
+                " BATCH_PREDICT_STATUS]"
+            ),
         ),
         (
             action(headers={"X-Api-Key": "${parameters.key}"}),
-            "Header 'X-Api-Key' cannot use ${parameters.*} placeholders for security reasons. Use ${credential.*}"
-            " instead.",
+            (
+                "Header 'X-Api-Key' cannot use ${parameters.*} placeholders for security reasons. Use ${credential.*}"
+                " instead."
+            ),
         ),
         (action(headers={"a": None}), "[actions[0].headers.a] must be a string"),
         (action(headers={"a": {"b": "c"}}), "[actions[0].headers.a] must be a string"),
@@ -101,8 +112,7 @@ def action(**changes: Any) -> dict[str, Any]:
         *(
             (
                 openai(**{field: value}),
-                "You cannot specify connector access control parameters because the Security plugin or connector access"
-                " control is disabled on your cluster.",
+                NO_ACCESS_CONTROL,
             )
             for field, value in (("access_mode", "public"), ("backend_roles", ["a"]), ("add_all_backend_roles", False))
         ),
@@ -127,7 +137,7 @@ def test_refused(body: dict[str, Any], reason: str) -> None:
 )
 def test_unknown_fields(body: dict[str, Any], field: str) -> None:
     """A field that would be dropped is refused by its name, with those that there are."""
-    with pytest.raises(IllegalArgument, match="unknown field .*; (a connector has|there are) ") as refused:
+    with pytest.raises(IllegalArgument, match=r"unknown field .*; (a connector has|there are) ") as refused:
         check(body)
 
     assert field in refused.value.reason
@@ -150,7 +160,9 @@ def test_accepted() -> None:
     assert check(openai(actions=[])).actions == []
     assert check(openai(parameters=None, description=None, actions=[{**ACTION, "url": Only.beginning}])).name
     assert check(openai(backend_roles=[], access_mode=None)).access is None
-    connector = check(openai(client_config={"retry_backoff_policy": "EXPONENTIAL_FULL_JITTER", "max_retry_times": "-1"}))
+    connector = check(
+        openai(client_config={"retry_backoff_policy": "EXPONENTIAL_FULL_JITTER", "max_retry_times": "-1"})
+    )
     assert connector.client_config == {
         "max_connection": 30,
         "connection_timeout": 30,

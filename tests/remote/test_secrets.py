@@ -100,14 +100,14 @@ async def test_copied_in_the_store(store: EmbeddedStore) -> None:
 
 
 async def test_lost_key(store: EmbeddedStore) -> None:
-    """While there are ciphertexts a missing key is refused with the cure, for reading and writing; none is made (19)."""
+    """While there are ciphertexts a missing key is refused with the cure, for reading and writing (test 19)."""
     made = (await connectors(store).create(openai()))["connector_id"]
     await store.delete(CONFIG, MASTER_KEY)
     service = connectors(store)
 
     with pytest.raises(CredentialUnreadable, match=r"this service has none\. Restore \[master_key\] in"):
         await service.recent(made)
-    with pytest.raises(CredentialUnreadable, match="the master key is lost: .* No new one is made"):
+    with pytest.raises(CredentialUnreadable, match=r"the master key is lost: .* No new one is made"):
         await service.create(openai())
 
     assert await store.get(CONFIG, MASTER_KEY) is None

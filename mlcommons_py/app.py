@@ -17,8 +17,7 @@ import uvloop
 from mlcommons_py import __version__, content, malloc
 from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.cluster_settings import ClusterSettings
-from mlcommons_py.errors import IllegalArgument, MLCommonsError, Unavailable
-from mlcommons_py.expressions import compiled
+from mlcommons_py.errors import MLCommonsError, Unavailable
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import pool_of
 from mlcommons_py.guard.guardrail import Means
@@ -44,6 +43,7 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.trust import Trust
 from mlcommons_py.rest.binding import tls_of
 from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.peers import Peers
@@ -80,18 +80,6 @@ class App:
         await self.store.close()
 
 
-class _Endpoints:
-    """The trusted patterns alone, as long as there is no other check of what may be called."""
-
-    def __init__(self, settings: PluginSettings) -> None:
-        self._settings = settings
-
-    def check(self, url: str, /) -> None:
-        key = "trusted_connector_endpoints_regex"
-        if not any(compiled(pattern, key).fullmatch(url) for pattern in self._settings[key]):
-            raise IllegalArgument("Connector URL is not matching the trusted connector endpoint regex")
-
-
 def _is_function(script: str) -> bool:
     return any(script in provider.offers() for provider in content.providers().values())
 
@@ -122,7 +110,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     registrar = Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters)
     reconciler = Reconciler(nodes, cluster_settings, models, tasks, registrar, keeper, operator.heartbeat_seconds)
     connectors = connectors_of(
-        secrets_of(operator, store, settings), store, settings, models, _Endpoints(settings), _is_function
+        secrets_of(operator, store, settings), store, settings, models, Trust(settings), _is_function
     )
     controllers = Controllers(store, models, settings)
     predictor = Predictor(

@@ -62,6 +62,7 @@ class Transport:
         lookup: Lookup = system_lookup,
         breaker: Breaker | None = None,
         places: Places | None = None,
+        reads: int = READS,
         observe: Observe | None = None,
     ) -> None:
         """Connect to nothing yet.
@@ -73,14 +74,16 @@ class Transport:
             lookup: finds the addresses of a host.
             breaker: says which models' calls are refused.
             places: bounds the requests under way.
+            reads: how many times its ``read_timeout`` an answer may take in all, unless it is streamed.
             observe: is told of every call that ended.
         """
         self._trust = trust
         self._settings = settings
         self._authorities = authorities
         self._lookup = lookup
-        self.breaker = breaker or Breaker()
-        self._places = places or Places()
+        self.breaker = Breaker() if breaker is None else breaker
+        self._places = Places() if places is None else places
+        self._reads = reads
         self._observe = observe
         self._sessions: dict[tuple[str, Reach], aiohttp.ClientSession] = {}
         self._tls: asyncio.Future[ssl.SSLContext] | None = None
@@ -105,7 +108,7 @@ class Transport:
         call = self._call(outgoing, config, model_id, private)
 
         async def attempt() -> Incoming:
-            answer = await self._connect(call, READS * call.reading)
+            answer = await self._connect(call, self._reads * call.reading)
             try:
                 body = await answer.read(self._settings["max_json_size"])
             finally:

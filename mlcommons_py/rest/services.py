@@ -10,6 +10,8 @@ from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.registering import Registrar
+from mlcommons_py.lifecycle.vetting import Vetting
+from mlcommons_py.models.controllers import Controllers
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registry import Models
 from mlcommons_py.node import Node
@@ -41,6 +43,8 @@ class Services:
     models: Models
     tasks: Tasks
     registrar: Registrar
+    vetting: Vetting
+    controllers: Controllers
     deployer: Deployer
     keeper: Keeper
     deployments: Deployments

@@ -17,8 +17,8 @@ def deploy_setting(body: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the ``deploy_setting`` of a body as it is stored; None where there is none.
 
     Raises:
-        IllegalArgument: ``is_auto_deploy_enabled`` is no truth value, or ``model_ttl_minutes`` neither -1 nor the minutes
-            of a year at most.
+        IllegalArgument: ``is_auto_deploy_enabled`` is no truth value, or ``model_ttl_minutes`` is neither -1 nor a
+            number of minutes, of a year at most.
     """
     given = fields.mapping(body, "deploy_setting")
     if given is None:

@@ -20,6 +20,7 @@ from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.rest.peers import Peers
 from mlcommons_py.settings import Operator
 from mlcommons_py.tasks.board import Tasks
@@ -44,6 +45,7 @@ class Services:
     models: Models
     tasks: Tasks
     registrar: Registrar
+    connectors: Connectors
     vetting: Vetting
     controllers: Controllers
     stop_words: StopWords

@@ -1,7 +1,8 @@
 """JSON whose numbers keep their digits.
 
-``9007199254740993``, ``1.10`` and ``1e400`` go out as they came in (``1E-05`` may become ``1e-5``). A number that Python's own types would write
-otherwise is a :class:`Number`: a float for whoever computes, its digits for whoever writes.
+``9007199254740993``, ``1.10`` and ``1e400`` go out as they came in (``1E-05`` may become ``1e-5``). A number that
+Python's own types would write otherwise is a :class:`Number`: a float for whoever computes, its digits for whoever
+writes.
 """
 
 import json
@@ -30,6 +31,7 @@ class Number(float):
     text: str
 
     def __new__(cls, text: str) -> "Number":
+        """Make a number of its digits, in JSON's spelling."""
         number = super().__new__(cls, text)
         number.text = text
         return number
@@ -37,12 +39,9 @@ class Number(float):
     def __repr__(self) -> str:
         return self.text
 
-    def __getnewargs__(self) -> tuple[str]:
-        return (self.text,)
-
 
 def default(value: object) -> Any:
-    """Return what orjson writes for a :class:`Number`; pass it as ``default=`` wherever values of a provider are written.
+    """Return what orjson writes for a :class:`Number`: ``default=`` of whoever writes a provider's values.
 
     Raises:
         TypeError: the value is of another type that orjson does not know.
@@ -81,10 +80,10 @@ def dumps(value: Any) -> bytes:
 
 
 def quoted(text: str) -> bytes:
-    """Return a text as it stands between the quotes of a JSON string, in UTF-8.
+    r"""Return a text as it stands between the quotes of a JSON string, in UTF-8.
 
     >>> quoted('say "é"')
-    b'say \\\\"\\xc3\\xa9\\\\"'
+    b'say \\"\xc3\xa9\\"'
 
     Raises:
         ValueError: the text has half a surrogate pair.
@@ -95,7 +94,7 @@ def quoted(text: str) -> bytes:
 def is_json(text: str) -> bool:
     """Return whether a text is JSON that can be passed on as it stands.
 
-    >>> is_json('[1.10, 1e400]'), is_json("007"), is_json("NaN")
+    >>> is_json("[1.10, 1e400]"), is_json("007"), is_json("NaN")
     (True, False, False)
     """
     if not text or text.lstrip()[:1] not in _STARTS:
@@ -117,11 +116,24 @@ def is_lines(text: str) -> bool:
     return bool(lines) and all(line[0] in "{[" and is_json(line) for line in lines)
 
 
+def first(text: str, at: int) -> Any:
+    """Return the JSON value that begins at a place of a text, whatever follows it.
+
+    Raises:
+        ValueError: none begins there.
+    """
+    try:
+        value, _ = _DECODER.raw_decode(text, at)
+    except RecursionError as fault:
+        raise ValueError("it nests too deep") from fault
+    return _whole(value)
+
+
 _NOTHING = object()
 
 
 def _bare(text: bytes) -> bytes:
-    """Return a text without what may differ between two spellings of the same digits: blanks, and how exponents look."""
+    """Return a text without what two spellings of the same digits may differ in: blanks, and the look of exponents."""
     return text.translate(None, _WHITE).replace(b"E", b"e").replace(b"e+", b"e").replace(b"e-0", b"e-")
 
 
@@ -155,6 +167,9 @@ def _int(text: str) -> int | Number:
 
 def _refused(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_float=_float, parse_int=_int, parse_constant=_refused)
 
 
 def _whole(value: Any) -> Any:

@@ -207,6 +207,4 @@ def _cannot(name: str) -> IllegalArgument:
 
 def _default_pieces(default: str) -> Pieces:
     """Return the pieces of a default between quotes: it is written there as JSON already."""
-    return tuple(
-        one.encode() if isinstance(one, str) else one for one in template.of_text(default, Place.QUOTED)
-    )
+    return tuple(one.encode() if isinstance(one, str) else one for one in template.of_text(default, Place.QUOTED))

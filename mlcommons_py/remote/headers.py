@@ -12,8 +12,8 @@ from mlcommons_py.remote import template
 from mlcommons_py.remote.filling import Filling
 
 _GUARDED = frozenset(
-    """authorization proxy-authorization cookie x-api-key x-auth-token x-auth-header x-forwarded-for x-real-ip x-client-ip
-    cf-connecting-ip true-client-ip x-originating-ip host x-forwarded-host x-forwarded-server forwarded""".split()
+    "authorization proxy-authorization cookie x-api-key x-auth-token x-auth-header x-forwarded-for x-real-ip"
+    " x-client-ip cf-connecting-ip true-client-ip x-originating-ip host x-forwarded-host x-forwarded-server forwarded".split()
 )
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -72,7 +72,9 @@ def _value(name: str, value: str, filling: Filling, credential: Mapping[str, str
             filled += piece
         elif piece.kind == "credential":
             if piece.name not in credential:
-                raise IllegalArgument(f"Header '{name}' contains unresolved placeholder. Required credential is missing.")
+                raise IllegalArgument(
+                    f"Header '{name}' contains unresolved placeholder. Required credential is missing."
+                )
             filled += credential[piece.name]
         else:
             filled += filling.hole(piece)

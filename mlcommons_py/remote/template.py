@@ -1,4 +1,4 @@
-"""Templates with ``${parameters.x}`` in them, read once.
+r"""Templates with ``${parameters.x}`` in them, read once.
 
 A ``request_body`` is read as JSON with holes. For each hole it is known where it is, and the value is written as that
 place asks for; nothing is ever put into JSON text and parsed again. The rest goes out as it stands: digits, order of
@@ -14,9 +14,9 @@ place       looks like                                 what a value becomes
 ``TEXT``    in a body that is no JSON, a header        the text, encoded as the place asks for
 =========== ========================================== ============================================================
 
-A text of the connector's own parameters is a template too. Between quotes it may have JSON's escapes, as ML Commons asks
-for (``\\n`` for a line break); where that would be no JSON string it is taken as it is. ``.toString()`` asks for the text
-of a value, which between quotes is what one gets anyway.
+A text of the connector's own parameters is a template too. Between quotes it may have JSON's escapes, as ML Commons
+wants it (``\n`` for a line break); where that would be no JSON string it is taken as it is. ``.toString()`` asks for
+the text of a value, which between quotes is what one gets anyway.
 
 The source of the rules is ``AbstractConnector.java``, ``HttpConnector.java`` and ``StringUtils.java``.
 """

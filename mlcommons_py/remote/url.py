@@ -28,45 +28,71 @@ _UNFIT = re.compile(r"[\x00-\x20\x7f\\]")
 
 @dataclass(frozen=True, slots=True)
 class _Given:
+    """What a request sends, and what the connector itself has under its name."""
+
     name: str
     text: str
+    own: "_Pieces | None"
 
 
 _Pieces = Iterator[str | _Given]
 
 
-def fill(source: str, parameters: Parameters) -> str:
-    """Return the URL to call.
+class _Parts:
+    """A URL as it grows; ``host`` has the scheme, ``query`` the fragment."""
 
-    Raises:
-        IllegalArgument: a parameter has no value, would change the host or the structure of the path, or the URL is none.
-    """
-    host, path, query = "", "", ""
-    for piece in _spread(source, parameters, count()):
-        if isinstance(piece, _Given):
-            if not path:
+    def __init__(self, *, refuses: bool) -> None:
+        self.host = self.path = self.query = ""
+        self._refuses = refuses
+
+    def add(self, pieces: _Pieces) -> None:
+        for piece in pieces:
+            if isinstance(piece, str):
+                self._add_own(piece)
+            elif self.query:
+                self.query += quote(piece.text, safe="")
+            elif self.path:
+                self.path += _segment(piece)
+            elif self._refuses or piece.own is None:
                 raise IllegalArgument(
                     f"[parameters.{piece.name}] is in the host of the connector's url; it can be set in the connector's"
                     " parameters only, not by a request"
                 )
-            if query:
-                query += quote(piece.text, safe="")
             else:
-                path += _segment(piece)
-            continue
-        for character in piece:
-            if query:
-                query += character
-            elif path:
-                path, query = (path, character) if character in "?#" else (path + character, "")
-            elif character in "/?#" and "://" in host and not host.endswith(":/"):
-                path, query = (character, "") if character == "/" else ("/", character)
+                self.add(piece.own)
+
+    def _add_own(self, text: str) -> None:
+        for character in text:
+            if self.query:
+                self.query += character
+            elif self.path and character in "?#":
+                self.query = character
+            elif self.path:
+                self.path += character
+            elif character in "/?#" and "://" in self.host and not self.host.endswith(":/"):
+                self.path, self.query = ("/", "") if character == "/" else ("/", character)
             else:
-                host += character
-    url = host + quote(path + query, safe=_AS_IT_STANDS)
-    if not host.partition("://")[2] or _UNFIT.search(host):
+                self.host += character
+
+
+def fill(source: str, parameters: Parameters, *, refuses: bool = True) -> str:
+    """Return the URL to call.
+
+    Args:
+        source: the template.
+        parameters: what it is filled with.
+        refuses: whether a request that has another value for a part of the host is refused. If not, the connector's own
+            value is taken: what a provider says of a batch job may have any names.
+
+    Raises:
+        IllegalArgument: a parameter has no value, or would change the host or the path's structure; or the URL is none.
+    """
+    parts = _Parts(refuses=refuses)
+    parts.add(_spread(source, parameters, count()))
+    url = parts.host + quote(parts.path + parts.query, safe=_AS_IT_STANDS)
+    if not parts.host.partition("://")[2] or _UNFIT.search(parts.host):
         raise IllegalArgument(f"Invalid URI. Please check if the endpoint is valid from connector: {url}")
-    if any(unquote(segment) in (".", "..") for segment in path.split("/")):
+    if any(unquote(segment) in (".", "..") for segment in parts.path.split("/")):
         raise IllegalArgument("the path of the connector's url must not have the segments [.] and [..]")
     if len(url) > _LONGEST:
         raise IllegalArgument(f"the connector's url has {len(url)} characters, {_LONGEST} are allowed")
@@ -87,7 +113,9 @@ def _segment(given: _Given) -> str:
     if not given.text:
         raise IllegalArgument(f"[parameters.{given.name}] is in the path of the connector's url and must not be empty")
     if unquote(given.text) in (".", ".."):
-        raise IllegalArgument(f"[parameters.{given.name}] is in the path of the connector's url and must not be [.] or [..]")
+        raise IllegalArgument(
+            f"[parameters.{given.name}] is in the path of the connector's url and must not be [.] or [..]"
+        )
     # What is encoded already stays so: a slash as %2F is what a slash becomes anyway.
     return quote(unquote(given.text) if "%2F" in given.text.upper() else given.text, safe=_SEGMENT)
 
@@ -116,4 +144,5 @@ def _value(hole: Hole, parameters: Parameters, counter: Iterator[int], *, strict
     elif found[0] is Origin.OWN or found[1] == own:
         yield from _spread(own or "", parameters, counter, strict=strict)
     else:
-        yield _Given(hole.name, written(hole.name, found[1]))
+        pieces = None if own is None else _spread(own, parameters, counter, strict=strict)
+        yield _Given(hole.name, written(hole.name, found[1]), pieces)

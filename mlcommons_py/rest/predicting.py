@@ -20,5 +20,7 @@ async def predict(services: Services, request: Request) -> object:
     body = await request.json_or_none()
     if body is None:
         raise ParseFailed("request body is required")
-    answer = await services.predictor.predict(model_id, body, algorithm=request.params.get("algorithm"))
+    answer = await services.predictor.predict(
+        model_id, body, algorithm=request.params.get("algorithm"), user=request.user
+    )
     return Answer(answer, heavy=len(answer["inference_results"]) >= _HEAVY)

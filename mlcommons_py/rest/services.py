@@ -10,6 +10,8 @@ from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.registering import Registrar
+from mlcommons_py.lifecycle.vetting import Vetting
+from mlcommons_py.models.controllers import Controllers
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registry import Models
 from mlcommons_py.node import Node
@@ -17,6 +19,7 @@ from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.rest.peers import Peers
 from mlcommons_py.settings import Operator
 from mlcommons_py.tasks.board import Tasks
@@ -41,6 +44,9 @@ class Services:
     models: Models
     tasks: Tasks
     registrar: Registrar
+    connectors: Connectors
+    vetting: Vetting
+    controllers: Controllers
     deployer: Deployer
     keeper: Keeper
     deployments: Deployments

@@ -101,7 +101,7 @@ async def both(directory: Path) -> AsyncIterator[Both]:
 
 
 async def test_ours_is_called_by_the_plugin(both: Both) -> None:
-    """ML Commons decrypts, with the key that the service made and rotated, what is bound to our connector, and calls."""
+    """With the key that the service made and rotated, ML Commons decrypts what is bound to our connector, and calls."""
     made = (await both.ours.create(both.body("ours")))["connector_id"]
     first = await both.store.get(CONFIG, MASTER_KEY)
     assert (await Rotation(both.store, Secrets(keys(both.store))).run()).changed == 1

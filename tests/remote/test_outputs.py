@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
@@ -218,6 +218,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(ALL), ANYTHING)
 @example(f"{POST}default.rerank", [{"index": "a", "relevance_score": 1}])
 @example(f"{POST}mlcommons.passthrough", {"inference_results": [{"output": [5]}]})
@@ -228,6 +229,7 @@ def test_no_answer_breaks_a_function(post: str, value: Any) -> None:
         exact.dumps(entry)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=50), st.sampled_from([None, f"{POST}openai.embedding", f"{POST}mlcommons.passthrough"]))
 @example(b"\xff\xfe", None)
 @example(b"[" * 5000, None)

@@ -66,7 +66,7 @@ def test_settings_are_not_changed_unasked(client: Client, providers: Fake) -> No
     with pytest.raises(BadRequest, match=r"nothing was made\. Say --change-settings") as raised:
         applying.apply(client, recipe, Wish())
 
-    assert '"^http://127\\\\\\\\.0\\\\\\\\.0\\\\\\\\.2:1/openai/.*$"' in raised.value.reason
+    assert r'"^http://127\\.0\\.0\\.2:1/openai/.*$"' in raised.value.reason
     assert client.call("POST", f"{ML}/connectors/_search", {"size": 0})["hits"]["total"]["value"] == before
 
 

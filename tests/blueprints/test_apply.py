@@ -21,7 +21,9 @@ from tests.e2e.service import Service
 from tests.remote.fake import Fake
 
 NAMES = content.names("blueprints")
-STREAMING = [name for name in NAMES if "_llm_interface" in content.read("blueprints", name)["connector"]["parameters"]]
+STREAMING = [
+    name for name in NAMES if "_llm_interface" in content.read("blueprints", name)["connector"].get("parameters", {})
+]
 
 
 def filled(name: str, providers: Fake, **changes: str) -> Recipe:

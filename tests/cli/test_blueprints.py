@@ -1,12 +1,18 @@
 """``mlcommons blueprint`` as a user types it."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
 
 from mlcommons_py import content
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, environment
+from tests.e2e.api import until
 
 
 def test_list(mlcommons: Run) -> None:
@@ -58,3 +64,35 @@ def test_a_secret_is_not_told(mlcommons: Run, tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "sk-canary-7" not in done.stdout + done.stderr
+
+
+def test_secrets_are_asked_for_unseen() -> None:
+    """At a terminal a key without a default is asked for by name, and what is typed for a secret is not shown."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "mlcommons_py", "blueprint", "apply", "azure-openai-chat", "--set", "resource=r"]
+    process = subprocess.Popen(
+        [*command, "--url", "http://127.0.0.1:1"],
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env=environment(),
+        start_new_session=True,  # the terminal that the tests were started from is not to be asked
+    )
+    os.close(theirs)
+    shown = b""
+    answers = {b"key (": b"sk-canary-7\n", b"deployment (": b"mine\n"}
+    try:
+        while part := os.read(ours, 1 << 16):
+            shown += part
+            for asked in [asked for asked in answers if asked in shown]:
+                if asked == b"key (":  # what is typed before the terminal is silent is thrown away
+                    until(lambda: not termios.tcgetattr(ours)[3] & termios.ECHO, "silence of the terminal")
+                os.write(ours, answers.pop(asked))
+    except OSError:  # what a terminal says when the other side is gone
+        pass
+    os.close(ours)
+
+    assert process.wait(60) == 1
+    assert answers == {}
+    assert b"nothing answers at http://127.0.0.1:1" in shown
+    assert b"sk-canary-7" not in shown

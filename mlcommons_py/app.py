@@ -22,6 +22,7 @@ from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import pool_of
 from mlcommons_py.guard.guardrail import Means
 from mlcommons_py.guard.guards import Guards
+from mlcommons_py.guard.stop_words import StopWords
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.lifecycle.connecting import connectors_of, secrets_of
@@ -43,6 +44,7 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.trust import Trust
 from mlcommons_py.rest.binding import tls_of
 from mlcommons_py.rest.door import web_app
@@ -80,10 +82,6 @@ class App:
         await self.store.close()
 
 
-def _is_function(script: str) -> bool:
-    return any(script in provider.offers() for provider in content.providers().values())
-
-
 async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = True, address: str | None = None) -> App:
     """Return the service over a store, its settings loaded, and nothing running yet.
 
@@ -109,8 +107,9 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     deployer = Deployer(node.id, nodes, models, tasks, keeper, settings, counters)
     registrar = Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters)
     reconciler = Reconciler(nodes, cluster_settings, models, tasks, registrar, keeper, operator.heartbeat_seconds)
+    functions = Functions(content.providers())
     connectors = connectors_of(
-        secrets_of(operator, store, settings), store, settings, models, Trust(settings), _is_function
+        secrets_of(operator, store, settings), store, settings, models, Trust(settings), functions
     )
     controllers = Controllers(store, models, settings)
     predictor = Predictor(
@@ -120,7 +119,9 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     async def ask(model_id: str, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         return await predictor.predict(model_id, {"parameters": parameters})
 
-    means = Means(store.search, ask, partial(content.read, "guardrails"))
+    stop_words = StopWords(store)
+    search = stop_words.search if operator.store == EMBEDDED else store.search
+    means = Means(search, ask, partial(content.read, "guardrails"))
     guards, interfaces = Guards(means, content.guardrails()), Interfaces()
     services = Services(
         operator=operator,
@@ -136,6 +137,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         connectors=connectors,
         vetting=Vetting(models, interfaces, guards),
         controllers=controllers,
+        stop_words=stop_words,
         deployer=deployer,
         keeper=keeper,
         deployments=deployments,

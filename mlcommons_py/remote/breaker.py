@@ -54,7 +54,7 @@ class Breaker:
         self._faults = faults
         self._pause = pause
         self._clock = clock
-        self._changed = changed or _ignore
+        self._changed = _ignore if changed is None else changed
         self._states: dict[str, _State] = {}
 
     def open(self) -> list[str]:

@@ -20,7 +20,7 @@ SECONDS = 30
 """``connection_timeout`` and ``read_timeout`` where the connector has none."""
 
 READS = 10
-"""An answer that is not streamed may take as many times its ``read_timeout`` in all."""
+"""How many times its ``read_timeout`` an answer may take in all, unless it is streamed."""
 
 _THROTTLED = (
     "Error from remote service: The request was denied due to remote server throttling."

@@ -62,6 +62,8 @@ class Transport:
         lookup: Lookup = system_lookup,
         breaker: Breaker | None = None,
         places: Places | None = None,
+        reads: int = READS,
+        kept: float | None = None,
         observe: Observe | None = None,
     ) -> None:
         """Connect to nothing yet.
@@ -73,14 +75,18 @@ class Transport:
             lookup: finds the addresses of a host.
             breaker: says which models' calls are refused.
             places: bounds the requests under way.
+            reads: how many times its ``read_timeout`` an answer may take in all, unless it is streamed.
+            kept: seconds that a connection waits for the next request; None for what suits the scheme.
             observe: is told of every call that ended.
         """
         self._trust = trust
         self._settings = settings
         self._authorities = authorities
         self._lookup = lookup
-        self.breaker = breaker or Breaker()
-        self._places = places or Places()
+        self.breaker = Breaker() if breaker is None else breaker
+        self._places = Places() if places is None else places
+        self._reads = reads
+        self._kept = kept
         self._observe = observe
         self._sessions: dict[tuple[str, Reach], aiohttp.ClientSession] = {}
         self._tls: asyncio.Future[ssl.SSLContext] | None = None
@@ -105,7 +111,7 @@ class Transport:
         call = self._call(outgoing, config, model_id, private)
 
         async def attempt() -> Incoming:
-            answer = await self._connect(call, READS * call.reading)
+            answer = await self._connect(call, self._reads * call.reading)
             try:
                 body = await answer.read(self._settings["max_json_size"])
             finally:
@@ -190,7 +196,7 @@ class Transport:
 
         connector = aiohttp.TCPConnector(
             limit=0,
-            keepalive_timeout=_KEPT_SECONDS[scheme],
+            keepalive_timeout=_KEPT_SECONDS[scheme] if self._kept is None else self._kept,
             resolver=cast("Any", Resolver(self._lookup, lambda host, found: self._trust.admit(host, found, reach))),
             use_dns_cache=False,
         )

@@ -110,7 +110,12 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     registrar = Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters)
     reconciler = Reconciler(nodes, cluster_settings, models, tasks, registrar, keeper, operator.heartbeat_seconds)
     connectors = connectors_of(
-        secrets_of(operator, store, settings), store, settings, models, Trust(settings), _is_function
+        secrets_of(operator, store, settings),
+        store,
+        settings,
+        models,
+        Trust(settings, operator.private_endpoints),
+        _is_function,
     )
     controllers = Controllers(store, models, settings)
     predictor = Predictor(

@@ -22,6 +22,7 @@ from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import pool_of
 from mlcommons_py.guard.guardrail import Means
 from mlcommons_py.guard.guards import Guards
+from mlcommons_py.guard.stop_words import StopWords
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.lifecycle.connecting import connectors_of, secrets_of
@@ -125,7 +126,9 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     async def ask(model_id: str, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         return await predictor.predict(model_id, {"parameters": parameters})
 
-    means = Means(store.search, ask, partial(content.read, "guardrails"))
+    stop_words = StopWords(store)
+    search = stop_words.search if operator.store == EMBEDDED else store.search
+    means = Means(search, ask, partial(content.read, "guardrails"))
     guards, interfaces = Guards(means, content.guardrails()), Interfaces()
     services = Services(
         operator=operator,
@@ -141,6 +144,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         connectors=connectors,
         vetting=Vetting(models, interfaces, guards),
         controllers=controllers,
+        stop_words=stop_words,
         deployer=deployer,
         keeper=keeper,
         deployments=deployments,

@@ -6,6 +6,7 @@ from typing import Any
 
 from mlcommons_py.errors import BadRequest, Conflict, Forbidden, NotFound
 from mlcommons_py.models import config, fields
+from mlcommons_py.models.deploy_setting import deploy_setting
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.identifiers import MAX_DESCRIPTION, MAX_NAME, check_length
@@ -80,7 +81,7 @@ def _changes(model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
         "description": description,
         "is_enabled": fields.boolean(body, "is_enabled"),
         "rate_limiter": rate_limiter(body),
-        "deploy_setting": fields.mapping(body, "deploy_setting"),
+        "deploy_setting": deploy_setting(body),
         "interface": interface(body),
         "guardrails": fields.mapping(body, "guardrails"),
     }

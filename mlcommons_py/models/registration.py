@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.models import config, fields
+from mlcommons_py.models.deploy_setting import deploy_setting
 from mlcommons_py.models.documents import CHUNK_SIZE, MAX_MODEL_SIZE, Model
 from mlcommons_py.models.groups import refuse_access_fields
 from mlcommons_py.models.identifiers import MAX_DESCRIPTION, MAX_NAME, MODEL_ID, check_id, check_length
@@ -102,7 +103,7 @@ class Registration:
             size=fields.integer(body, "model_content_size_in_bytes", low=1, high=MAX_MODEL_SIZE),
             is_enabled=fields.boolean(body, "is_enabled"),
             rate_limiter=rate_limiter(body),
-            deploy_setting=fields.mapping(body, "deploy_setting"),
+            deploy_setting=deploy_setting(body),
             interface=interface(body),
             guardrails=fields.mapping(body, "guardrails"),
         )

@@ -30,8 +30,8 @@ _Result = TypeVar("_Result", Incoming, Answer)
 
 
 Observe = Callable[[str, int, float, int], None]
-"""Is told of a call that ended: the model, the status (0 where there is no answer), the seconds from its beginning to the
-end of the answer, and how many requests it took."""
+"""Is told of a call that ended: the model, the status (0 where there is no answer), the seconds until the end of its
+answer, and how many requests it took."""
 
 
 class Call:

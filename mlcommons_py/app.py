@@ -108,9 +108,8 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     registrar = Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters)
     reconciler = Reconciler(nodes, cluster_settings, models, tasks, registrar, keeper, operator.heartbeat_seconds)
     functions = Functions(content.providers())
-    connectors = connectors_of(
-        secrets_of(operator, store, settings), store, settings, models, Trust(settings), functions
-    )
+    trust = Trust(settings, operator.private_endpoints)
+    connectors = connectors_of(secrets_of(operator, store, settings), store, settings, models, trust, functions)
     controllers = Controllers(store, models, settings)
     predictor = Predictor(
         node.id, models, deployments, settings, operator, metrics, counters, Throttle(controllers), nodes

@@ -7,9 +7,11 @@ from mlcommons_py.cluster_settings import ClusterSettings
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
+from mlcommons_py.inference.remotes import Remotes
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.registering import Registrar
+from mlcommons_py.lifecycle.remote import RemoteModels
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registry import Models
 from mlcommons_py.node import Node
@@ -17,6 +19,7 @@ from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.rest.peers import Peers
 from mlcommons_py.settings import Operator
 from mlcommons_py.tasks.board import Tasks
@@ -41,6 +44,9 @@ class Services:
     models: Models
     tasks: Tasks
     registrar: Registrar
+    remote_models: RemoteModels
+    connectors: Connectors
+    remotes: Remotes
     deployer: Deployer
     keeper: Keeper
     deployments: Deployments

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from mlcommons_py.errors import ResourceNotFound
+from mlcommons_py.remote.documents import Connector
 from mlcommons_py.remote.provider import Provider
 
 Kind = Literal["connectors", "guardrails", "blueprints"]
@@ -73,3 +74,19 @@ def providers() -> Mapping[str, Provider]:
             owners[name] = provider.name
         found[provider.name] = provider
     return found
+
+
+def interface(connector: Connector) -> Mapping[str, Any] | None:
+    """Return the ``interface`` of a model of the connector for which none was given, or None where none is known.
+
+    Upstream looks at the first action only (``ModelInterfaceUtils.java``).
+    """
+    parameters = connector.parameters or {}
+    service = parameters.get("service_name", "")
+    first = next(connector.each_action(), None)
+    for provider in providers().values():
+        for name in (parameters.get("api_name"), parameters.get("model"), ""):
+            preset = provider.interfaces.get((service, name or ""))
+            if preset is not None:
+                return preset.interface(first.post_process_function if first else None)
+    return None

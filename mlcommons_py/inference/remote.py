@@ -21,6 +21,7 @@ from mlcommons_py.inference.throttle import Throttle
 from mlcommons_py.models import interface as interfaces
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
+from mlcommons_py.models.states import ModelState
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
@@ -91,7 +92,7 @@ class Caller:
         self._settings = settings
         self._metrics = metrics
 
-    async def ready(self, model: Model) -> None:
+    async def ready(self, model_id: str, model: Model) -> None:
         """See whether a model can be called: its connector is there, and its credential can be opened.
 
         Raises:
@@ -99,15 +100,15 @@ class Caller:
             Unavailable: the store does not answer.
         """
         try:
-            await self._connection(model)
+            await self._connection(model_id, model)
         except (NotFound, BadRequest, IllegalArgument) as fault:
             raise InvalidModel(fault.reason) from fault
 
-    async def _connection(self, model: Model) -> tuple[Connector, Mapping[str, str]]:
+    async def _connection(self, model_id: str, model: Model) -> tuple[Connector, Mapping[str, str]]:
         """Return a model's connector, and its credential as the provider wants it."""
         if model.connector_id is not None:
             return await self._connectors.recent(model.connector_id)
-        return await self._connectors.opened(Connector.from_json(model.connector or {}))
+        return await self._connectors.opened(Connector.from_json(model.connector or {}), model_id)
 
     async def predict(
         self, model_id: str, model: Model, body: Mapping[str, Any], algorithm: str, user: str | None = None
@@ -156,8 +157,11 @@ class Caller:
         return await self._answers(await self._prepared(model_id, model, given, action_type, None))
 
     async def _deployed(self, model_id: str, model: Model) -> Model:
-        """Deploy a model that is not, if that is allowed, and return it as it is then."""
-        if model_id in self._remotes:
+        """Deploy a model that is deployed nowhere, if that is allowed, and return it as it is then.
+
+        Nothing of it runs anywhere: what one node has deployed, any of them may call.
+        """
+        if model_id in self._remotes or model.state in (ModelState.DEPLOYED, ModelState.PARTIALLY_DEPLOYED):
             return model
         if not self._settings["model_auto_deploy.enable"]:
             raise IllegalArgument("Model not ready yet. Please deploy the model first.")
@@ -174,7 +178,7 @@ class Caller:
     async def _prepared(
         self, model_id: str, model: Model, given: ModelInput, action_type: str, user: str | None
     ) -> Call:
-        connector, credential = await self._connection(model)
+        connector, credential = await self._connection(model_id, model)
         action = self._functions.action(connector, action_type)
         arguments = (connector, action, given, credential, self._functions)
         began = time.monotonic()

@@ -1,6 +1,6 @@
 """Streamed answers of remote models: pieces of text as the provider sends them, guarded on their way."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -32,7 +32,7 @@ class Streamer:
 
     async def stream(
         self, model_id: str, model: Model, body: Mapping[str, Any], user: str | None = None
-    ) -> AsyncIterator[Delta]:
+    ) -> AsyncGenerator[Delta]:
         """Return the pieces of a model's answer; the last one says that it is.
 
         What goes wrong before the provider begins to answer is raised by this call, what goes wrong later by the
@@ -56,7 +56,7 @@ class Streamer:
         first = await anext(pieces, None)  # by then the provider has accepted the request
         return _with_first(first, pieces)
 
-    async def _pieces(self, call: Call, way: Streaming) -> AsyncIterator[Delta]:
+    async def _pieces(self, call: Call, way: Streaming) -> AsyncGenerator[Delta]:
         if len(call.prepared) != 1:
             raise IllegalArgument(f"{len(call.prepared)} requests cannot be streamed at once; send one text")
         outgoing = _streamed(call.outgoing(call.prepared[0]), way)
@@ -86,14 +86,14 @@ def _streamed(outgoing: Outgoing, way: Streaming) -> Outgoing:
     return replace(outgoing, url=way.url(outgoing.url), body=body)
 
 
-async def _with_first(first: Delta | None, rest: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
+async def _with_first(first: Delta | None, rest: AsyncGenerator[Delta]) -> AsyncGenerator[Delta]:
     try:
         if first is not None:
             yield first
         async for delta in rest:
             yield delta
     finally:
-        await rest.aclose()  # type: ignore[attr-defined]
+        await rest.aclose()
 
 
 def _way(parameters: Mapping[str, Any], connector: Mapping[str, str]) -> Streaming:

@@ -91,7 +91,10 @@ class BatchJobs:
         task = Task.from_json(document)
         if not _is_job(task) or task.state not in UNFINISHED or task.model_id is None:
             return document
-        model = await self._models.model(task.model_id)
+        try:
+            model = await self._models.model(task.model_id)
+        except ResourceNotFound:  # deleted: nobody can be asked any more
+            return document
         found = await self._asked(
             task.model_id, model, ModelInput(parameters=_arguments(task)), ActionType.BATCH_PREDICT_STATUS
         )

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from mlcommons_py import content
-from mlcommons_py.errors import BadRequest, IllegalArgument, MLCommonsError, NotFound, ResourceNotFound
+from mlcommons_py.errors import BadRequest, MLCommonsError, NotFound, ResourceNotFound
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.models import fields
 from mlcommons_py.models.documents import Model
@@ -17,11 +19,10 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.documents import ActionType, Connector
+from mlcommons_py.store import new_id
 from mlcommons_py.tasks.board import Tasks, TaskType
 
 log = logging.getLogger(__name__)
-
-_NO_ENDPOINT = "Connector endpoint is required when creating a remote model without connector id!"
 
 
 class RemoteModels:
@@ -72,11 +73,10 @@ class RemoteModels:
         if registration.connector_id is not None:
             connector = await self._known(registration.connector_id)
         else:
-            given = registration.connector or {}
-            _refuse_without_predict(given)
-            stored = await self._connectors.inline(given)
+            model_id = registration.model_id or new_id()  # to which the credential is bound
+            stored = await self._connectors.inline(registration.connector or {}, model_id)
             connector = Connector.from_json(stored)
-            registration = replace(registration, connector=stored)
+            registration = replace(registration, model_id=model_id, connector=stored)
         if registration.interface is None:
             registration = replace(registration, interface=preset(connector))
         return registration
@@ -96,7 +96,7 @@ class RemoteModels:
             log.warning("model %s is %s", model_id, reason)
             await self._models.change(model_id, lambda model: replace(model, state_reason=reason))
 
-    async def connection(self, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def connection(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the body of a PUT changes of a model's connector, as it is stored.
 
         Raises:
@@ -117,22 +117,17 @@ class RemoteModels:
                     "Cannot update connector settings for this model. The model was created with a connector_id and"
                     " does not have an inline connector."
                 )
-            return {"connector": await self._connectors.changed_inline(model.connector, given)}
+            return {"connector": await self._connectors.inline_changed(model.connector, given, model_id)}
         return {}
 
 
 def preset(connector: Connector) -> dict[str, str] | None:
-    """Return the interface of a connector's model where that is one whose interface is known."""
+    """Return the interface of a connector's model, as it is stored, where that is one whose interface is known."""
     parameters = connector.parameters or {}
-    service, model = str(parameters.get("service_name", "")), str(parameters.get("model", ""))
+    action = connector.action(ActionType.PREDICT)
+    asked = (str(parameters.get("service_name", "")), str(parameters.get("model", "")))
     for provider in content.providers().values():
-        if (known := provider.interfaces.get((service, model))) is not None:
-            return dict(known)
+        if (known := provider.interfaces.get(asked)) is not None:
+            shapes = known.interface(None if action is None else action.post_process_function)
+            return {side: orjson.dumps(schema).decode() for side, schema in shapes.items()}
     return None
-
-
-def _refuse_without_predict(given: Mapping[str, Any]) -> None:
-    for action in given.get("actions") or ():
-        if isinstance(action, Mapping) and str(action.get("action_type")).lower() == ActionType.PREDICT:
-            return
-    raise IllegalArgument(_NO_ENDPOINT)

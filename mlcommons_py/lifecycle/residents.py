@@ -15,7 +15,7 @@ from mlcommons_py.models.documents import Model
 from mlcommons_py.observe.latencies import Latencies
 from mlcommons_py.plugin_settings import PluginSettings
 
-Ready = Callable[[Model], Awaitable[None]]
+Ready = Callable[[str, Model], Awaitable[None]]
 """Raises :class:`InvalidModel` for a remote model that cannot be called, whatever is tried."""
 
 
@@ -80,7 +80,7 @@ class Residents:
         """
         self.note(model_id, model)
         if model.is_remote:
-            await self._ready(model)
+            await self._ready(model_id, model)
             self._remotes.deploy(model_id)
             return
 

@@ -20,7 +20,7 @@ from mlcommons_py.store.record import now
 _CHANGEABLE = (FunctionName.TEXT_EMBEDDING, FunctionName.REMOTE)
 
 
-Connect = Callable[[Model, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+Connect = Callable[[str, Model, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Returns what a body changes of a model's connector, as it is stored."""
 
 
@@ -42,7 +42,7 @@ async def update(
         raise NotFound(f"Failed to find model to update with the provided model id: {model_id}")
     model = Model.from_json(document.source)
     _refuse(model_id, model, body)
-    changes = {**_changes(model, body), **await connect(model, body)}
+    changes = {**_changes(model, body), **await connect(model_id, model, body)}
     group_id = fields.text(body, "model_group_id")
     if group_id is not None and group_id != model.model_group_id:
         version = await groups.next_version(group_id)

@@ -52,6 +52,8 @@ TABLE: tuple[Route, ...] = (
     Route("POST", f"{ML}/models/{{model_id}}/_unload", models.undeploy),
     Route("POST", f"{ML}/models/{{model_id}}/_predict", predicting.predict, abandon=True),
     Route("POST", f"{ML}/_predict/{{algorithm}}/{{model_id}}", predicting.predict, abandon=True),
+    Route("POST", f"{ML}/models/{{model_id}}/_predict/stream", predicting.stream, abandon=True),
+    Route("POST", f"{ML}/models/{{model_id}}/_batch_predict", predicting.batch_predict),
     Route("GET,POST", f"{ML}/tasks/_search", tasks.search, _SEARCH),
     Route("GET", f"{ML}/tasks/{{task_id}}", tasks.get),
     Route("DELETE", f"{ML}/tasks/{{task_id}}", tasks.delete),

@@ -8,10 +8,13 @@ from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.inference.remotes import Remotes
+from mlcommons_py.inference.streaming import Streamer
+from mlcommons_py.lifecycle.batch_jobs import BatchJobs
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.registering import Registrar
 from mlcommons_py.lifecycle.remote import RemoteModels
+from mlcommons_py.lifecycle.residents import Residents
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registry import Models
 from mlcommons_py.node import Node
@@ -47,6 +50,9 @@ class Services:
     remote_models: RemoteModels
     connectors: Connectors
     remotes: Remotes
+    residents: Residents
+    batch_jobs: BatchJobs
+    streamer: Streamer
     deployer: Deployer
     keeper: Keeper
     deployments: Deployments

@@ -145,7 +145,7 @@ class Provider:
             that does the same; compared without regard to white space and comments.
         interfaces: presets of ``interface`` by ``service_name`` of a connector's parameters, and its ``model`` or
             ``api_name``; an empty second is for all others.
-        bodies: by the connector's parameter ``model``, what makes a request body (a JSON value) one that the model takes.
+        bodies: by the connector's parameter ``model``, what makes a request body (a JSON value) one that it takes.
     """
 
     name: str

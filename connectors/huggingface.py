@@ -1,0 +1,84 @@
+"""Hugging Face's servers: text embeddings inference (TEI), text generation inference (TGI)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.remote import deltas, tensors
+from mlcommons_py.remote.provider import Delta, PostProcess, PreProcess, Provider, Streaming, Tensor, Texts
+
+
+def _inputs(texts: Texts) -> Mapping[str, Any]:
+    return {"inputs": list(texts.docs)}
+
+
+def _rerank(texts: Texts) -> Mapping[str, Any]:
+    return {"query": texts.query, "texts": list(texts.docs)}
+
+
+def _ranks(found: Any) -> Sequence[Tensor]:
+    if found == []:
+        raise IllegalArgument("Post process function input is empty.")
+    return tensors.scores(found, "score")
+
+
+def _sparse(found: Any) -> Sequence[Tensor]:
+    """Return one tensor with the tokens' weights of every text, keyed by the tokens' ids, as sparse models answer."""
+    texts = tensors.a_list(found)
+    try:
+        weights = [{str(token["index"]): token["value"] for token in text} for text in texts]
+    except (TypeError, KeyError):
+        raise IllegalArgument("The answer should be a list of lists of objects with index and value.") from None
+    return [{"name": "output", "dataAsMap": {"response": weights}}]
+
+
+def _generated(_event: str, data: str) -> Delta | None:
+    chunk = deltas.parsed(data)
+    if isinstance(chunk, Delta):
+        return chunk
+    if (error := deltas.pick(chunk, "error")) is not None:
+        return deltas.failure({"message": error})
+    special = deltas.pick(chunk, "token", "special")
+    content = "" if special else deltas.pick(chunk, "token", "text") or ""
+    return Delta(content, is_last=deltas.pick(chunk, "generated_text") is not None)
+
+
+def _stream_url(url: str) -> str:
+    return f"{url.removesuffix('_stream')}_stream" if url.endswith(("/generate", "_stream")) else url
+
+
+PROVIDER = Provider(
+    name="huggingface",
+    pre_process=(
+        PreProcess("connector.pre_process.huggingface.embedding", _inputs),
+        PreProcess("connector.pre_process.huggingface.rerank", _rerank, takes="text_similarity"),
+    ),
+    post_process=(
+        PostProcess("connector.post_process.huggingface.rerank", "$", _ranks),
+        PostProcess("connector.post_process.huggingface.sparse", "$", _sparse),
+        PostProcess("connector.post_process.huggingface.generate", "$.generated_text", tensors.text),
+    ),
+    painless={
+        # bge-reranker behind TEI on SageMaker.
+        (
+            "def query_text = params.query_text; def text_docs = params.text_docs; def textDocsBuilder = "
+            "new StringBuilder('['); for (int i=0; i<text_docs.length; i++) { textDocsBuilder.append('\"'); "
+            "textDocsBuilder.append(text_docs[i]); textDocsBuilder.append('\"'); if (i<text_docs.length - "
+            "1) { textDocsBuilder.append(','); } } textDocsBuilder.append(']'); def parameters = '{ "
+            '"query": "\' + query_text + \'", "texts": \' + textDocsBuilder.toString() + \' }\'; return '
+            "'{\"parameters\": ' + parameters + '}';"
+        ): "connector.pre_process.huggingface.rerank",
+        (
+            "if (params.result == null || params.result.length == 0) { throw new "
+            'IllegalArgumentException("Post process function input is empty."); } def outputs = '
+            "params.result; def scores = new Double[outputs.length]; for (int i=0; i<outputs.length; i++) "
+            "{ def index = new BigDecimal(outputs[i].index.toString()).intValue(); scores[index] = "
+            "outputs[i].score; } def resultBuilder = new StringBuilder('['); for (int i=0; "
+            'i<scores.length; i++) { resultBuilder.append(\' {"name": "similarity", "data_type": "FLOAT32", '
+            '"shape": [1],\'); resultBuilder.append(\'"data": [\'); resultBuilder.append(scores[i]); '
+            "resultBuilder.append(']}'); if (i<outputs.length - 1) { resultBuilder.append(','); } } "
+            "resultBuilder.append(']'); return resultBuilder.toString();"
+        ): "connector.post_process.huggingface.rerank",
+    },
+    streaming=(Streaming("huggingface/generate", _generated, url=_stream_url),),
+)

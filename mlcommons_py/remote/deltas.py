@@ -1,0 +1,97 @@
+"""Pieces of streamed answers, of the event forms that several providers share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from mlcommons_py.remote.provider import Delta
+
+_FINAL = ("stop", "length", "content_filter")
+
+
+def parsed(data: str) -> Any:
+    """Return the JSON value of an event, or a :class:`Delta` with an error where it is no JSON.
+
+    A piece that was lost would leave a text that nobody sees to be wrong, so it ends the stream.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return Delta(is_last=True, error=f"the remote service sent an event that is no JSON: {data[:200]}")
+
+
+def pick(value: Any, *way: str | int) -> Any:
+    """Return what a value has at the end of a way of keys and positions, or None.
+
+    >>> pick({"choices": [{"delta": {}}]}, "choices", 0, "delta", "content") is None
+    True
+    """
+    for step in way:
+        if isinstance(step, int):
+            value = value[step] if isinstance(value, list) and len(value) > step else None
+        else:
+            value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
+def failure(value: Any) -> Delta:
+    """Return the end of a stream by an error, whose text is the value's ``message`` where it has one."""
+    message = pick(value, "message")
+    return Delta(is_last=True, error=message if isinstance(message, str) else orjson.dumps(value).decode())
+
+
+def joined(parts: Any) -> str:
+    """Return the text of content that is a text, or a list of parts with a ``text`` each."""
+    if isinstance(parts, str):
+        return parts
+    return "".join(pick(part, "text") or "" for part in parts) if isinstance(parts, Sequence) else ""
+
+
+def of_chat(_event: str, data: str) -> Delta | None:
+    """Read an event of OpenAI's ``chat/completions`` (``HttpStreamingHandler.java``).
+
+    Calls of tools come as their JSON, as upstream has them.
+    """
+    if data == "[DONE]":
+        return Delta(is_last=True)
+    chunk = parsed(data)
+    if isinstance(chunk, Delta):
+        return chunk
+    if (error := pick(chunk, "error")) is not None:
+        return failure(error)
+    content = joined(pick(chunk, "choices", 0, "delta", "content"))
+    if calls := pick(chunk, "choices", 0, "delta", "tool_calls"):
+        content += orjson.dumps(calls).decode()
+    is_last = pick(chunk, "choices", 0, "finish_reason") in _FINAL
+    return Delta(content, is_last=is_last) if content or is_last else None
+
+
+def of_completion(_event: str, data: str) -> Delta | None:
+    """Read an event of OpenAI's ``completions``."""
+    if data == "[DONE]":
+        return Delta(is_last=True)
+    chunk = parsed(data)
+    if isinstance(chunk, Delta):
+        return chunk
+    if (error := pick(chunk, "error")) is not None:
+        return failure(error)
+    content = pick(chunk, "choices", 0, "text") or ""
+    is_last = pick(chunk, "choices", 0, "finish_reason") in _FINAL
+    return Delta(content, is_last=is_last) if content or is_last else None
+
+
+def of_messages(_event: str, data: str) -> Delta | None:
+    """Read an event of Anthropic's ``messages``."""
+    chunk = parsed(data)
+    if isinstance(chunk, Delta):
+        return chunk
+    match pick(chunk, "type"):
+        case "content_block_delta":
+            content = pick(chunk, "delta", "text") or pick(chunk, "delta", "partial_json")
+            return Delta(content) if content else None
+        case "message_stop":
+            return Delta(is_last=True)
+        case "error":
+            return failure(pick(chunk, "error"))
+    return None

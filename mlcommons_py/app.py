@@ -5,18 +5,23 @@ import ipaddress
 import platform
 import signal
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
-from mlcommons_py import __version__, malloc
+from mlcommons_py import __version__, content, malloc
 from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.cluster_settings import ClusterSettings
 from mlcommons_py.errors import MLCommonsError, Unavailable
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import pool_of
+from mlcommons_py.guard.guardrail import Means
+from mlcommons_py.guard.guards import Guards
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.lifecycle.deploying import Deployer
@@ -25,8 +30,12 @@ from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.proof import Proof
 from mlcommons_py.lifecycle.reconciler import Reconciler
 from mlcommons_py.lifecycle.registering import Registrar
+from mlcommons_py.lifecycle.vetting import Vetting
+from mlcommons_py.models.controllers import Controllers
 from mlcommons_py.models.groups import Groups
+from mlcommons_py.models.interface import Interfaces
 from mlcommons_py.models.registry import Models
+from mlcommons_py.models.throttle import Throttle
 from mlcommons_py.node import hold, identify
 from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
@@ -94,6 +103,16 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     deployer = Deployer(node.id, nodes, models, tasks, keeper, settings, counters)
     registrar = Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters)
     reconciler = Reconciler(nodes, cluster_settings, models, tasks, registrar, keeper, operator.heartbeat_seconds)
+    controllers = Controllers(store, models, settings)
+    predictor = Predictor(
+        node.id, models, deployments, settings, operator, metrics, counters, Throttle(controllers), nodes
+    )
+
+    async def ask(model_id: str, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        return await predictor.predict(model_id, {"parameters": parameters})
+
+    means = Means(store.search, ask, partial(content.read, "guardrails"))
+    guards, interfaces = Guards(means, content.guardrails()), Interfaces()
     services = Services(
         operator=operator,
         node=node,
@@ -105,10 +124,12 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         models=models,
         tasks=tasks,
         registrar=registrar,
+        vetting=Vetting(models, interfaces, guards),
+        controllers=controllers,
         deployer=deployer,
         keeper=keeper,
         deployments=deployments,
-        predictor=Predictor(node.id, models, deployments, settings, operator, metrics, counters),
+        predictor=predictor,
         metrics=metrics,
         counters=counters,
         unready=reconciler.unready,

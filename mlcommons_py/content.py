@@ -15,6 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from mlcommons_py.errors import ResourceNotFound
+from mlcommons_py.guard.guardrail import GuardrailType
 from mlcommons_py.remote.documents import Connector
 from mlcommons_py.remote.provider import Provider
 
@@ -74,6 +75,13 @@ def providers() -> Mapping[str, Provider]:
             owners[name] = provider.name
         found[provider.name] = provider
     return found
+
+
+@cache
+def guardrails() -> Mapping[str, GuardrailType]:
+    """Return the types of guardrails of ``guardrails/`` by their names."""
+    found = (GuardrailType(module.TYPE, module.FIELDS, module.make) for module in modules("guardrails"))
+    return {one.name: one for one in found}
 
 
 def interface(connector: Connector) -> Mapping[str, Any] | None:

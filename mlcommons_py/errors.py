@@ -24,6 +24,7 @@ both into a body, nothing else does. The tree::
     │   ├── Conflict                  409
     │   ├── Unavailable               503
     │   └── RemoteFailed              any  what a provider answered, or that it did not; says so in ``remote``
+    ├── SwitchedOff                   400  illegal_state_exception      a feature that a setting switches off
     ├── WorkerLost                    503  m_l_exception                a model's process ended under a request
     └── InferenceFailed               500  m_l_exception                has ``caused_by``
 """
@@ -216,6 +217,18 @@ class RemoteFailed(StatusError):
     def headers(self) -> Mapping[str, str]:
         """``Retry-After`` as the provider sent it."""
         return {} if self._retry_after is None else {"Retry-After": self._retry_after}
+
+
+class SwitchedOff(MLCommonsError):
+    """A feature is switched off; the reason names the setting."""
+
+    status = 400
+    type = "illegal_state_exception"
+
+    def __init__(self, feature: str, setting: str) -> None:
+        super().__init__(
+            f'{feature} is currently disabled. To enable it, update the setting "plugins.ml_commons.{setting}" to true.'
+        )
 
 
 class WorkerLost(MLCommonsError):

@@ -13,16 +13,16 @@ from mlcommons_py.errors import (
     MLCommonsError,
     NotFound,
     ResourceNotFound,
-    StatusError,
 )
 from mlcommons_py.inference.deployments import Deployment, Deployments
 from mlcommons_py.inference.remote import Caller
 from mlcommons_py.inference.text_docs import ContentType, ResultFilter, TextDocs
 from mlcommons_py.models.config import MAX_PREFIX
 from mlcommons_py.models.documents import Model
-from mlcommons_py.models.limits import TokenBucket
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName
+from mlcommons_py.models.throttle import Throttle
+from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
@@ -64,6 +64,8 @@ class Predictor:
         operator: Operator,
         metrics: Metrics,
         counters: Counters,
+        throttle: Throttle,
+        nodes: Nodes,
     ) -> None:
         self._node_id = node_id
         self._models = models
@@ -73,12 +75,16 @@ class Predictor:
         self._operator = operator
         self._metrics = metrics
         self._counters = counters
-        self._buckets: dict[str, TokenBucket] = {}
+        self._throttle = throttle
+        self._nodes = nodes
 
-    async def predict(self, model_id: str, body: Mapping[str, Any], algorithm: str | None = None) -> dict[str, Any]:
+    async def predict(
+        self, model_id: str, body: Mapping[str, Any], algorithm: str | None = None, user: str | None = None
+    ) -> dict[str, Any]:
         """Return the answer of ``_predict``: one entry a text, in the order of the texts.
 
-        ``algorithm`` is the one the path names, where it names one. Vectors in the answer are float32 arrays.
+        ``algorithm`` is the one the path names, where it names one, and ``user`` who asks, where that is known. Vectors
+        in the answer are float32 arrays.
 
         Raises:
             NotFound: there is no such model.
@@ -97,15 +103,16 @@ class Predictor:
             raise NotFound("Failed to find model") from fault
         with self._counters.counted(model.algorithm, "predict", model_id):
             if model.is_remote:
-                return await self._caller.predict(model_id, model, body, function or FunctionName.REMOTE)
-            return await self._predict(model_id, model, body)
+                return await self._caller.predict(model_id, model, body, function or FunctionName.REMOTE, user)
+            return await self._predict(model_id, model, body, user)
 
-    async def _predict(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def _predict(self, model_id: str, model: Model, body: Mapping[str, Any], user: str | None) -> dict[str, Any]:
         self._settings.check_local_models()
         docs = TextDocs.of(body, self._operator.max_queued_texts, self._operator.max_text_chars)
         if model.is_enabled is False:
             raise Forbidden("Model is disabled.")
-        self._throttle(model_id, model)
+        # Nodes that do not run the model hand its requests on to those that do.
+        await self._throttle.check(model_id, model, user, len(self._nodes.running(model_id)))
         deployment = self._deployments.get(model_id)
         until = time.monotonic() + self._operator.predict_timeout
         while deployment is None and self._is_coming(model) and time.monotonic() < until:
@@ -140,18 +147,6 @@ class Predictor:
         if docs.filter.return_bytes:
             return await asyncio.to_thread(_results, docs, rows, nested=nested)
         return _results(docs, rows, nested=nested)
-
-    def _throttle(self, model_id: str, model: Model) -> None:
-        limiter = model.rate_limiter or {}
-        limit, unit = limiter.get("limit"), limiter.get("unit")
-        if limit is None or unit is None:
-            self._buckets.pop(model_id, None)
-            return
-        bucket = self._buckets.get(model_id)
-        if bucket is None or (bucket.limit, bucket.unit) != (limit, unit):
-            bucket = self._buckets[model_id] = TokenBucket(limit, unit)
-        if not bucket.take():
-            raise StatusError("Request is throttled at model level.", 429)
 
 
 def _prefix(model: Model, docs: TextDocs) -> str:

@@ -17,11 +17,12 @@ from mlcommons_py.errors import (
 )
 from mlcommons_py.guard.guards import Guard, Guards
 from mlcommons_py.inference.remotes import Remotes
-from mlcommons_py.inference.throttle import Throttle
-from mlcommons_py.models import interface as interfaces
 from mlcommons_py.models.documents import Model
+from mlcommons_py.models.interface import Interfaces
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import ModelState
+from mlcommons_py.models.throttle import Throttle
+from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
@@ -75,7 +76,9 @@ class Caller:
         transport: Transport,
         functions: Functions,
         guards: Guards,
+        interfaces: Interfaces,
         throttle: Throttle,
+        nodes: Nodes,
         remotes: Remotes,
         deploy: Deploy,
         settings: PluginSettings,
@@ -86,7 +89,9 @@ class Caller:
         self._connectors = connectors
         self._functions = functions
         self._guards = guards
+        self._interfaces = interfaces
         self._throttle = throttle
+        self._nodes = nodes
         self._remotes = remotes
         self._deploy = deploy
         self._settings = settings
@@ -125,7 +130,7 @@ class Caller:
         call = await self.begin(model_id, model, ModelInput.of(body, algorithm), user)
         with self._remotes.timed(model_id):
             answer = {"inference_results": await self._answers(call)}
-        interface = interfaces.of(model.interface)
+        interface = self._interfaces.of(model.interface)
         if interface is not None:
             await interface.check_output(answer)
         return answer
@@ -139,7 +144,7 @@ class Caller:
         self._settings.check_remote_models()
         if model.is_enabled is False:
             raise Forbidden("Model is disabled.")
-        interface = interfaces.of(model.interface)
+        interface = self._interfaces.of(model.interface)
         if interface is not None:
             await interface.check_input(given.as_json())
         model = await self._deployed(model_id, model)
@@ -187,7 +192,7 @@ class Caller:
         else:
             prepared = prepare(*arguments)
         self._metrics.stage(model_id, "prepared", time.monotonic() - began)
-        await self._throttle.check(model_id, model, user)
+        await self._throttle.check(model_id, model, user, len(self._nodes.running(model_id)))
         guard = self._guards.of(model.guardrails)
         if guard is not None:
             for one in prepared:

@@ -66,6 +66,7 @@ class Model(Record):
     model_config: Mapping[str, Any] | None = None
     deploy_setting: Mapping[str, Any] | None = None
     is_enabled: bool | None = None
+    is_controller_enabled: bool | None = None
     rate_limiter: Mapping[str, Any] | None = None
     interface: Mapping[str, Any] | None = None
     guardrails: Mapping[str, Any] | None = None

@@ -46,14 +46,22 @@ def rate_limiter(body: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 class TokenBucket:
-    """Lets through ``limit`` requests a ``unit``, at most ``limit`` (at least one) at once."""
+    """Lets through ``limit`` requests a ``unit``, at most ``limit`` (at least one) at once.
 
-    def __init__(self, limit: str, unit: str) -> None:
+    Of ``nodes`` that share the limit each lets its part of it through.
+    """
+
+    def __init__(self, limit: str, unit: str, nodes: int = 1) -> None:
         self.limit, self.unit = limit, unit
-        self._rate = float(limit) / _SECONDS[unit]
-        self._burst = max(float(limit), 1.0)
-        self._tokens = self._burst
         self._at = time.monotonic()
+        self.divide(nodes)
+        self._tokens = self._burst
+
+    def divide(self, nodes: int) -> None:
+        """Share the limit among so many nodes from now on; what was let through stays counted."""
+        share = float(self.limit) / max(nodes, 1)
+        self._rate = share / _SECONDS[self.unit]
+        self._burst = max(share, 1.0)
 
     def take(self) -> bool:
         """Return whether one more request may go through now."""

@@ -18,7 +18,7 @@ from mlcommons_py.models.documents import CHUNK_SIZE
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.rest.answer import Answer, Events, Form, error, plain_error, respond, stream
 from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type, spooled
-from mlcommons_py.rest.identity import Identity
+from mlcommons_py.rest.identity import Caller, Identity
 from mlcommons_py.rest.paths import Paths
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
@@ -148,8 +148,9 @@ class Endpoint:
 
     async def answer(self, request: StarletteRequest) -> Answer | Events | None:
         """Return what comes of a request, or None where nobody waits for it any more."""
-        if self._identity is not None and (stranger := await self._identity.refuse(request)) is not None:
-            return stranger
+        caller = Caller(None) if self._identity is None else await self._identity.of(request)
+        if isinstance(caller, Answer):
+            return caller
         route = self._by_method.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
             return self._wrong_method(request)
@@ -161,15 +162,15 @@ class Endpoint:
             # Chunks are big: they come in on the disk, at their senders' pace, and few are in memory at once.
             directory = self._services.operator.data
             async with spooled(request, CHUNK_SIZE, "Chunk size exceeds 10MB", directory) as load, self._raw:
-                return await self._handle(route, request, await load(), announced=announced)
+                return await self._handle(route, request, await load(), caller, announced=announced)
         with self._bodies.share() as share:
             limit = self._services.operator.max_body_bytes
             too_long = f"the body is longer than {limit} bytes; send less, or start with a larger max_body_bytes"
             body = await read_body(request, limit, too_long, share)
-            return await self._handle(route, request, body, announced=announced)
+            return await self._handle(route, request, body, caller, announced=announced)
 
     async def _handle(
-        self, route: Route, request: StarletteRequest, body: bytes, *, announced: bool
+        self, route: Route, request: StarletteRequest, body: bytes, caller: Caller, *, announced: bool
     ) -> Answer | Events | None:
         if body and not announced and (refusal := refuse_type(route.body, request)) is not None:
             return refusal
@@ -185,6 +186,7 @@ class Endpoint:
             body=body,
             client=request.client.host if request.client else "unknown",
             scheme=request.scope.get("scheme", "http"),
+            user=caller.user,
         )
         work = route.handler(self._services, known)
         done = await (_abandonable(work, request) if route.abandon else work)

@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import dataclass
 
+import orjson
 from starlette.requests import Request as StarletteRequest
 
 from mlcommons_py.errors import Unavailable
@@ -32,12 +33,24 @@ _MOST = 10_000
 _SHOWN = (b"authorization", b"cookie", b"x-forwarded-for", b"x-proxy-user", b"x-proxy-roles", b"securitytenant")
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls.
+
+    Attributes:
+        user: the name that the cluster knows them by; None where it has no security plugin.
+    """
+
+    user: str | None
+
+
 @dataclass(slots=True)
 class _Known:
-    """When the cluster last said yes, and when it was last asked."""
+    """Who the cluster said somebody is, when it last did, and when it was last asked."""
 
     since: float
     asked: float
+    user: str | None = None
 
     def holds(self, now: float) -> bool:
         """Return whether the cluster need not be asked again."""
@@ -56,8 +69,8 @@ class Identity:
         self._known: dict[bytes, _Known] = {}
         self._everybody: _Known | None = None
 
-    async def refuse(self, request: StarletteRequest) -> Answer | None:
-        """Return the cluster's answer to a client that it does not know; None for one that it knows.
+    async def of(self, request: StarletteRequest) -> Caller | Answer:
+        """Return who a client is, or the cluster's answer to one that it does not know.
 
         Raises:
             Unavailable: the cluster cannot be asked, and was not lately.
@@ -69,14 +82,14 @@ class Identity:
         known = self._everybody or self._known.get(key)
         now = time.monotonic()
         if known is not None and known.holds(now):
-            return None
+            return Caller(known.user)
         try:
             async with asyncio.timeout(_ASK_SECONDS):
                 reply = await self._ask(who, headers)
         except (Unavailable, TimeoutError) as fault:
             if known is not None and known.holds_unasked(now):
                 known.asked = now
-                return None
+                return Caller(known.user)
             if isinstance(fault, TimeoutError):
                 raise Unavailable(f"the cluster did not say within {_ASK_SECONDS:.0f} s who calls") from fault
             raise
@@ -101,28 +114,38 @@ class Identity:
         reply: Reply = await again(self._gateway.ask, who, PATH, headers)
         return reply
 
-    def _heeded(self, reply: Reply, key: bytes, known: _Known | None, now: float) -> Answer | None:
+    def _heeded(self, reply: Reply, key: bytes, known: _Known | None, now: float) -> Caller | Answer:
         if _has_no_security(reply):
             if self._everybody is None:
                 log.warning("the cluster has no security plugin: it lets everybody in, and so does the service")
             self._everybody = _Known(now, now)
-            return None
+            return Caller(None)
         if _passes(reply) and known is not None and known.holds_unasked(now):
             known.asked = now
-            return None
+            return Caller(known.user)
         self._everybody = None
         if reply.status != 200:
             self._known.pop(key, None)
             return relayed(reply)
         if len(self._known) >= _MOST:
             self._known.clear()
-        self._known[key] = _Known(now, now)
-        return None
+        self._known[key] = _Known(now, now, _name(reply))
+        return Caller(self._known[key].user)
 
 
 def _passes(reply: Reply) -> bool:
     """Return whether an answer tells of the cluster's trouble, not of the client."""
     return reply.status == 429 or reply.status >= 500
+
+
+def _name(reply: Reply) -> str | None:
+    """Return the name that the cluster tells of a client."""
+    try:
+        told = orjson.loads(reply.body)
+    except orjson.JSONDecodeError:
+        return None
+    name = told.get("user_name") if isinstance(told, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _has_no_security(reply: Reply) -> bool:

@@ -11,6 +11,7 @@ from mlcommons_py.rest.services import Services
 async def register(services: Services, request: Request) -> object:
     """POST /models/_register."""
     body = await request.json("Model register request has empty body")
+    await services.vetting.registration(body)
     return await services.registrar.register(body, deploy=request.flag("deploy") or request.flag("load"))
 
 
@@ -24,7 +25,9 @@ async def register_legacy(services: Services, request: Request) -> object:
 
 async def register_meta(services: Services, request: Request) -> object:
     """POST /models/_register_meta."""
-    return await services.registrar.register_meta(await request.json("Model meta request has empty body"))
+    body = await request.json("Model meta request has empty body")
+    await services.vetting.registration(body)
+    return await services.registrar.register_meta(body)
 
 
 async def upload_chunk(services: Services, request: Request) -> object:
@@ -45,6 +48,7 @@ async def update(services: Services, request: Request) -> object:
     """PUT /models/{model_id}."""
     body = await request.json("Update model request has empty body")
     model_id = request.params["model_id"]
+    await services.vetting.update(model_id, body)
     model, written = await changes.update(
         services.models, services.groups, services.remote_models.connection, model_id, body
     )
@@ -54,7 +58,9 @@ async def update(services: Services, request: Request) -> object:
 
 async def delete(services: Services, request: Request) -> object:
     """DELETE /models/{model_id}."""
-    return (await services.registrar.delete(request.params["model_id"])).to_json()
+    deleted = await services.registrar.delete(request.params["model_id"])
+    await services.controllers.model_deleted(request.params["model_id"])
+    return deleted.to_json()
 
 
 async def search(services: Services, request: Request) -> object:

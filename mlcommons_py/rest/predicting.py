@@ -23,7 +23,9 @@ async def predict(services: Services, request: Request) -> object:
         if elsewhere:
             return await services.peers.send(request, elsewhere)
     body = await request.json("request body is required")
-    answer = await services.predictor.predict(model_id, body, algorithm=request.params.get("algorithm"))
+    answer = await services.predictor.predict(
+        model_id, body, algorithm=request.params.get("algorithm"), user=request.user
+    )
     return Answer(answer, heavy=len(answer["inference_results"]) >= _HEAVY)
 
 
@@ -35,7 +37,7 @@ async def stream(services: Services, request: Request) -> object:
         model = await services.models.recent(model_id)
     except ResourceNotFound as fault:
         raise NotFound("Failed to find model") from fault
-    return Events(_shown(await services.streamer.stream(model_id, model, body)))
+    return Events(_shown(await services.streamer.stream(model_id, model, body, request.user)))
 
 
 async def _shown(deltas: AsyncGenerator[Delta]) -> AsyncGenerator[dict[str, Any]]:

@@ -35,6 +35,7 @@ class Request:
         params: what the path template names.
         query: the query parameters, all of them known to the route.
         body: the body, decompressed.
+        user: the name of who asks, as the cluster knows it; None without a cluster, or one that has no security plugin.
         client: the client's address.
         scheme: how it came, ``http`` or ``https``.
     """
@@ -48,6 +49,7 @@ class Request:
     body: bytes
     client: str = "unknown"
     scheme: str = "http"
+    user: str | None = None
 
     @property
     def user_agent(self) -> str:

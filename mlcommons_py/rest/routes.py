@@ -3,6 +3,7 @@
 from mlcommons_py.rest import (
     cat,
     cluster,
+    controllers,
     groups,
     health,
     models,
@@ -54,6 +55,10 @@ TABLE: tuple[Route, ...] = (
     Route("POST", f"{ML}/_predict/{{algorithm}}/{{model_id}}", predicting.predict, abandon=True),
     Route("POST", f"{ML}/models/{{model_id}}/_predict/stream", predicting.stream, abandon=True),
     Route("POST", f"{ML}/models/{{model_id}}/_batch_predict", predicting.batch_predict),
+    Route("POST", f"{ML}/controllers/{{model_id}}", controllers.create),
+    Route("PUT", f"{ML}/controllers/{{model_id}}", controllers.update),
+    Route("GET", f"{ML}/controllers/{{model_id}}", controllers.get),
+    Route("DELETE", f"{ML}/controllers/{{model_id}}", controllers.delete),
     Route("GET,POST", f"{ML}/tasks/_search", tasks.search, _SEARCH),
     Route("GET", f"{ML}/tasks/{{task_id}}", tasks.get),
     Route("DELETE", f"{ML}/tasks/{{task_id}}", tasks.delete),

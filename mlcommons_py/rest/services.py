@@ -15,6 +15,8 @@ from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.registering import Registrar
 from mlcommons_py.lifecycle.remote import RemoteModels
 from mlcommons_py.lifecycle.residents import Residents
+from mlcommons_py.lifecycle.vetting import Vetting
+from mlcommons_py.models.controllers import Controllers
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registry import Models
 from mlcommons_py.node import Node
@@ -53,6 +55,8 @@ class Services:
     residents: Residents
     batch_jobs: BatchJobs
     streamer: Streamer
+    vetting: Vetting
+    controllers: Controllers
     deployer: Deployer
     keeper: Keeper
     deployments: Deployments

@@ -24,6 +24,7 @@ from mlcommons_py.guard.guardrail import Means
 from mlcommons_py.guard.guards import Guards
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
+from mlcommons_py.lifecycle.connecting import connectors_of, secrets_of
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.intake import Intake
 from mlcommons_py.lifecycle.keeper import Keeper
@@ -42,6 +43,7 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.trust import Trust
 from mlcommons_py.rest.binding import tls_of
 from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.peers import Peers
@@ -78,6 +80,10 @@ class App:
         await self.store.close()
 
 
+def _is_function(script: str) -> bool:
+    return any(script in provider.offers() for provider in content.providers().values())
+
+
 async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = True, address: str | None = None) -> App:
     """Return the service over a store, its settings loaded, and nothing running yet.
 
@@ -103,6 +109,9 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     deployer = Deployer(node.id, nodes, models, tasks, keeper, settings, counters)
     registrar = Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters)
     reconciler = Reconciler(nodes, cluster_settings, models, tasks, registrar, keeper, operator.heartbeat_seconds)
+    connectors = connectors_of(
+        secrets_of(operator, store, settings), store, settings, models, Trust(settings), _is_function
+    )
     controllers = Controllers(store, models, settings)
     predictor = Predictor(
         node.id, models, deployments, settings, operator, metrics, counters, Throttle(controllers), nodes
@@ -124,6 +133,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         models=models,
         tasks=tasks,
         registrar=registrar,
+        connectors=connectors,
         vetting=Vetting(models, interfaces, guards),
         controllers=controllers,
         deployer=deployer,

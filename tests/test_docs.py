@@ -3,10 +3,13 @@
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mlcommons_py import content
 from mlcommons_py.plugin_settings import SETTINGS
+from mlcommons_py.remote.provider import Texts
 from mlcommons_py.rest.routes import BESIDE, TABLE
 from mlcommons_py.settings import Operator
 from mlcommons_py.store.aggregations import compile_aggregations
@@ -14,6 +17,7 @@ from mlcommons_py.store.query import compile_query
 
 DOCS = Path(__file__).parent.parent / "docs"
 API = (DOCS / "api.md").read_text()
+CONNECTORS = (DOCS / "connectors.md").read_text()
 SETTINGS_PAGE = (DOCS / "settings.md").read_text()
 
 
@@ -65,3 +69,30 @@ def test_documented_queries_are_understood() -> None:
             compile_query({name: {"nonsense": {"nonsense": {}}}})
     for name in ("terms", "value_count", "cardinality", "min", "max", "avg", "sum"):
         assert compile_aggregations({"a": {name: {"field": "x"}}})
+
+
+def test_every_function_of_a_provider_is_documented() -> None:
+    """The page of providers has a row for each function and stream, names no others, and each place is right."""
+    offered = {name for provider in content.providers().values() for name in provider.offers()}
+    places = {post.name: post.path for provider in content.providers().values() for post in provider.post_process}
+    tables = CONNECTORS.split("## Batch jobs")[0]
+    rows = [line for line in tables.splitlines() if line.startswith("| `")]
+
+    assert {name for line in rows for name in re.findall(r"`([^`]+)`", line.split("|")[1])} == offered
+    for name, path in places.items():
+        assert any(line.startswith(f"| `{name}` | `{path}` |") for line in rows), name
+
+
+def test_the_example_of_a_provider_is_one() -> None:
+    """The file that the page shows can be put into connectors/ as it is."""
+    source = CONNECTORS.split("```python\n")[1].split("```")[0]
+    space: dict[str, Any] = {}
+    exec(source, space)
+
+    provider = space["PROVIDER"]
+    assert list(provider.offers()) == [
+        "connector.pre_process.example.embedding",
+        "connector.post_process.example.embedding",
+    ]
+    assert provider.pre_process[0].make(Texts(["a"])) == {"sentences": ["a"]}
+    assert provider.post_process[0].make([[0.5]])[0]["data"] == [0.5]

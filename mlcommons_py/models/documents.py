@@ -12,6 +12,26 @@ from mlcommons_py.store.record import Record
 
 GROUPS = ".plugins-ml-model-group"
 MODELS = ".plugins-ml-model"
+SEARCHED = (
+    "name",
+    "description",
+    "algorithm",
+    "model_version",
+    "model_group_id",
+    "model_id",
+    "model_format",
+    "model_state",
+    "state_reason",
+    "model_config.model_type",
+    "model_config.framework_type",
+    "model_config.all_config",
+    "connector_id",
+    "connector.name",
+    "connector.description",
+    "connector.protocol",
+)
+"""The fields of models that a search without fields looks at."""
+
 CHUNK_SIZE = 10_000_000
 MAX_MODEL_SIZE = 4 << 30
 

@@ -20,7 +20,7 @@ from mlcommons_py.errors import (
     VersionConflict,
 )
 from mlcommons_py.models.chunks import Chunks
-from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id
+from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, SEARCHED, Model, chunk_id
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.searching import api_body
@@ -342,7 +342,8 @@ class Models:
     async def search(self, body: Mapping[str, Any], *, dashboards: bool = False) -> dict[str, Any]:
         """Return the answer to a client's search; ``dashboards`` shows what only Dashboards keeps and reads."""
         hidden = [CONTENT, "content"] if dashboards else [CONTENT, "content", "ui_metadata"]
-        return await self._store.search(MODELS, api_body(body, hidden=hidden))
+        shaped = api_body(body, hidden=hidden, concealed=["connector.credential"], searched=SEARCHED)
+        return await self._store.search(MODELS, shaped)
 
     async def count(self) -> int:
         """Return how many models there are."""

@@ -79,6 +79,7 @@ class Connector(Record):
     """A connector.
 
     Attributes:
+        name: a model's own connector may have none.
         version: a text, whatever type it was sent as.
         parameters: all values are texts; what was sent as another type is its JSON.
         credential: each value encrypted by itself, see :mod:`mlcommons_py.remote.secrets`; never shown.
@@ -86,7 +87,7 @@ class Connector(Record):
         created_time, last_updated_time: milliseconds since the epoch.
     """
 
-    name: str
+    name: str | None = None
     version: str | None = None
     description: str | None = None
     protocol: str | None = None

@@ -9,6 +9,7 @@ import orjson
 
 from mlcommons_py.errors import Conflict, NotFound
 from mlcommons_py.store import Store, Written, new_id
+from mlcommons_py.store.concealed import conceal
 from mlcommons_py.store.record import Record, change, now
 
 TASKS = ".plugins-ml-task"
@@ -214,7 +215,9 @@ class Tasks:
 
     async def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a client's search."""
-        return await self._store.search(TASKS, {**body, "version": True, "seq_no_primary_term": True})
+        return await self._store.search(
+            TASKS, conceal({**body, "version": True, "seq_no_primary_term": True}, (), ("*",))
+        )
 
     async def count(self) -> int:
         """Return how many tasks there are."""

@@ -6,15 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlcommons_py.errors import (
-    BadRequest,
-    Forbidden,
-    IllegalArgument,
-    InvalidModel,
-    MLCommonsError,
-    NotFound,
-    Unavailable,
-)
+from mlcommons_py.errors import CredentialUnreadable, Forbidden, IllegalArgument, InvalidModel, NotFound, Unavailable
 from mlcommons_py.guard.guards import Guard, Guards
 from mlcommons_py.inference.remotes import Remotes
 from mlcommons_py.models.documents import Model
@@ -27,10 +19,10 @@ from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.documents import ActionType, Connector, Protocol
-from mlcommons_py.remote.exchange import Incoming, Outgoing
+from mlcommons_py.remote.exchange import Outgoing
 from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.input import ModelInput
-from mlcommons_py.remote.outputs import check_answer, outputs
+from mlcommons_py.remote.outputs import check_answer, outputs, text_of
 from mlcommons_py.remote.payload import Prepared, prepare
 from mlcommons_py.remote.signing import signer
 from mlcommons_py.remote.transport import Transport
@@ -85,9 +77,9 @@ class Caller:
         metrics: Metrics,
     ) -> None:
         self.transport = transport
+        self.functions = functions
         self._models = models
         self._connectors = connectors
-        self._functions = functions
         self._guards = guards
         self._interfaces = interfaces
         self._throttle = throttle
@@ -106,7 +98,7 @@ class Caller:
         """
         try:
             await self._connection(model_id, model)
-        except (NotFound, BadRequest, IllegalArgument) as fault:
+        except (NotFound, CredentialUnreadable) as fault:
             raise InvalidModel(fault.reason) from fault
 
     async def _connection(self, model_id: str, model: Model) -> tuple[Connector, Mapping[str, str]]:
@@ -184,8 +176,7 @@ class Caller:
         self, model_id: str, model: Model, given: ModelInput, action_type: str, user: str | None
     ) -> Call:
         connector, credential = await self._connection(model_id, model)
-        action = self._functions.action(connector, action_type)
-        arguments = (connector, action, given, credential, self._functions)
+        arguments = (connector, action_type, given, credential, self.functions)
         began = time.monotonic()
         if given.size() > _BIG:
             prepared = await asyncio.to_thread(prepare, *arguments)
@@ -205,24 +196,18 @@ class Caller:
     async def _exchange(self, call: Call, prepared: Prepared) -> dict[str, Any]:
         """Return one entry of the answer."""
         began = time.monotonic()
-        incoming = await self.transport.send(
-            call.outgoing(prepared), call.connector.config, model_id=call.model_id
-        )
+        incoming = await self.transport.send(call.outgoing(prepared), call.connector.config, model_id=call.model_id)
         answered = time.monotonic()
         self._metrics.stage(call.model_id, "provider", answered - began)
-        check_answer(incoming)
+        check_answer(incoming, prepared)
         if call.guard is not None:
-            await call.guard.check("output", _text(incoming, prepared))
+            await call.guard.check("output", text_of(incoming, prepared))
         if len(incoming.body) > _BIG:
             entry = await asyncio.to_thread(outputs, prepared, incoming)
         else:
             entry = outputs(prepared, incoming)
         self._metrics.stage(call.model_id, "read", time.monotonic() - answered)
         return entry
-
-
-def _text(incoming: Incoming, prepared: Prepared) -> str:
-    return incoming.body.decode(prepared.outgoing.charset, "replace")
 
 
 async def _all(calls: Sequence[Awaitable[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """The remote models that are deployed here: nothing of them runs, but calls may go out."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-import time
 
 from mlcommons_py.observe.latencies import Latencies
 

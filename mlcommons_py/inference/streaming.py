@@ -1,13 +1,11 @@
 """Streamed answers of remote models: pieces of text as the provider sends them, guarded on their way."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from mlcommons_py import content
 from mlcommons_py.errors import BadRequest, IllegalArgument, RemoteFailed
 from mlcommons_py.guard.stream import GuardedStream
 from mlcommons_py.inference.remote import Call, Caller
@@ -16,11 +14,14 @@ from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote import events
 from mlcommons_py.remote.exchange import Incoming, Outgoing
 from mlcommons_py.remote.input import ModelInput
-from mlcommons_py.remote.outputs import check_answer
+from mlcommons_py.remote.outputs import check_answer, hide
 from mlcommons_py.remote.provider import Delta, Streaming
 
 INTERFACE = "_llm_interface"
 """The parameter that says how the provider streams."""
+
+_LONGEST_REFUSAL = 1 << 20
+"""Bytes of an answer that is an error and not a stream."""
 
 
 class Streamer:
@@ -51,39 +52,51 @@ class Streamer:
             raise BadRequest("Streaming is only supported for remote models")
         given = ModelInput.of(body, model.algorithm)
         call = await self._caller.begin(model_id, model, given, user)
-        way = _way(given.parameters or {}, call.connector.parameters or {})
+        way = self._way(given.parameters or {}, call.connector.parameters or {})
         pieces = self._pieces(call, way)
         first = await anext(pieces, None)  # by then the provider has accepted the request
         return _with_first(first, pieces)
 
+    def _way(self, parameters: Mapping[str, Any], connector: Mapping[str, str]) -> Streaming:
+        """Return how a provider streams, as the request's parameters or the connector's say."""
+        functions = self._caller.functions
+        way = functions.streaming(str(parameters.get(INTERFACE, connector.get(INTERFACE))))
+        if way is None:
+            raise IllegalArgument(
+                f"[parameters.{INTERFACE}] must say how the provider streams;"
+                f" it is one of {', '.join(functions.interfaces())}"
+            )
+        return way
+
     async def _pieces(self, call: Call, way: Streaming) -> AsyncGenerator[Delta]:
         if len(call.prepared) != 1:
             raise IllegalArgument(f"{len(call.prepared)} requests cannot be streamed at once; send one text")
-        outgoing = _streamed(call.outgoing(call.prepared[0]), way)
+        prepared = call.prepared[0]
+        outgoing = _streamed(call.outgoing(prepared), way)
         guard = GuardedStream(None) if call.guard is None else call.guard.stream()
         async with self._caller.transport.stream(outgoing, call.connector.config, model_id=call.model_id) as answer:
             if not 200 <= answer.status < 300:
-                check_answer(Incoming(answer.status, answer.headers, await answer.read()))
-            async with aclosing(events.read(way.framing, answer.chunks())) as arriving:
-                async for name, data in arriving:
-                    delta = way.read(name, data)
-                    if delta is None:
-                        continue
-                    if delta.error is not None:
-                        raise RemoteFailed(f"Error from remote service: {delta.error}", 502)
-                    if text := await guard.feed(delta.content):
-                        yield Delta(text)
-                    if delta.is_last:
-                        break
-                else:
-                    raise RemoteFailed("Remote service ended its answer before it was complete", 502)
+                body = await answer.read(_LONGEST_REFUSAL)
+                check_answer(Incoming(answer.status, answer.headers, body, answer.attempts), prepared)
+            async for name, data in events.read(way.framing, answer):
+                delta = way.read(name, data)
+                if delta is None:
+                    continue
+                if delta.error is not None:
+                    raise RemoteFailed(f"Error from remote service: {hide(delta.error, prepared)}", 502)
+                if text := await guard.feed(delta.content):
+                    yield Delta(text)
+                if delta.is_last:
+                    break
+            else:
+                raise RemoteFailed("Remote service ended its answer before it was complete", 502)
             yield Delta(await guard.end(), is_last=True)
 
 
 def _streamed(outgoing: Outgoing, way: Streaming) -> Outgoing:
     """Return a request as one for a streamed answer."""
     body = orjson.dumps(way.request(orjson.loads(outgoing.body))) if outgoing.body else b""
-    return replace(outgoing, url=way.url(outgoing.url), body=body)
+    return replace(outgoing, url=way.url(outgoing.url), headers={**outgoing.headers, **way.headers}, body=body)
 
 
 async def _with_first(first: Delta | None, rest: AsyncGenerator[Delta]) -> AsyncGenerator[Delta]:
@@ -94,14 +107,3 @@ async def _with_first(first: Delta | None, rest: AsyncGenerator[Delta]) -> Async
             yield delta
     finally:
         await rest.aclose()
-
-
-def _way(parameters: Mapping[str, Any], connector: Mapping[str, str]) -> Streaming:
-    """Return how a provider streams, as the request's parameters or the connector's say."""
-    known = {one.name: one for provider in content.providers().values() for one in provider.streaming}
-    name = parameters.get(INTERFACE, connector.get(INTERFACE))
-    if name not in known:
-        raise IllegalArgument(
-            f"[parameters.{INTERFACE}] must say how the provider streams; it is one of {', '.join(sorted(known))}"
-        )
-    return known[name]

@@ -75,9 +75,7 @@ class BatchJobs:
                 raise NotFound("Unable to create batch transform job")
             if (dlq := body.get("dlq")) is not None:
                 job["dlq"] = dlq
-            task_id = await self._tasks.create(
-                TaskType.BATCH_PREDICTION, FunctionName.REMOTE, model_id, remote_job=job
-            )
+            task_id = await self._tasks.create(TaskType.BATCH_PREDICTION, FunctionName.REMOTE, model_id, remote_job=job)
         return {"task_id": task_id, "status": TaskState.CREATED, "remote_job": job}
 
     async def shown(self, task_id: str) -> dict[str, Any]:

@@ -106,9 +106,7 @@ class RemoteModels:
         connector_id, given = fields.text(body, "connector_id"), fields.mapping(body, "connector")
         if connector_id is not None:
             if model.connector_id is None:
-                raise BadRequest(
-                    "This remote does not have a connector_id field, maybe it uses an internal connector."
-                )
+                raise BadRequest("This remote does not have a connector_id field, maybe it uses an internal connector.")
             await self._known(connector_id)
             return {"connector_id": connector_id}
         if given is not None:

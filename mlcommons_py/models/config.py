@@ -86,9 +86,7 @@ def _check_remote(config: Mapping[str, Any]) -> None:
         if config.get(name) is None:
             raise IllegalArgument(f"{label} {wanted}")
     if "space_type" not in (config.get("additional_config") or {}):
-        raise IllegalArgument(
-            "Space type must be provided in additional_config for remote text embedding model"
-        )
+        raise IllegalArgument("Space type must be provided in additional_config for remote text embedding model")
 
 
 def _require(config: Mapping[str, Any], function: FunctionName) -> None:

@@ -60,6 +60,16 @@ class Metrics:
         self._tasks = Counter(
             "mlcommons_tasks", "Tasks that ended, by type and state", ("type", "state"), registry=self._registry
         )
+        self._calls = Histogram(
+            "mlcommons_remote_call_seconds",
+            "Time of a call to a provider, repetitions included; status 0 where no answer came",
+            ("model", "status"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._attempts = Counter(
+            "mlcommons_remote_attempts", "Requests sent to providers", ("model",), registry=self._registry
+        )
         self._registry.register(_Deployed(deployed))
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -74,6 +84,11 @@ class Metrics:
     def stage(self, model_id: str, stage: str, seconds: float) -> None:
         """Count a stage of a remote model's predict: ``prepared``, ``provider`` or ``read``."""
         self._stages.labels(model_id, stage).observe(seconds)
+
+    def called(self, model_id: str, status: int, seconds: float, attempts: int) -> None:
+        """Count a call to a provider that ended."""
+        self._calls.labels(model_id, status).observe(seconds)
+        self._attempts.labels(model_id).inc(attempts)
 
     def task(self, task_type: str, state: str) -> None:
         """Count a task that ended."""

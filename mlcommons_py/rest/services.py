@@ -25,6 +25,7 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
+from mlcommons_py.remote.transport import Transport
 from mlcommons_py.rest.peers import Peers
 from mlcommons_py.settings import Operator
 from mlcommons_py.tasks.board import Tasks
@@ -55,6 +56,7 @@ class Services:
     residents: Residents
     batch_jobs: BatchJobs
     streamer: Streamer
+    transport: Transport
     vetting: Vetting
     controllers: Controllers
     deployer: Deployer

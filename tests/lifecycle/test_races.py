@@ -275,7 +275,11 @@ async def test_changed_options_are_taken_up(house: House, tiny: bytes) -> None:
     before = services.deployments.get(model_id)
 
     model, _ = await changes.update(
-        services.models, services.groups, model_id, {"model_config": {"framework_type": "sentence_transformers"}}
+        services.models,
+        services.groups,
+        services.remote_models.connection,
+        model_id,
+        {"model_config": {"framework_type": "sentence_transformers"}},
     )
     services.keeper.refresh(model_id, model)
     answer = await services.predictor.predict(model_id, {"text_docs": ["rain"]})
@@ -298,7 +302,9 @@ async def test_recent_never_keeps_what_is_older(house: House, tiny: bytes) -> No
     async with house.store.stopped(lambda call: call.name == "get" and call.doc_id == model_id, after=True) as stop:
         reading = asyncio.create_task(services.models.recent(model_id))
         await stop.reached.wait()
-        await changes.update(services.models, services.groups, model_id, {"is_enabled": False})
+        await changes.update(
+            services.models, services.groups, services.remote_models.connection, model_id, {"is_enabled": False}
+        )
     await reading
 
     assert (await services.models.recent(model_id)).is_enabled is False

@@ -324,7 +324,7 @@ async def test_no_update_is_lost(join: Callable[..., Any], tiny: bytes) -> None:
     async def change(number: int) -> None:
         services = houses[number % 2].app.services
         body = {"model_config": {"additional_config": {}, f"key {number}": number}}
-        await changes.update(services.models, services.groups, model_id, body)
+        await changes.update(services.models, services.groups, services.remote_models.connection, model_id, body)
 
     for start in range(0, 200, 4):
         await asyncio.gather(*(change(start + one) for one in range(4)))

@@ -8,8 +8,13 @@ from tests.remote_models.conftest import Client
 
 def _actions(client: Client, *types: str) -> list[dict[str, Any]]:
     """Return actions on jobs of the fake provider."""
+    jobs = f"{client.fake.url}/jobs"
     all_of_them = {
-        "batch_predict": {"method": "POST", "url": f"{client.fake.url}/jobs", "request_body": '{"input":"${parameters.file}"}'},
+        "batch_predict": {
+            "method": "POST",
+            "url": f"{client.fake.url}/jobs",
+            "request_body": '{"input":"${parameters.file}"}',
+        },
         "batch_predict_status": {"method": "GET", "url": f"{client.fake.url}/jobs/${{parameters.id}}"},
         "cancel_batch_predict": {"method": "POST", "url": f"{client.fake.url}/jobs/${{parameters.id}}/cancel"},
     }
@@ -29,7 +34,9 @@ async def _model(client: Client, *types: str) -> str:
 async def test_a_job_is_started_and_followed_to_its_end(client: Client) -> None:
     """The task tells the job and, whenever it is read, how far the provider is with it."""
     client.fake.on("/jobs", Answer(200, {"id": "j 1", "status": "validating"}))
-    client.fake.on("/jobs/j%201", Answer(200, {"id": "j 1", "status": "in_progress"}), Answer(200, {"status": "completed"}))
+    client.fake.on(
+        "/jobs/j%201", Answer(200, {"id": "j 1", "status": "in_progress"}), Answer(200, {"status": "completed"})
+    )
     model_id = await _model(client, *ALL)
 
     answer = await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}})
@@ -51,7 +58,9 @@ async def test_a_job_is_cancelled(client: Client) -> None:
     client.fake.on("/jobs/j1/cancel", Answer(200, {"status": "cancelling"}))
     client.fake.on("/jobs/j1", Answer(200, {"status": "cancelled"}))
     model_id = await _model(client, *ALL)
-    task_id = (await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}}))["task_id"]
+    task_id = (await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}}))[
+        "task_id"
+    ]
 
     assert await client.ml("POST", f"/tasks/{task_id}/_cancel") == {"status": "OK"}
     assert client.fake.requests[-1].path == "/jobs/j1/cancel"

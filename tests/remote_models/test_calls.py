@@ -1,12 +1,13 @@
 """Calls of remote models: many at once, changed under way, refused and failed."""
 
 import asyncio
+from typing import Any
 
 from tests.remote.fake import SILENT, Answer, Asked
 from tests.remote_models.conftest import Client
 
 PROMPT = '{ "prompt": "${parameters.prompt}" }'
-ONE_BY_ONE = {
+ONE_BY_ONE: dict[str, Any] = {
     "request_body": '{ "inputText": "${parameters.inputText}" }',
     "pre_process_function": "connector.pre_process.bedrock.embedding",
     "post_process_function": "connector.post_process.bedrock.embedding",
@@ -91,9 +92,7 @@ async def test_the_providers_overload_is_told_from_ours(client: Client) -> None:
     client.fake.on("/chat", busy)
     model_id = await client.deployed(request_body=PROMPT)
 
-    answer = await client.http.post(
-        f"/_plugins/_ml/models/{model_id}/_predict", json={"parameters": {"prompt": "a"}}
-    )
+    answer = await client.http.post(f"/_plugins/_ml/models/{model_id}/_predict", json={"parameters": {"prompt": "a"}})
 
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "7"
@@ -106,9 +105,7 @@ async def test_who_goes_away_ends_the_call(client: Client) -> None:
     """A call that nobody waits for any more is hung up on."""
     client.fake.on("/chat", SILENT)
     model_id = await client.deployed(request_body=PROMPT)
-    calling = asyncio.create_task(
-        client.app.services.predictor.predict(model_id, {"parameters": {"prompt": "a"}})
-    )
+    calling = asyncio.create_task(client.app.services.predictor.predict(model_id, {"parameters": {"prompt": "a"}}))
     await client.fake.asked(1)
 
     calling.cancel()

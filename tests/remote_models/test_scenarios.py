@@ -1,5 +1,6 @@
 """The scenarios of ML Commons' own integration tests on remote models, with a fake in place of each provider."""
 
+import asyncio
 from typing import Any
 
 from tests.remote.fake import Answer
@@ -7,7 +8,7 @@ from tests.remote_models.conftest import Client
 
 CHATTED = {"id": "c1", "choices": [{"message": {"role": "assistant", "content": "tea"}}]}
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
-ALL = {"query": {"match_all": {}}}
+ALL: dict[str, Any] = {"query": {"match_all": {}}}
 PROMPT = '{ "prompt": "${parameters.prompt}" }'
 
 
@@ -81,8 +82,6 @@ async def test_a_predict_deploys_and_idleness_undeploys(client: Client) -> None:
 
 async def until_undeployed(client: Client, model_id: str) -> None:
     """Wait until a model is deployed no more."""
-    import asyncio
-
     async with asyncio.timeout(20):
         while (await client.ml("GET", f"/models/{model_id}"))["model_state"] != "UNDEPLOYED":
             await asyncio.sleep(0.02)

@@ -79,9 +79,7 @@ async def test_a_guardrail_reads_across_pieces(client: Client) -> None:
     client.fake.on("/chat", events(*(_delta(one) for one in ("Well, how ", "to bui", "ld a b", "omb is")), "[DONE]"))
     model_id = await client.deployed(model={"guardrails": guardrails})
 
-    answer = await client.http.post(
-        f"/_plugins/_ml/models/{model_id}/_predict/stream", json={"parameters": HELLO}
-    )
+    answer = await client.http.post(f"/_plugins/_ml/models/{model_id}/_predict/stream", json={"parameters": HELLO})
 
     assert "guardrails triggered for LLM output" in answer.text
     assert "bomb" not in answer.text

@@ -22,6 +22,7 @@ from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import pool_of
 from mlcommons_py.guard.guardrail import Means
 from mlcommons_py.guard.guards import Guards
+from mlcommons_py.guard.stop_words import StopWords
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.inference.remote import Caller
@@ -116,17 +117,17 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
 
     trust = Trust(settings, operator.private_endpoints)
     functions = Functions(content.providers())
-    connectors = connectors_of(
-        secrets_of(operator, store, settings), store, settings, models, trust, lambda text: functions.knows(text)
-    )
+    connectors = connectors_of(secrets_of(operator, store, settings), store, settings, models, trust, functions.knows)
     controllers = Controllers(store, models, settings)
     throttle = Throttle(controllers)
 
     async def ask(model_id: str, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         return await predictor.predict(model_id, {"parameters": parameters})
 
-    guards = Guards(Means(store.search, ask, partial(content.read, "guardrails")), content.guardrails())
-    interfaces = Interfaces()
+    stop_words = StopWords(store)
+    search = stop_words.search if operator.store == EMBEDDED else store.search
+    means = Means(search, ask, partial(content.read, "guardrails"))
+    guards, interfaces = Guards(means, content.guardrails()), Interfaces()
 
     def observe(call: Called) -> None:
         metrics.called(call.model_id, call.status, call.seconds, call.attempts)
@@ -174,6 +175,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         transport=transport,
         vetting=Vetting(models, interfaces, guards),
         controllers=controllers,
+        stop_words=stop_words,
         deployer=deployer,
         keeper=keeper,
         deployments=deployments,

@@ -63,7 +63,7 @@ def test_documented_queries_are_understood() -> None:
     """Every query and aggregation that the page names is one that the embedded store takes or refuses by its form."""
     section = API.split("## Query DSL")[1]
     queries = re.findall(r"`(\w+)`", section.split("`from`")[0])
-    assert len(queries) == 17
+    assert len(queries) == 18
     for name in queries:
         with pytest.raises(Exception, match=r"^(?!.*(unknown query|not supported by)).*$"):
             compile_query({name: {"nonsense": {"nonsense": {}}}})

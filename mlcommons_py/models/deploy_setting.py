@@ -1,4 +1,4 @@
-"""A model's ``deploy_setting``: whether a predict may deploy it, and how long it stays (``MLDeploySetting.java``)."""
+"""A model's ``deploy_setting``: whether a predict may deploy it, and how long it stays deployed unused."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,27 +7,28 @@ from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.models import fields
 
 FOR_EVER = -1
-"""The ``model_ttl_minutes`` of a model that stays deployed."""
+"""``model_ttl_minutes`` of a model that stays deployed."""
 
-_FLAG, _TTL = "is_auto_deploy_enabled", "model_ttl_minutes"
+MAX_TTL_MINUTES = 525_600
+"""The longest ``model_ttl_minutes``: a year."""
 
 
 def deploy_setting(body: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the ``deploy_setting`` of a body as it is stored; None where there is none.
 
     Raises:
-        IllegalArgument: it has an unknown field, or one of the wrong type.
+        IllegalArgument: ``is_auto_deploy_enabled`` is no truth value, or ``model_ttl_minutes`` is neither -1 nor a
+            number of minutes, of a year at most.
     """
     given = fields.mapping(body, "deploy_setting")
     if given is None:
         return None
-    if unknown := sorted(given.keys() - {_FLAG, _TTL}):
-        raise IllegalArgument(f"[deploy_setting] has the unknown field [{unknown[0]}]; it may have {_FLAG} and {_TTL}")
-    stored: dict[str, Any] = {}
-    if (enabled := fields.boolean(given, _FLAG)) is not None:
-        stored[_FLAG] = enabled
-    if (minutes := fields.integer(given, _TTL, low=FOR_EVER, high=1 << 40)) is not None:
-        if not minutes:
-            raise IllegalArgument(f"[{_TTL}] must be at least 1, or {FOR_EVER} for a model that stays deployed")
-        stored[_TTL] = minutes
+    stored = {name: value for name, value in given.items() if value is not None}
+    if (enabled := fields.boolean(given, "is_auto_deploy_enabled")) is not None:
+        stored["is_auto_deploy_enabled"] = enabled
+    minutes = fields.integer(given, "model_ttl_minutes", low=FOR_EVER, high=MAX_TTL_MINUTES)
+    if minutes == 0:
+        raise IllegalArgument(f"[model_ttl_minutes] must be at least 1, or {FOR_EVER} for a model that stays deployed")
+    if minutes is not None:
+        stored["model_ttl_minutes"] = minutes
     return stored

@@ -47,7 +47,15 @@ def encoded(payload: bytes | str, charset: str) -> bytes:
             ) from fault
         if isinstance(payload, str):
             raise IllegalArgument(f"the body has characters that [{charset}] lacks; use UTF-8") from fault
-    return "".join(one if one.isascii() else _escaped(one) for one in text).encode(codec.name)
+    return text.translate({ord(one): _escaped(one) for one in set(text) if _lacks(codec.name, one)}).encode(codec.name)
+
+
+def _lacks(charset: str, character: str) -> bool:
+    try:
+        character.encode(charset)
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _escaped(character: str) -> str:

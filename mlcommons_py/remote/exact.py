@@ -1,8 +1,8 @@
 """JSON whose numbers keep their digits.
 
-``9007199254740993``, ``1.10`` and ``1e400`` go out as they came in (``1E-05`` may become ``1e-5``). A number that
-Python's own types would write otherwise is a :class:`Number`: a float for whoever computes, its digits for whoever
-writes.
+``9007199254740993``, ``1.10`` and ``1e400`` go out as they came in; an exponent may be spelled otherwise (``1E-05``,
+``1e-5``). A number that Python's own types would write otherwise is a :class:`Number`: a float for whoever computes,
+its digits for whoever writes.
 """
 
 import json

@@ -13,7 +13,8 @@ from mlcommons_py.remote.filling import Filling
 
 _GUARDED = frozenset(
     "authorization proxy-authorization cookie x-api-key x-auth-token x-auth-header x-forwarded-for x-real-ip"
-    " x-client-ip cf-connecting-ip true-client-ip x-originating-ip host x-forwarded-host x-forwarded-server forwarded".split()
+    " x-client-ip cf-connecting-ip true-client-ip x-originating-ip host x-forwarded-host x-forwarded-server"
+    " forwarded".split()
 )
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")

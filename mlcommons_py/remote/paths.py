@@ -23,8 +23,11 @@ _LONGEST = 1000
 _MOST_DESCENTS = 2
 _MOST_FOUND = 100_000
 _ODD_NAME = re.compile(
-    r"(?<=[\w\])*$'])\.(?=[^.\[\]()*'\"\s?])(?![A-Za-z_\u0080-\uffff][\w\-\u0080-\uffff]*(?:[.\[]|$))([^.\[\]()'\"\s?]+)"
+    r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+    r"""|(?<!\.)\.(?![A-Za-z_\u0080-\uffff][\w\-\u0080-\uffff]*(?:[.\[]|$))([^.\[\]()*'"\s?][^.\[\]()'"\s?]*)"""
 )
+"""A quoted name, or one after a dot that the library wants quoted."""
+
 _FUNCTION = re.compile(r"\.(length|size|min|max|avg|sum|keys|first|last)\(\)$")
 
 
@@ -89,7 +92,7 @@ def of(path: str) -> Path:
             f"[{path[:100]}] is too much for a JSONPath: {_LONGEST} characters are allowed, and {_MOST_DESCENTS} [..]"
         )
     if "?" not in text:
-        text = _ODD_NAME.sub(lambda match: f"['{match[1]}']", text)
+        text = _ODD_NAME.sub(lambda match: match[1] or f"['{match[2]}']", text)
     try:
         query = _environment().compile(text)
     except (JSONPathError, re.error, RecursionError, ValueError) as fault:

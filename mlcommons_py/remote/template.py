@@ -107,7 +107,7 @@ def of_json(text: str) -> Template:
         is_sound=not has_pieces and (whole or lines),
         has_pieces=has_pieces,
         is_lines=lines and not whole,
-        is_json=whole or lines or skeleton.lstrip()[:1] in ("{", "["),
+        is_json=skeleton[:1] in ("{", "["),
     )
 
 

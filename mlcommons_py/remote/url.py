@@ -120,29 +120,37 @@ def _segment(given: _Given) -> str:
     return quote(unquote(given.text) if "%2F" in given.text.upper() else given.text, safe=_SEGMENT)
 
 
-def _spread(source: str, parameters: Parameters, counter: Iterator[int], *, strict: bool = True) -> _Pieces:
+def _spread(
+    source: str, parameters: Parameters, counter: Iterator[int], within: tuple[str, ...] = (), *, strict: bool = True
+) -> _Pieces:
     """Yield the connector's own text, and what a request sends, apart from each other."""
     for piece in template.of_text(source):
         if next(counter) > _MOST_PIECES:
-            raise IllegalArgument("the connector's url is too complex, or its parameters name each other in a circle")
+            raise IllegalArgument(f"the connector's url has more than {_MOST_PIECES} parts")
         if isinstance(piece, str):
             yield piece
         else:
-            yield from _value(piece, parameters, counter, strict=strict)
+            yield from _value(piece, parameters, counter, within, strict=strict)
 
 
-def _value(hole: Hole, parameters: Parameters, counter: Iterator[int], *, strict: bool) -> _Pieces:
+def _value(
+    hole: Hole, parameters: Parameters, counter: Iterator[int], within: tuple[str, ...], *, strict: bool
+) -> _Pieces:
     if hole.kind == "credential":
         raise IllegalArgument(f"{hole.source} cannot be used in a url; send the credential in a header")
+    if hole.name in within:
+        circle = " -> ".join([*within[within.index(hole.name) :], hole.name])
+        raise IllegalArgument(f"the connector's parameters name each other in a circle: {circle}")
+    within = (*within, hole.name)
     found, own = parameters.find(hole.name), parameters.own.get(hole.name)
     if found is None and hole.default is None:
         if strict:
             raise IllegalArgument(f"Some parameter placeholder not filled in url: {hole.inner}")
         yield hole.source
     elif found is None:
-        yield from _spread(hole.default or "", parameters, counter, strict=strict)
+        yield from _spread(hole.default or "", parameters, counter, within, strict=strict)
     elif found[0] is Origin.OWN or found[1] == own:
-        yield from _spread(own or "", parameters, counter, strict=strict)
+        yield from _spread(own or "", parameters, counter, within, strict=strict)
     else:
-        pieces = None if own is None else _spread(own, parameters, counter, strict=strict)
+        pieces = None if own is None else _spread(own, parameters, counter, within, strict=strict)
         yield _Given(hole.name, written(hole.name, found[1]), pieces)

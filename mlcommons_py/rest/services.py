@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mlcommons_py.cluster_settings import ClusterSettings
 from mlcommons_py.gateway.passing import Gateway
+from mlcommons_py.guard.stop_words import StopWords
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.inference.remotes import Remotes
@@ -59,6 +60,7 @@ class Services:
     transport: Transport
     vetting: Vetting
     controllers: Controllers
+    stop_words: StopWords
     deployer: Deployer
     keeper: Keeper
     deployments: Deployments

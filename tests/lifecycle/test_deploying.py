@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from mlcommons_py.errors import BadRequest, IllegalArgument, LimitExceeded, NotFound
-from mlcommons_py.models import changes
 from tests.lifecycle.conftest import House, description
 
 
@@ -115,18 +114,14 @@ async def test_dimension_of_a_proven_model_stays(house: House, tiny: bytes) -> N
     model_id = await house.proven(tiny)
 
     with pytest.raises(BadRequest, match="is 64, but the model's embeddings have 32"):
-        await changes.update(
-            services.models,
-            services.groups,
-            services.remote_models.connection,
+        await update(
+            services,
             model_id,
             {"model_config": {"embedding_dimension": 64}},
         )
 
-    await changes.update(
-        services.models,
-        services.groups,
-        services.remote_models.connection,
+    await update(
+        services,
         model_id,
         {"model_config": {"embedding_dimension": 32}},
     )
@@ -207,10 +202,8 @@ async def test_new_options_replace_the_worker(house: House, tiny: bytes) -> None
     model_id = await house.upload(tiny)
     await house.deploy(model_id)
     before = services.deployments.get(model_id)
-    await changes.update(
-        services.models,
-        services.groups,
-        services.remote_models.connection,
+    await update(
+        services,
         model_id,
         {"model_config": {"compute_type": "int8"}},
     )

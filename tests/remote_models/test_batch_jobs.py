@@ -12,11 +12,11 @@ def _actions(client: Client, *types: str) -> list[dict[str, Any]]:
     all_of_them = {
         "batch_predict": {
             "method": "POST",
-            "url": f"{client.fake.url}/jobs",
+            "url": jobs,
             "request_body": '{"input":"${parameters.file}"}',
         },
-        "batch_predict_status": {"method": "GET", "url": f"{client.fake.url}/jobs/${{parameters.id}}"},
-        "cancel_batch_predict": {"method": "POST", "url": f"{client.fake.url}/jobs/${{parameters.id}}/cancel"},
+        "batch_predict_status": {"method": "GET", "url": f"{jobs}/${{parameters.id}}"},
+        "cancel_batch_predict": {"method": "POST", "url": f"{jobs}/${{parameters.id}}/cancel"},
     }
     predict = {"method": "POST", "url": f"{client.fake.url}/chat", "request_body": "{}"}
     return [{"action_type": "predict", **predict}] + [{"action_type": one, **all_of_them[one]} for one in types]

@@ -18,15 +18,14 @@ from mlcommons_py.remote.documents import ActionType
 from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.tasks.board import UNFINISHED, Task, Tasks, TaskState, TaskType
 
-_SETTING = "remote_job.status_regex."
 _STATES = {
-    "completed": TaskState.COMPLETED,
-    "cancelled": TaskState.CANCELLED,
-    "cancelling": TaskState.CANCELLING,
-    "expired": TaskState.EXPIRED,
-    "failed": TaskState.FAILED,
+    "remote_job.status_regex.completed": TaskState.COMPLETED,
+    "remote_job.status_regex.cancelled": TaskState.CANCELLED,
+    "remote_job.status_regex.cancelling": TaskState.CANCELLING,
+    "remote_job.status_regex.expired": TaskState.EXPIRED,
+    "remote_job.status_regex.failed": TaskState.FAILED,
 }
-"""In the order in which ML Commons looks for them: a status may fit several."""
+"""What a job's status has to match for a state; in this order, for it may match several."""
 
 _JOB_NAMES = ("TransformJobArn", "jobArn", "id", "invocationArn", "name", "job_id")
 """Fields of a provider's answer that name the job (Amazon, OpenAI and Cohere, Google, others)."""
@@ -105,9 +104,8 @@ class BatchJobs:
         for name in self._settings["remote_job.status_field"]:
             if (status := job.get(name)) is None:
                 continue
-            for kind, state in _STATES.items():
-                pattern = self._settings[_SETTING + kind]
-                if re.search(pattern, str(status), re.IGNORECASE):
+            for setting, state in _STATES.items():
+                if re.search(self._settings[setting], str(status), re.IGNORECASE):
                     return state
             return TaskState.RUNNING
         return None

@@ -266,7 +266,7 @@ class Models:
         return begun
 
     async def get(self, model_id: str) -> dict[str, Any]:
-        """Return a model's document as the API shows it.
+        """Return a model's document as the API shows it: the credential of its own connector is left out.
 
         Raises:
             NotFound: there is none of that id.
@@ -274,7 +274,10 @@ class Models:
         document = await self.document(model_id)
         if document is None:
             raise NotFound(f"Failed to find model with the provided model id: {model_id}")
-        return document.source
+        shown = dict(document.source)
+        if isinstance(own := shown.get("connector"), Mapping):
+            shown["connector"] = {key: value for key, value in own.items() if key != "credential"}
+        return shown
 
     async def change(self, model_id: str, make: Callable[[Model], Model | None]) -> tuple[Model, Written] | None:
         """Replace a model by what ``make`` makes of it, again until no other writer comes between.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlcommons_py.errors import BadRequest, IllegalArgument, LimitExceeded, NotFound
-from tests.lifecycle.conftest import House, description
+from tests.lifecycle.conftest import House, description, update
 
 
 async def test_documents_of_a_deploy(house: House, tiny: bytes) -> None:

@@ -108,11 +108,17 @@ async def fake() -> AsyncIterator[Fake]:
         yield provider
 
 
-@pytest.fixture(params=["embedded", pytest.param("opensearch", marks=pytest.mark.opensearch)])
-async def client(request: pytest.FixtureRequest, tmp_path: Path, fake: Fake) -> AsyncIterator[Client]:
-    """A client of a service on an empty store of each kind."""
+@pytest.fixture
+def kind() -> str:
+    """The kind of store that the service keeps its documents in."""
+    return "embedded"
+
+
+@pytest.fixture
+async def client(kind: str, request: pytest.FixtureRequest, tmp_path: Path, fake: Fake) -> AsyncIterator[Client]:
+    """A client of a service on an empty store."""
     store: Store
-    if request.param == "embedded":
+    if kind == "embedded":
         store = await EmbeddedStore.open(tmp_path / "store.db")
     else:
         node = request.getfixturevalue("opensearch")

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.remote.fake import Answer
 from tests.remote_models.conftest import Client
 
@@ -10,6 +12,12 @@ CHATTED = {"id": "c1", "choices": [{"message": {"role": "assistant", "content": 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 ALL: dict[str, Any] = {"query": {"match_all": {}}}
 PROMPT = '{ "prompt": "${parameters.prompt}" }'
+
+
+@pytest.fixture(params=["embedded", pytest.param("opensearch", marks=pytest.mark.opensearch)])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each scenario runs on both kinds of store."""
+    return str(request.param)
 
 
 async def test_create_get_delete_a_connector(client: Client) -> None:
@@ -76,14 +84,13 @@ async def test_a_predict_deploys_and_idleness_undeploys(client: Client) -> None:
     await until_undeployed(client, model_id)
 
     assert list(profile["nodes"][client.app.services.node.id]["models"]) == [model_id]
-    assert await client.ml("GET", f"/profile/models/{model_id}") == {}
     assert (await client.ml("GET", f"/models/{model_id}"))["model_state"] == "UNDEPLOYED"
 
 
 async def until_undeployed(client: Client, model_id: str) -> None:
     """Wait until a model is deployed no more."""
     async with asyncio.timeout(20):
-        while (await client.ml("GET", f"/models/{model_id}"))["model_state"] != "UNDEPLOYED":
+        while await client.ml("GET", f"/profile/models/{model_id}") != {}:
             await asyncio.sleep(0.02)
 
 

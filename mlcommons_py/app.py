@@ -50,7 +50,7 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
-from mlcommons_py.remote.call import Called
+from mlcommons_py.remote.breaker import Breaker
 from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.transport import Transport
 from mlcommons_py.remote.trust import Trust
@@ -117,7 +117,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
 
     trust = Trust(settings, operator.private_endpoints)
     functions = Functions(content.providers())
-    connectors = connectors_of(secrets_of(operator, store, settings), store, settings, models, trust, functions.knows)
+    connectors = connectors_of(secrets_of(operator, store, settings), store, settings, models, trust, functions)
     controllers = Controllers(store, models, settings)
     throttle = Throttle(controllers)
 
@@ -128,11 +128,8 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     search = stop_words.search if operator.store == EMBEDDED else store.search
     means = Means(search, ask, partial(content.read, "guardrails"))
     guards, interfaces = Guards(means, content.guardrails()), Interfaces()
-
-    def observe(call: Called) -> None:
-        metrics.called(call.model_id, call.status, call.seconds, call.attempts)
-
-    transport = Transport(trust, settings, authorities=operator.provider_ca, observe=observe)
+    breaker = Breaker(changed=metrics.suspended)
+    transport = Transport(trust, settings, authorities=operator.remote_ca, breaker=breaker, observe=metrics.called)
     caller = Caller(
         models,
         connectors,

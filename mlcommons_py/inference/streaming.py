@@ -20,9 +20,6 @@ from mlcommons_py.remote.provider import Delta, Streaming
 INTERFACE = "_llm_interface"
 """The parameter that says how the provider streams."""
 
-_LONGEST_REFUSAL = 1 << 20
-"""Bytes of an answer that is an error and not a stream."""
-
 
 class Streamer:
     """Streams the answers of remote models."""
@@ -76,7 +73,7 @@ class Streamer:
         guard = GuardedStream(None) if call.guard is None else call.guard.stream()
         async with self._caller.transport.stream(outgoing, call.connector.config, model_id=call.model_id) as answer:
             if not 200 <= answer.status < 300:
-                body = await answer.read(_LONGEST_REFUSAL)
+                body = await answer.read()
                 check_answer(Incoming(answer.status, answer.headers, body, answer.attempts), prepared)
             async for name, data in events.read(way.framing, answer):
                 delta = way.read(name, data)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -57,18 +57,24 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._tasks = Counter(
-            "mlcommons_tasks", "Tasks that ended, by type and state", ("type", "state"), registry=self._registry
-        )
         self._calls = Histogram(
-            "mlcommons_remote_call_seconds",
-            "Time of a call to a provider, repetitions included; status 0 where no answer came",
+            "mlcommons_provider_call_seconds",
+            "Time from the beginning of a call to a provider to the end of its answer; status 0 is that of no answer",
             ("model", "status"),
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._attempts = Counter(
-            "mlcommons_remote_attempts", "Requests sent to providers", ("model",), registry=self._registry
+        self._repetitions = Counter(
+            "mlcommons_provider_repetitions", "Requests that were sent again", ("model",), registry=self._registry
+        )
+        self._suspended = Gauge(
+            "mlcommons_provider_suspended",
+            "Whether calls of the model are refused because its provider fails",
+            ("model",),
+            registry=self._registry,
+        )
+        self._tasks = Counter(
+            "mlcommons_tasks", "Tasks that ended, by type and state", ("type", "state"), registry=self._registry
         )
         self._registry.register(_Deployed(deployed))
 
@@ -86,9 +92,17 @@ class Metrics:
         self._stages.labels(model_id, stage).observe(seconds)
 
     def called(self, model_id: str, status: int, seconds: float, attempts: int) -> None:
-        """Count a call to a provider that ended."""
-        self._calls.labels(model_id, status).observe(seconds)
-        self._attempts.labels(model_id).inc(attempts)
+        """Count a call to a provider; status 0 is that of no answer."""
+        self._calls.labels(model_id, str(status)).observe(seconds)
+        if attempts > 1:
+            self._repetitions.labels(model_id).inc(attempts - 1)
+
+    def suspended(self, model_id: str, is_open: bool) -> None:
+        """Note that calls of a model are refused from now on, or are not any more."""
+        if is_open:
+            self._suspended.labels(model_id).set(1)
+        else:
+            self._suspended.remove(model_id)
 
     def task(self, task_type: str, state: str) -> None:
         """Count a task that ended."""

@@ -44,6 +44,7 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.trust import Trust
 from mlcommons_py.rest.binding import tls_of
 from mlcommons_py.rest.door import web_app
@@ -81,10 +82,6 @@ class App:
         await self.store.close()
 
 
-def _is_function(script: str) -> bool:
-    return any(script in provider.offers() for provider in content.providers().values())
-
-
 async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = True, address: str | None = None) -> App:
     """Return the service over a store, its settings loaded, and nothing running yet.
 
@@ -110,9 +107,9 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     deployer = Deployer(node.id, nodes, models, tasks, keeper, settings, counters)
     registrar = Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters)
     reconciler = Reconciler(nodes, cluster_settings, models, tasks, registrar, keeper, operator.heartbeat_seconds)
-    connectors = connectors_of(
-        secrets_of(operator, store, settings), store, settings, models, Trust(settings), _is_function
-    )
+    functions = Functions(content.providers())
+    trust = Trust(settings, operator.private_endpoints)
+    connectors = connectors_of(secrets_of(operator, store, settings), store, settings, models, trust, functions)
     controllers = Controllers(store, models, settings)
     predictor = Predictor(
         node.id, models, deployments, settings, operator, metrics, counters, Throttle(controllers), nodes

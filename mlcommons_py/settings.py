@@ -89,6 +89,12 @@ class Operator:
     master_key_file: Path | None = None
     """File with further such keys, one a line."""
 
+    private_endpoints: str = ""
+    """Hosts and address ranges (CIDR), with commas between, that connectors may call although they are not public."""
+
+    remote_ca: Path | None = None
+    """File of authorities, in PEM, that certificates of providers may be from, beside those of the system."""
+
     publish_url: str = ""
     """URL at which other services on the same cluster reach this one; empty for that of ``host`` and ``port``."""
 

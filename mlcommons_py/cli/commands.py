@@ -297,6 +297,38 @@ def delete(
         show.say(f"{title} is deleted")
 
 
+@app.command("rotate-key")
+def rotate_key(
+    context: typer.Context,
+    to_cluster: Annotated[
+        bool, typer.Option("--to-cluster", help="Go back from the operator's keys to the cluster's own.")
+    ] = False,
+    data: Annotated[Path | None, typer.Option(help="Directory of the store.")] = None,
+    store: Annotated[str | None, typer.Option(metavar="embedded|URL", help="Where documents live [embedded].")] = None,
+    config: Annotated[Path | None, typer.Option(help="The service's TOML file [MLCOMMONS_CONFIG].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Encrypt the credentials of all connectors anew: with the first of the operator's keys, or a new one."""
+    from mlcommons_py import settings
+    from mlcommons_py.cli import show
+    from mlcommons_py.cli.rotating import rotate
+
+    session: Session = context.find_object(Session) or Session({})
+    named = session.environ.get("MLCOMMONS_CONFIG")
+    file = config or (Path(named) if named else None)
+    operator = settings.read({"data": data, "store": store}, (), session.environ, file)
+    done = rotate(operator, to_cluster=to_cluster)
+    if as_json:
+        show.as_json({"key": done.key, "changed": done.changed, "unreadable": done.unreadable})
+    else:
+        show.say(
+            f"{done.changed} documents have new ciphertexts; all that can be read are encrypted with key {done.key}"
+        )
+        for owner, reason in done.unreadable.items():
+            show.say(f"{owner} could not be read: {reason}")
+    raise typer.Exit(1 if done.unreadable else 0)
+
+
 @app.command()
 def doctor(
     context: typer.Context,

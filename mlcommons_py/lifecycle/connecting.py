@@ -1,13 +1,12 @@
 """Connectors together with the models that use them."""
 
-from collections.abc import Callable
-
 from mlcommons_py.models.documents import MODELS
 from mlcommons_py.models.registry import Models
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.definition import Trusts
 from mlcommons_py.remote.documents import CONNECTORS
+from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.keys import Holder, Keys, keys_of
 from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.settings import Operator
@@ -35,9 +34,9 @@ def connectors_of(
     settings: PluginSettings,
     models: Models,
     trust: Trusts,
-    known: Callable[[str], bool],
+    functions: Functions,
 ) -> Connectors:
-    """Return the connectors of a store; ``known`` returns whether a pre- or post-process function can be run."""
+    """Return the connectors of a store."""
 
     async def users(connector_id: str) -> list[tuple[str, bool]]:
         # A match, since the field is a text in indices that ML Commons made; of several words it finds others too.
@@ -48,4 +47,4 @@ def connectors_of(
             if model.to_json().get("connector_id") == connector_id
         ]
 
-    return Connectors(store, secrets, settings, trust, users, known)
+    return Connectors(store, secrets, settings, trust, users, functions)

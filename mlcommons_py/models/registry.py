@@ -274,7 +274,10 @@ class Models:
         document = await self.document(model_id)
         if document is None:
             raise NotFound(f"Failed to find model with the provided model id: {model_id}")
-        return document.source
+        source = document.source
+        if isinstance(own := source.get("connector"), Mapping):
+            source["connector"] = {key: value for key, value in own.items() if key != "credential"}
+        return source
 
     async def change(self, model_id: str, make: Callable[[Model], Model | None]) -> tuple[Model, Written] | None:
         """Replace a model by what ``make`` makes of it, again until no other writer comes between.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -57,6 +57,22 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._calls = Histogram(
+            "mlcommons_provider_call_seconds",
+            "Time from the beginning of a call to a provider to the end of its answer; status 0 is that of no answer",
+            ("model", "status"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._repetitions = Counter(
+            "mlcommons_provider_repetitions", "Requests that were sent again", ("model",), registry=self._registry
+        )
+        self._suspended = Gauge(
+            "mlcommons_provider_suspended",
+            "Whether calls of the model are refused because its provider fails",
+            ("model",),
+            registry=self._registry,
+        )
         self._tasks = Counter(
             "mlcommons_tasks", "Tasks that ended, by type and state", ("type", "state"), registry=self._registry
         )
@@ -70,6 +86,19 @@ class Metrics:
         """Count a predict's stages, in seconds."""
         self._stages.labels(model_id, "queued").observe(queued)
         self._stages.labels(model_id, "computed").observe(computed)
+
+    def called(self, model_id: str, status: int, seconds: float, attempts: int) -> None:
+        """Count a call to a provider; status 0 is that of no answer."""
+        self._calls.labels(model_id, str(status)).observe(seconds)
+        if attempts > 1:
+            self._repetitions.labels(model_id).inc(attempts - 1)
+
+    def suspended(self, model_id: str, is_open: bool) -> None:
+        """Note that calls of a model are refused from now on, or are not any more."""
+        if is_open:
+            self._suspended.labels(model_id).set(1)
+        else:
+            self._suspended.remove(model_id)
 
     def task(self, task_type: str, state: str) -> None:
         """Count a task that ended."""

@@ -1,4 +1,4 @@
-"""The actions of a connector as a client gives them, checked (``ConnectorAction.java``, ``AbstractConnector.java``)."""
+"""The actions of a connector as a client gives them, checked (``ConnectorAction.java``)."""
 
 import re
 from collections.abc import Mapping
@@ -14,14 +14,7 @@ _TEXTS = ("request_body", "pre_process_function", "post_process_function")
 _KNOWN = ("action_type", "name", "method", "url", "headers", *_TEXTS, "supports_structured_output")
 _MAX_NAME = 64
 _NAME = re.compile(r"[a-zA-Z0-9_-]+")
-_PLACEHOLDER = re.compile(r"\$\{parameters\.[^}]+\}")
-_IN_URL = re.compile(r"\$\{parameters\.([^}:]+)(?::-([^}]*))?\}")
 _LONGEST = 32_000
-_BLOCKED = frozenset(
-    "authorization proxy-authorization cookie x-api-key x-auth-token x-auth-header x-forwarded-for x-real-ip"
-    " x-client-ip cf-connecting-ip true-client-ip x-originating-ip host x-forwarded-host x-forwarded-server"
-    " forwarded".split()
-)
 
 
 def check_actions(body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
@@ -98,31 +91,3 @@ def _name(name: str | None) -> str | None:
     if name.lower() in list(ActionType):
         raise IllegalArgument(f"name can't be one of action type [{', '.join(_TYPES)}]")
     return name
-
-
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Refuse header fields that would take from a request's parameters what only the connector may say.
-
-    Raises:
-        IllegalArgument: one would.
-    """
-    for name, value in headers.items():
-        if _PLACEHOLDER.search(value) and name.strip().lower() in _BLOCKED:
-            raise IllegalArgument(
-                f"Header '{name}' cannot use ${{parameters.*}} placeholders for security reasons. Use"
-                " ${credential.*} instead."
-            )
-
-
-def endpoint(url: str, parameters: Mapping[str, str]) -> str:
-    """Return an action's URL, with what the connector's own parameters say of it.
-
-    >>> endpoint("https://${parameters.endpoint}/v1/${parameters.path:-chat}", {"endpoint": "api.openai.com"})
-    'https://api.openai.com/v1/chat'
-    """
-
-    def fill(match: re.Match[str]) -> str:
-        default = match[0] if match[2] is None else match[2]
-        return parameters.get(match[1], default)
-
-    return _IN_URL.sub(fill, url)

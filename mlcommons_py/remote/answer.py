@@ -1,7 +1,7 @@
 """An answer as it comes in: its head, and its body decompressed and within bounds."""
 
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from mlcommons_py.errors import RemoteFailed
@@ -21,7 +21,7 @@ _GZIP_OR_ZLIB = 47
 class Answer:
     """An answer whose head came.
 
-    Iterating yields its body, decompressed, as it comes; :meth:`close` ends it, whether it was read or not.
+    :meth:`chunks`, and iterating, yield its body, decompressed, as it comes; :meth:`close` ends it, read or not.
 
     Attributes:
         headers: names in lower case; values of a name that came more than once are joined by commas.
@@ -33,24 +33,34 @@ class Answer:
         wire: "aiohttp.ClientResponse",
         translate: Callable[[BaseException], RemoteFailed],
         leave: Callable[[], None],
+        most: int,
     ) -> None:
-        """Take the HTTP client's answer, what makes an error of its faults, and what is called when it is closed."""
+        """Take the HTTP client's answer.
+
+        Args:
+            wire: the answer.
+            translate: makes an error of a fault of the client.
+            leave: is called when the answer is closed.
+            most: bytes that its body may have where it is read as a whole; -1 for any number.
+        """
         self.status = wire.status
         self.headers: Headers = _headers(wire)
         self.attempts = 1
         self._wire = wire
         self._translate = translate
         self._leave: Callable[[], None] | None = leave
+        self._most = most
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._decompressed()
+        return self.chunks()
 
-    async def read(self, most: int) -> bytes:
-        """Return the whole body, of at most so many bytes; -1 for any number.
+    async def read(self) -> bytes:
+        """Return the whole body.
 
         Raises:
-            RemoteFailed: it is longer, cannot be decompressed, or ends in the midst.
+            RemoteFailed: it is too long, cannot be decompressed, or ends in the midst.
         """
+        most = self._most
         if 0 <= most < (self._wire.content_length or 0):
             raise _too_long(most)
         parts, size = [], 0
@@ -61,7 +71,12 @@ class Answer:
             parts.append(part)
         return b"".join(parts)
 
-    async def _decompressed(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body, decompressed, as it comes.
+
+        Raises:
+            RemoteFailed: it cannot be decompressed, or ends in the midst.
+        """
         encoding = self.headers.get("content-encoding", "").lower()
         if encoding in ("", "identity"):
             async for part in self._arriving():

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 from mlcommons_py.errors import MLCommonsError, RemoteFailed
@@ -30,23 +29,9 @@ _THROTTLED = (
 _Result = TypeVar("_Result", Incoming, Answer)
 
 
-@dataclass(frozen=True, slots=True)
-class Called:
-    """A call that ended, for whoever counts them.
-
-    Attributes:
-        status: of the answer; 0 where there is none.
-        seconds: from its beginning to the end of the answer, repetitions included.
-        attempts: how many requests it took.
-    """
-
-    model_id: str
-    status: int
-    seconds: float
-    attempts: int
-
-
-Observe = Callable[[Called], None]
+Observe = Callable[[str, int, float, int], None]
+"""Is told of a call that ended: the model, the status (0 where there is no answer), the seconds until the end of its
+answer, and how many requests it took."""
 
 
 class Call:
@@ -118,7 +103,7 @@ class Call:
             verdict.fault = f"status {self._status}" if self._status >= 500 else ""
         finally:
             if observe is not None and self.attempts:
-                observe(Called(self._model_id, self._status, time.monotonic() - began, self.attempts))
+                observe(self._model_id, self._status, time.monotonic() - began, self.attempts)
 
 
 def _is_passing(result: Incoming | Answer) -> bool:

@@ -6,6 +6,7 @@ at it; ours names the key, and what the secret belongs to.
 
 import base64
 import binascii
+import logging
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -95,6 +96,8 @@ def _sdk(key: Key) -> tuple[Any, Any]:
     from aws_encryption_sdk.internal.crypto.wrapping_keys import WrappingKey
     from aws_encryption_sdk.key_providers.raw import RawMasterKey
 
+    # To it a wrong key is an error with a traceback; here it is one of several that are tried.
+    logging.getLogger("aws_encryption_sdk").setLevel(logging.CRITICAL)
     algorithm = getattr(WrappingAlgorithm, f"AES_{8 * len(key.material)}_GCM_IV12_TAG16_NO_PADDING")
     wrapping = WrappingKey(algorithm, key.material, EncryptionKeyType.SYMMETRIC)
     client = EncryptionSDKClient(commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT)

@@ -17,6 +17,7 @@ from mlcommons_py.errors import (
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.definition import Definition, Trusts, check_connector
 from mlcommons_py.remote.documents import CONNECTORS, ActionType, Connector
+from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.keys import Key
 from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.store import Store, Written, new_id
@@ -42,7 +43,7 @@ class Connectors:
     Args:
         trust: knows which URLs may be called.
         users: returns the models that use a connector.
-        known: returns whether a pre- or post-process function can be run.
+        functions: the pre- and post-process functions that there are.
     """
 
     def __init__(
@@ -52,14 +53,14 @@ class Connectors:
         settings: PluginSettings,
         trust: Trusts,
         users: Users,
-        known: Callable[[str], bool],
+        functions: Functions,
     ) -> None:
         self._store = store
         self._secrets = secrets
         self._settings = settings
         self._trust = trust
         self._users = users
-        self._known = known
+        self._functions = functions
         self._recent = Recent(self._open)
 
     async def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +78,7 @@ class Connectors:
         at = now()
         merged = {**definition.onto(), "credential": definition.credential, "created_time": at, "last_updated_time": at}
         connector = Connector.from_json(merged)
-        check_connector(connector, self._trust, self._known)
+        check_connector(connector, self._trust, self._functions)
         if definition.dry_run:
             return {"connector_id": DRY_RUN}
         connector_id = definition.connector_id or new_id()
@@ -126,7 +127,7 @@ class Connectors:
         if definition.credential:
             merged["credential"] = definition.credential
         changed = Connector.from_json(merged)
-        check_connector(changed, self._trust, self._known)
+        check_connector(changed, self._trust, self._functions)
         return changed
 
     async def delete(self, connector_id: str) -> Written:
@@ -187,7 +188,7 @@ class Connectors:
         return await self._within(Connector.from_json(merged), definition, model_id)
 
     async def _within(self, connector: Connector, definition: Definition, model_id: str | None) -> dict[str, Any]:
-        check_connector(connector, self._trust, self._known)
+        check_connector(connector, self._trust, self._functions)
         if connector.action(ActionType.PREDICT) is None:
             raise IllegalArgument("Connector endpoint is required when creating a remote model without connector id!")
         if definition.credential:

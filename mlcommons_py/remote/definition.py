@@ -3,7 +3,7 @@
 Texts and types are those of ``MLCreateConnectorInput.java``, ``AwsConnector.java`` and ``AbstractConnector.java``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -12,8 +12,10 @@ import orjson
 from mlcommons_py import fields
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.identifiers import MAX_DESCRIPTION, MAX_NAME, check_id, check_length
-from mlcommons_py.remote.actions import check_actions, check_headers, endpoint
+from mlcommons_py.remote import headers, url
+from mlcommons_py.remote.actions import check_actions
 from mlcommons_py.remote.documents import Connector
+from mlcommons_py.remote.functions import Functions
 
 _PROTOCOLS = ("aws_sigv4", "http", "mcp_sse", "mcp_streamable_http")
 _ACCESS = ("access_mode", "backend_roles", "add_all_backend_roles")
@@ -135,18 +137,17 @@ class Definition:
         return merged
 
 
-def check_connector(connector: Connector, trust: Trusts, known: Callable[[str], bool]) -> None:
+def check_connector(connector: Connector, trust: Trusts, functions: Functions) -> None:
     """Refuse a connector that could not be called as it stands.
 
-    Of its credential only the names are looked at. ``known`` returns whether a pre- or post-process function can be
-    run.
+    Of its credential only the names are looked at.
 
     Raises:
         IllegalArgument: in ML Commons' words, where it has some.
     """
     check_protocol(connector.protocol)
-    for action in connector.actions or ():
-        check_headers(action.get("headers") or {})
+    for action in connector.each_action():
+        headers.check(action.headers)
     parameters, credential = connector.parameters or {}, connector.credential or {}
     if connector.protocol == "aws_sigv4":
         if not {"access_key", "secret_key"} <= credential.keys():
@@ -156,17 +157,9 @@ def check_connector(connector: Connector, trust: Trusts, known: Callable[[str], 
                 raise IllegalArgument(f"Missing {text}")
     if connector.actions is None:
         raise IllegalArgument("No actions configured for this connector")
-    for number, action in enumerate(connector.actions):
-        trust.check(endpoint(action["url"], parameters))
-        for side in ("pre_process_function", "post_process_function"):
-            script = action.get(side)
-            if script is not None and not known(script):
-                raise IllegalArgument(
-                    f"[actions[{number}].{side}] is neither the name of a built-in function nor a published Painless"
-                    " script that this service has an equivalent of, and no other script is run. Name a built-in"
-                    " function, or shape the answer with parameters.response_filter (JSONPath) and the request with"
-                    " request_body; or add a provider's file with the function to connectors/"
-                )
+    for action in connector.each_action():
+        trust.check(url.known(action.url, parameters))
+        functions.check(action)
 
 
 def check_protocol(protocol: str | None) -> None:

@@ -5,7 +5,8 @@ whole.
 """
 
 import codecs
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
 from typing import Literal
 
 from mlcommons_py.errors import RemoteFailed
@@ -20,7 +21,7 @@ MOST = 16 << 20
 """Most bytes (of a text: characters) of one event."""
 
 
-def read(framing: Framing, parts: AsyncIterable[bytes], most: int = MOST) -> AsyncIterator[Event]:
+def read(framing: Framing, parts: AsyncIterable[bytes], most: int = MOST) -> AsyncGenerator[Event, None]:
     """Yield the events of an answer's body.
 
     ``sse`` is as WHATWG's HTML has it (section 9.2.6): an event that its end cuts off is dropped. ``lines`` drops empty
@@ -39,32 +40,34 @@ def read(framing: Framing, parts: AsyncIterable[bytes], most: int = MOST) -> Asy
             return _amazon(parts, most)
 
 
-async def _server_sent(lines: AsyncIterator[str], most: int) -> AsyncIterator[Event]:
+async def _server_sent(lines: AsyncGenerator[str, None], most: int) -> AsyncGenerator[Event, None]:
     name, data, size = "", list[str](), 0
-    async for line in lines:
-        if not line:
-            if data:
-                yield name, "\n".join(data)
-            name, data, size = "", [], 0
-            continue
-        key, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if key == "event":
-            name = value
-        elif key == "data":
-            size += len(value) + 1
-            if size > most:
-                raise _too_long(most)
-            data.append(value)
+    async with aclosing(lines):
+        async for line in lines:
+            if not line:
+                if data:
+                    yield name, "\n".join(data)
+                name, data, size = "", [], 0
+                continue
+            key, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if key == "event":
+                name = value
+            elif key == "data":
+                size += len(value) + 1
+                if size > most:
+                    raise _too_long(most)
+                data.append(value)
 
 
-async def _json_lines(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
-    async for line in lines:
-        if line.strip():
-            yield "", line
+async def _json_lines(lines: AsyncGenerator[str, None]) -> AsyncGenerator[Event, None]:
+    async with aclosing(lines):
+        async for line in lines:
+            if line.strip():
+                yield "", line
 
 
-async def _lines(parts: AsyncIterable[bytes], most: int, *, last: bool = False) -> AsyncIterator[str]:
+async def _lines(parts: AsyncIterable[bytes], most: int, *, last: bool = False) -> AsyncGenerator[str, None]:
     """Yield lines, ended by CR, LF or both; what is behind the last end only if ``last``."""
     # A byte order mark at the very beginning is none of the text's.
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
@@ -94,7 +97,7 @@ async def _lines(parts: AsyncIterable[bytes], most: int, *, last: bool = False) 
         yield "".join(pending)
 
 
-async def _amazon(parts: AsyncIterable[bytes], most: int) -> AsyncIterator[Event]:
+async def _amazon(parts: AsyncIterable[bytes], most: int) -> AsyncGenerator[Event, None]:
     from botocore.eventstream import EventStreamBuffer, ParserError  # only who streams from Amazon needs it
 
     buffer = EventStreamBuffer()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mlcommons_py.errors import CredentialUnreadable, IllegalArgument, Unavailable, VersionConflict
 from mlcommons_py.settings import Operator
-from mlcommons_py.store import Store
+from mlcommons_py.store import Document, Store
 from mlcommons_py.store.record import now
 
 CONFIG = ".plugins-ml-config"
@@ -140,11 +140,15 @@ class Keys:
         """
         return self.given[0] if self.given else await self.of_cluster()
 
-    async def of_cluster(self) -> Key:
-        """Return the cluster's key, as :meth:`current` does where the operator gives none."""
+    async def of_cluster(self, *, make: bool = False) -> Key:
+        """Return the cluster's key; where it is missing it is made, if nothing was encrypted yet or ``make`` says so.
+
+        Raises:
+            CredentialUnreadable: it is lost.
+        """
         key = await self._stored(MASTER_KEY)
         if key is None:
-            if await self.in_use():
+            if not make and await self.in_use():
                 raise CredentialUnreadable(
                     f"the master key is lost: there are encrypted credentials, but no [{MASTER_KEY}] in [{CONFIG}]. No"
                     " new one is made, for it could not read them. Restore that document; or give the key that"
@@ -184,12 +188,23 @@ class Keys:
         self._kept = began, keys
         return keys
 
+    async def previous(self) -> Key | None:
+        """Return the key that was the cluster's before, while a rotation is not finished."""
+        return await self._stored(PREVIOUS)
+
     async def _stored(self, doc_id: str) -> Key | None:
         document = await self._store.get(CONFIG, doc_id)
-        if document is None:
-            return None
+        return None if document is None else self.read(document)
+
+    @staticmethod
+    def read(document: Document) -> Key:
+        """Return the key that a document has.
+
+        Raises:
+            CredentialUnreadable: it has none.
+        """
         try:
-            return Key.parse(document.source.get("master_key"), f"[{doc_id}] in [{CONFIG}]")
+            return Key.parse(document.source.get("master_key"), f"[{document.id}] in [{CONFIG}]")
         except IllegalArgument as fault:
             raise CredentialUnreadable(fault.reason) from fault
 

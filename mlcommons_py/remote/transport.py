@@ -113,7 +113,7 @@ class Transport:
         async def attempt() -> Incoming:
             answer = await self._connect(call, self._reads * call.reading)
             try:
-                body = await answer.read(self._settings["max_json_size"])
+                body = await answer.read()
             finally:
                 answer.close()
             return Incoming(answer.status, answer.headers, body, call.attempts, call.target.endpoint.origin)
@@ -182,7 +182,7 @@ class Transport:
                 failed = call.translate(fault)
                 raise failed from failed.__cause__
             raise
-        return Answer(wire, call.translate, lambda: self._places.leave(call.place))
+        return Answer(wire, call.translate, lambda: self._places.leave(call.place), self._settings["max_json_size"])
 
     def _session(self, scheme: str, reach: Reach) -> "aiohttp.ClientSession":
         """Return the connections for a scheme and a reach: who may not go to private addresses shares none that do."""

@@ -60,7 +60,7 @@ class Trust:
         Raises:
             IllegalArgument: the URL, or the address in it, is not trusted. The text does not repeat the URL.
         """
-        patterns = self._settings[_ENDPOINTS]
+        patterns = self._settings["trusted_connector_endpoints_regex"]
         if not patterns:
             raise IllegalArgument(
                 f"Trusted connector endpoints regex is not configured. Please set {PREFIX}{_ENDPOINTS}."
@@ -77,7 +77,7 @@ class Trust:
 
     def _reach(self, endpoint: Endpoint, url: str, private: bool | None) -> Reach:
         """Return which private addresses a URL may lead to."""
-        patterns = self._settings[_PRIVATE_ENDPOINTS]
+        patterns = self._settings["trusted_connector_private_endpoints_regex"]
         if patterns and not _matches(_PRIVATE_ENDPOINTS, patterns, url):
             return Reach.PUBLIC
         if private or (private is None and self._settings["connector.private_ip_enabled"]):
@@ -90,7 +90,7 @@ class Trust:
         Raises:
             IllegalArgument: one of them may not be called.
         """
-        restricted = self._settings[_RESTRICTED]
+        restricted = self._settings["connector.restricted_ip_patterns"]
         for address in addresses:
             if restricted and any(_matches(_RESTRICTED, restricted, str(one)) for one in forms(address)):
                 raise IllegalArgument(f"Remote inference host name has restricted ip address: {host}")

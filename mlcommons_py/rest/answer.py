@@ -10,6 +10,7 @@ import orjson
 from starlette.responses import Response
 
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
+from mlcommons_py.remote import exact
 from mlcommons_py.rest.filter_path import FilterPath
 from mlcommons_py.rest.request import BIG, flag
 
@@ -128,11 +129,15 @@ def _render(answer: Answer, form: Form) -> bytes:
         return body
     if form.filter_path and answer.status < 400:
         # Arrays and the like become plain lists first.
-        body = FilterPath(form.filter_path).of(orjson.loads(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)))
+        body = FilterPath(form.filter_path).of(exact.loads(_written(body, orjson.OPT_SERIALIZE_NUMPY)))
     option = orjson.OPT_SERIALIZE_NUMPY
     if form.pretty:
         option |= orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    return orjson.dumps(body, option=option)
+    return _written(body, option)
+
+
+def _written(body: Any, option: int) -> bytes:
+    return orjson.dumps(body, default=exact.default, option=option)
 
 
 def accepts_gzip(header: str) -> bool:

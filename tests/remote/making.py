@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlcommons_py import content
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.documents import CONNECTORS
+from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.keys import Holder, Key, Keys
 from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.store import Store
 
+FUNCTIONS = Functions(content.providers())
 HOLDERS = (
     Holder(CONNECTORS, ("credential",), "connector"),
     Holder(".plugins-ml-model", ("connector", "credential"), "model"),
@@ -20,7 +23,7 @@ HOLDERS = (
 
 @dataclass
 class Only:
-    """Trusts URLs of one beginning, and knows the functions of the built-in ones' beginning."""
+    """Trusts URLs of one beginning."""
 
     beginning: str = "https://api.openai.com/"
     asked: list[str] = field(default_factory=list)
@@ -57,7 +60,7 @@ def connectors(store: Store, users: Users | None = None, trust: Only | None = No
         PluginSettings(),
         trust or Only(),
         users or Users(),
-        lambda script: script.startswith("connector."),
+        FUNCTIONS,
     )
 
 

@@ -11,7 +11,7 @@ from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.documents import CONNECTORS, Connector
 from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.store.embedded import EmbeddedStore
-from tests.remote.making import Only, Users, connectors, keys, openai
+from tests.remote.making import FUNCTIONS, Only, Users, connectors, keys, openai
 
 SECRET = "the-canary-in-the-coal-mine"
 
@@ -219,7 +219,7 @@ async def test_switched_off(store: EmbeddedStore) -> None:
     """Where remote models are switched off nothing is created or changed; reading and deleting go on."""
     made = (await connectors(store).create(openai()))["connector_id"]
     settings = PluginSettings({"plugins.ml_commons.remote_inference.enabled": False})
-    service = Connectors(store, Secrets(keys(store)), settings, Only(), Users(), lambda _: True)
+    service = Connectors(store, Secrets(keys(store)), settings, Only(), Users(), FUNCTIONS)
 
     for call in (service.create(openai()), service.update(made, {})):
         with pytest.raises(BadRequest, match="Remote Inference is currently disabled"):

@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.remote.actions import endpoint
 from mlcommons_py.remote.definition import Definition, check_connector
 from mlcommons_py.remote.documents import Connector
-from tests.remote.making import Only, openai
+from tests.remote.making import FUNCTIONS, Only, openai
 
 NO_ACCESS_CONTROL = (
     "You cannot specify connector access control parameters because the Security plugin or connector access control is"
@@ -23,7 +22,7 @@ def check(body: dict[str, Any]) -> Connector:
     definition = Definition.read(body)
     definition.check_complete()
     connector = Connector.from_json({**definition.onto(), "credential": definition.credential})
-    check_connector(connector, Only(), lambda script: script.startswith("connector."))
+    check_connector(connector, Only(), FUNCTIONS)
     return connector
 
 
@@ -146,10 +145,13 @@ def test_unknown_fields(body: dict[str, Any], field: str) -> None:
 @pytest.mark.parametrize("side", ["pre_process_function", "post_process_function"])
 def test_scripts(side: str) -> None:
     """A function that cannot be run is refused at once, with what to do instead."""
-    check(action(**{side: "connector.pre_process.openai.embedding"}))
+    kind = side.removesuffix("_function")
+    check(action(**{side: f"connector.{kind}.openai.embedding"}))
 
-    with pytest.raises(IllegalArgument, match=rf"^\[actions\[0\].{side}\] is neither .*response_filter \(JSONPath\)"):
+    with pytest.raises(IllegalArgument, match=rf"^\[{side}\] is a Painless script that is not one of those published"):
         check(action(**{side: "return params.x;"}))
+    with pytest.raises(IllegalArgument, match=rf"^\[connector.{kind}.openal\] is no {side}; there are connector"):
+        check(action(**{side: f"connector.{kind}.openal"}))
 
 
 def test_accepted() -> None:
@@ -188,10 +190,3 @@ def test_parameters_become_texts() -> None:
         "list": '["a",{"é":1}]',
         "text": "1.0",
     }
-
-
-def test_endpoint() -> None:
-    """A URL is filled once; what a value holds is not filled again, and a missing one stays."""
-    url = "https://${parameters.a}/${parameters.b:-${parameters.c}/${parameters.d}"
-
-    assert endpoint(url, {"a": "${parameters.d}", "d": "x"}) == "https://${parameters.d}/${parameters.c/x"

@@ -266,7 +266,7 @@ class Models:
         return begun
 
     async def get(self, model_id: str) -> dict[str, Any]:
-        """Return a model's document as the API shows it.
+        """Return a model's document as the API shows it: the credential of its own connector is left out.
 
         Raises:
             NotFound: there is none of that id.

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from mlcommons_py.errors import IllegalArgument, InvalidModel, MLCommonsError
-from mlcommons_py.models import changes
 from mlcommons_py.models.documents import GROUPS, MODELS, Model
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.tasks.board import TaskType
-from tests.lifecycle.conftest import House, description
+from tests.lifecycle.conftest import House, description, update
 from tests.lifecycle.hooked import Call
 
 
@@ -324,7 +323,7 @@ async def test_no_update_is_lost(join: Callable[..., Any], tiny: bytes) -> None:
     async def change(number: int) -> None:
         services = houses[number % 2].app.services
         body = {"model_config": {"additional_config": {}, f"key {number}": number}}
-        await changes.update(services.models, services.groups, model_id, body)
+        await update(services, model_id, body)
 
     for start in range(0, 200, 4):
         await asyncio.gather(*(change(start + one) for one in range(4)))

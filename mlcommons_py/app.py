@@ -34,6 +34,7 @@ from mlcommons_py.lifecycle.vetting import Vetting
 from mlcommons_py.models.controllers import Controllers
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.interface import Interfaces
+from mlcommons_py.models.kept import KeptChunks
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.throttle import Throttle
 from mlcommons_py.node import hold, identify
@@ -90,7 +91,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
             await cluster_settings.load()
     node = await asyncio.to_thread(identify, data, platform.node())
     groups = Groups(store)
-    models = Models(store, groups)
+    models = Models(store, groups, KeptChunks(data / "uploads"))
     counters = Counters()
     deployments = Deployments(operator.max_queued_texts)
     metrics = Metrics(deployments.numbers)

@@ -128,7 +128,7 @@ def _converse_event(event: str, data: str) -> Delta | None:
     value = deltas.parsed(data)
     if isinstance(value, Delta):
         return value
-    if event.endswith("Exception"):
+    if event.lower().endswith(("exception", "error")):
         return deltas.failure(value)
     match event:
         case "contentBlockDelta":
@@ -144,7 +144,7 @@ def _invoke_event(event: str, data: str) -> Delta | None:
     value = deltas.parsed(data)
     if isinstance(value, Delta):
         return value
-    if event.endswith("Exception"):
+    if event.lower().endswith(("exception", "error")):
         return deltas.failure(value)
     try:
         inner = base64.b64decode(deltas.pick(value, "bytes") or "", validate=True).decode()

@@ -70,5 +70,5 @@ PROVIDER = Provider(
             '\'{"name":"response","dataAsMap":{"response":"\' + escape(text) + \'"}}\''
         ): "connector.post_process.gemini.chat",
     },
-    streaming=(Streaming("gemini/generateContent", _generated, _same, url=_streamed),),
+    streaming=(Streaming("gemini/generate_content", _generated, _same, url=_streamed),),
 )

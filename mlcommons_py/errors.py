@@ -23,6 +23,7 @@ both into a body, nothing else does. The tree::
     │   ├── NotFound                  404
     │   ├── Conflict                  409
     │   ├── Unavailable               503
+    │   ├── CredentialUnreadable      500  a credential whose key is not there, or that was made for another
     │   └── RemoteFailed              any  what a provider answered, or that it did not; says so in ``remote``
     ├── SwitchedOff                   400  illegal_state_exception      a feature that a setting switches off
     ├── WorkerLost                    503  m_l_exception                a model's process ended under a request
@@ -191,6 +192,12 @@ class Unavailable(StatusError):
     """It cannot be done now; later it can."""
 
     status = 503
+
+
+class CredentialUnreadable(StatusError):
+    """A stored credential cannot be decrypted; the reason names the cause and the cure."""
+
+    status = 500
 
 
 class RemoteFailed(StatusError):

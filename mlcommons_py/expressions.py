@@ -17,6 +17,8 @@ MAX_PROGRAM = 5000
 
 _MEMORY = 1 << 20
 _BACKWARD = re.compile(r"(?:[^\\]|\\\\)*?\\([1-9]|k<)", re.DOTALL)
+_CLASS = re.compile(r"\\Q.*?(?:\\E|$)|\\.|\[\^?\]?((?:\[:\^?\w+:\]|\\.|[^\]\\])*)\]", re.DOTALL)
+_WITHIN = re.compile(r"\\.|\[:\^?\w+:\]|(\[|&&)", re.DOTALL)
 _UNICODE = re.compile(r"(\\\\)|\\u([0-9A-Fa-f]{4})")
 
 
@@ -35,6 +37,12 @@ def compiled(expression: str, field: str) -> Any:
 
     if len(expression) > MAX_LENGTH:
         raise IllegalArgument(f"[{field}] has an expression of {len(expression)} characters, {MAX_LENGTH} are allowed")
+    if _has_nested_class(expression):
+        # RE2 takes it, and means something else.
+        raise IllegalArgument(
+            f"[{field}] cannot use the expression [{expression[:200]}]: a class within a class, and &&, are Java's and"
+            " not RE2's; write [ as \\[, or spell the class out"
+        )
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _MEMORY
@@ -49,6 +57,11 @@ def compiled(expression: str, field: str) -> Any:
             f"[{field}] cannot use the expression [{expression[:200]}]: it is too large; repeat less, or split it"
         )
     return made
+
+
+def _has_nested_class(expression: str) -> bool:
+    inner = (one[1] for one in _CLASS.finditer(expression) if one[1])
+    return any(sign[1] for content in inner for sign in _WITHIN.finditer(content))
 
 
 def _spelled(escape: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.expressions import compiled
 
 PREFIX = "plugins.ml_commons."
 
@@ -54,7 +55,7 @@ def _safe_regexes(key: str, values: list[str]) -> None:
             )
         if len(value) > _LONGEST_REGEX:
             raise IllegalArgument(f"Regex pattern too long (max {_LONGEST_REGEX} chars): {value}")
-        _regex(key, value)
+        compiled(value, key)
 
 
 def _policy(key: str, value: str) -> None:

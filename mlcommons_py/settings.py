@@ -82,6 +82,19 @@ class Operator:
     store_client_key: Path | None = None
     """Its key, if that is not in the same file."""
 
+    master_key: str = field(default="", repr=False)
+    """Keys that credentials are encrypted with, in base64 with commas between, the first to encrypt; empty for the
+    cluster's."""
+
+    master_key_file: Path | None = None
+    """File with further such keys, one a line."""
+
+    private_endpoints: str = ""
+    """Hosts and address ranges (CIDR), with commas between, that connectors may call although they are not public."""
+
+    remote_ca: Path | None = None
+    """File of authorities, in PEM, that certificates of providers may be from, beside those of the system."""
+
     publish_url: str = ""
     """URL at which other services on the same cluster reach this one; empty for that of ``host`` and ``port``."""
 
@@ -158,7 +171,7 @@ def read(
 _FIELDS = {one.name: one for one in fields(Operator) if one.name != "plugin"}
 _OTHER_VARIABLES = {"MLCOMMONS_CONFIG", "MLCOMMONS_URL"}
 _LEVELS = ("debug", "info", "warning", "error")
-_SECRETS = ("store_password", "store_token")
+_SECRETS = ("store_password", "store_token", "master_key")
 _PATHS = {name for name, one in _FIELDS.items() if "Path" in str(one.type)}
 _HIGHEST: Mapping[str, int] = {"port": 65_535, "threads": 1024}
 _MAY_BE_ZERO = ("port", "shutdown_seconds")

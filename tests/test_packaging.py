@@ -2,6 +2,8 @@
 
 import configparser
 import importlib.metadata
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,6 +14,7 @@ import pytest
 import mlcommons_py
 
 ROOT = Path(__file__).parents[1]
+CONTENT = ("blueprints", "connectors", "guardrails")
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
 
 
@@ -20,18 +23,20 @@ def _packages() -> set[str]:
 
 
 def test_every_package_is_listed() -> None:
-    """setup.cfg lists exactly the packages that are on disk."""
+    """setup.cfg lists exactly the packages that are on disk, and the directories of content as they are shipped."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
 
-    assert set(config["options"]["packages"].split()) == _packages()
+    content = {f"mlcommons_py._content.{kind}" for kind in CONTENT}
+    assert set(config["options"]["packages"].split()) == _packages() | content
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from the files that git knows, without a network."""
     copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    names = [*ROOT.glob("*.*"), ROOT / "LICENSE", *(ROOT / "mlcommons_py").rglob("*")]
+    kept = ("mlcommons_py", *CONTENT)
+    names = [*ROOT.glob("*.*"), ROOT / "LICENSE", *(path for name in kept for path in (ROOT / name).rglob("*"))]
     for path in names:
         if path.is_file() and path.suffix != ".pyc":
             target = copy / path.relative_to(ROOT)
@@ -56,24 +61,70 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_everything(wheel: Path) -> None:
-    """Modules, mappings, the mark of typed packages, licence and entry point are in the wheel, and nothing else."""
+    """Modules, mappings, content, the mark of typed packages, licence and entry point are there, and nothing else."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
     package = ROOT / "mlcommons_py"
-    files = {path.relative_to(ROOT).as_posix() for kind in ("*.py", "*.json") for path in package.rglob(kind)}
+    kinds = ("*.py", "*.json")
+    files = {path.relative_to(ROOT).as_posix() for kind in kinds for path in package.rglob(kind)}
+    content = {
+        f"mlcommons_py/_content/{name}/{path.name}"
+        for name in CONTENT
+        for kind in kinds
+        for path in (ROOT / name).glob(kind)
+    }
 
-    assert {name for name in names if ".dist-info/" not in name} == files | {"mlcommons_py/py.typed"}
+    assert len(content) > 60
+    assert {name for name in names if ".dist-info/" not in name} == files | content | {"mlcommons_py/py.typed"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "mlcommons = mlcommons_py.__main__:main" in entry_points
 
 
+@pytest.fixture
+def unpacked(wheel: Path, tmp_path: Path) -> Path:
+    """A directory with the wheel's files, as an installation has them."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["installed", "copied out of the repository"])
+def test_content_is_found(unpacked: Path, tmp_path_factory: pytest.TempPathFactory, copied: bool) -> None:
+    """Providers, guardrails and blueprints load from an installed wheel, and from a checkout that is not installed."""
+    where = unpacked
+    if copied:
+        where = tmp_path_factory.mktemp("checkout")
+        for name in ("mlcommons_py", *CONTENT):
+            shutil.copytree(ROOT / name, where / name, ignore=shutil.ignore_patterns("__pycache__"))
+    script = (
+        "import mlcommons_py, sys; from mlcommons_py import content; "
+        "print(mlcommons_py.__file__); "
+        "print(*content.providers()); print(*content.guardrails()); print(*content.names('blueprints')); "
+        "print([name for name in ('botocore', 'aiohttp', 'jsonschema', 'jsonpath') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(where), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-P", "-c", script]
+    done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    place, providers, guardrails, blueprints, heavy = done.stdout.splitlines()
+    assert place == str(where / "mlcommons_py" / "__init__.py")
+    assert providers.split() == sorted(path.stem for path in (ROOT / "connectors").glob("*.py"))
+    assert guardrails.split() == ["local_regex", "model"]
+    assert blueprints.split() == sorted(path.stem for path in (ROOT / "blueprints").glob("*.json"))
+    assert heavy == "[]"
+
+
 def test_the_program_is_installed() -> None:
-    """The entry point runs, and says the version of the package."""
+    """The entry point runs from anywhere, says the version of the package, and finds the blueprints."""
     program = Path(sys.executable).with_name("mlcommons")
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
 
+    listed = subprocess.run([program, "blueprint", "list"], cwd="/", capture_output=True, text=True, check=True)
+
     assert done.stdout == f"mlcommons-py {mlcommons_py.__version__}\n"
+    assert "openai-embedding" in listed.stdout
     assert importlib.metadata.version("mlcommons-py") == mlcommons_py.__version__
 
 

@@ -111,6 +111,21 @@ def test_refused(key: str, given: Any, said: str) -> None:
     assert caught.value.reason == said
 
 
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("^https://(?!evil).*$", "look-around is not supported"),
+        ("^https://a++.*$", "possessive and atomic groups are not supported"),
+        ("^https://[a-z&&[^b]].*$", "a class within a class, and &&, are Java's and not RE2's"),
+        ("^https://(.*$", r"missing \): .*; the syntax is that of RE2"),
+    ],
+)
+def test_a_pattern_that_runs_otherwise_or_not_at_all_is_refused(pattern: str, said: str) -> None:
+    """Patterns of endpoints run on RE2; what it has not, or takes for something else, is refused when it is set."""
+    with pytest.raises(IllegalArgument, match=said):
+        parse(ENDPOINTS, [pattern])
+
+
 @pytest.mark.parametrize("given", [True, 1.5, None, [], {}, "1_0", "٣", "1.0", "0x1", "", "9" * 5000])
 def test_no_whole_number(given: Any) -> None:
     """Nothing but a whole number, or its plain digits, is one."""

@@ -5,19 +5,18 @@ Only typer is imported with this module: ``serve`` starts faster and stays small
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlcommons_py import __version__
+from mlcommons_py.cli import blueprints
+from mlcommons_py.cli.session import Json, Session, Url, client_of
 from mlcommons_py.errors import BadRequest, IllegalArgument, InvalidModel, MLCommonsError
 
 if TYPE_CHECKING:
-    from mlcommons_py.cli.client import Client
-
-DEFAULT_URL = "http://127.0.0.1:9201"
+    pass
 
 app = typer.Typer(
     name="mlcommons",
@@ -28,19 +27,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Url = Annotated[
-    str | None, typer.Option("--url", metavar="URL", help=f"The service [MLCOMMONS_URL, or {DEFAULT_URL}].")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Id of the model, or its name for the latest version.")]
 
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What the process was started with."""
-
-    environ: Mapping[str, str]
+app.add_typer(blueprints.app)
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -58,13 +48,6 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def _client(context: typer.Context, url: str | None) -> "Client":
-    from mlcommons_py.cli.client import Client
-
-    session: Session = context.find_object(Session) or Session({})
-    return Client(url or session.environ.get("MLCOMMONS_URL") or DEFAULT_URL)
 
 
 def _print_version(wanted: bool) -> None:
@@ -202,7 +185,7 @@ def register(
         as_json=as_json,
         url=url,
     )
-    with _client(context, url) as client:
+    with client_of(context, url) as client:
         carry_out(client, order)
 
 
@@ -224,7 +207,7 @@ def predict(
     if query and passage:
         raise typer.BadParameter("--query and --passage exclude each other")
     content_type = "query" if query else "passage" if passage else None
-    with _client(context, url) as client:
+    with client_of(context, url) as client:
         carry_out(client, words or [], file, content_type, as_json=as_json)
 
 
@@ -243,7 +226,7 @@ def tasks(context: typer.Context, as_json: Json = False, url: Url = None) -> Non
 def _list(context: typer.Context, url: str | None, what: str, as_json: bool) -> None:
     from mlcommons_py.cli import show
 
-    with _client(context, url) as client:
+    with client_of(context, url) as client:
         body = {"query": {"match_all": {}}, "size": 50, "sort": [{"create_time": {"order": "desc"}}]}
         found = client.models() if what == "models" else client.search("tasks", body)
     if as_json:
@@ -259,7 +242,7 @@ def deploy(context: typer.Context, model: Model, wait: Wait = True, as_json: Jso
     """Deploy a model."""
     from mlcommons_py.cli import registering, show
 
-    with _client(context, url) as client:
+    with client_of(context, url) as client:
         result = registering.deploy(client, client.model(model)["id"], wait=wait)
     if as_json:
         show.as_json(result)
@@ -273,7 +256,7 @@ def undeploy(context: typer.Context, model: Model, as_json: Json = False, url: U
     from mlcommons_py.cli import show
     from mlcommons_py.cli.client import ML
 
-    with _client(context, url) as client:
+    with client_of(context, url) as client:
         model_id = client.model(model, running=True)["id"]
         answer: dict[str, Any] = client.call("POST", f"{ML}/models/{model_id}/_undeploy")
     if as_json:
@@ -296,7 +279,7 @@ def delete(
     from mlcommons_py.cli import show
     from mlcommons_py.cli.client import DEPLOYED, ML
 
-    with _client(context, url) as client:
+    with client_of(context, url) as client:
         found = client.only(model)
         title = f"model {found.get('name')} version {found.get('model_version')} ({found['id']})"
         if found["model_state"] in (*DEPLOYED, "DEPLOYING") and not undeploy_first:
@@ -314,6 +297,38 @@ def delete(
         show.say(f"{title} is deleted")
 
 
+@app.command("rotate-key")
+def rotate_key(
+    context: typer.Context,
+    to_cluster: Annotated[
+        bool, typer.Option("--to-cluster", help="Go back from the operator's keys to the cluster's own.")
+    ] = False,
+    data: Annotated[Path | None, typer.Option(help="Directory of the store.")] = None,
+    store: Annotated[str | None, typer.Option(metavar="embedded|URL", help="Where documents live [embedded].")] = None,
+    config: Annotated[Path | None, typer.Option(help="The service's TOML file [MLCOMMONS_CONFIG].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Encrypt the credentials of all connectors anew: with the first of the operator's keys, or a new one."""
+    from mlcommons_py import settings
+    from mlcommons_py.cli import show
+    from mlcommons_py.cli.rotating import rotate
+
+    session: Session = context.find_object(Session) or Session({})
+    named = session.environ.get("MLCOMMONS_CONFIG")
+    file = config or (Path(named) if named else None)
+    operator = settings.read({"data": data, "store": store}, (), session.environ, file)
+    done = rotate(operator, to_cluster=to_cluster)
+    if as_json:
+        show.as_json({"key": done.key, "changed": done.changed, "unreadable": done.unreadable})
+    else:
+        show.say(
+            f"{done.changed} documents have new ciphertexts; all that can be read are encrypted with key {done.key}"
+        )
+        for owner, reason in done.unreadable.items():
+            show.say(f"{owner} could not be read: {reason}")
+    raise typer.Exit(1 if done.unreadable else 0)
+
+
 @app.command()
 def doctor(
     context: typer.Context,
@@ -327,7 +342,7 @@ def doctor(
 
     session: Session = context.find_object(Session) or Session({})
     directory = data or Path(session.environ.get("MLCOMMONS_DATA") or DEFAULT_DATA)
-    with _client(context, url) as client:
+    with client_of(context, url) as client:
         findings = doctors.examine(client, directory.expanduser())
     doctors.report(findings, as_json=as_json)
     raise typer.Exit(1 if any(one.state == "broken" for one in findings) else 0)

@@ -104,6 +104,14 @@ def tasks(found: Sequence[Mapping[str, Any]]) -> None:
     _print(table if found else "no tasks")
 
 
+def blueprints(found: Sequence[tuple[str, str]]) -> None:
+    """Print a table of blueprints by name and title."""
+    table = _table("name", "what it is")
+    for name, title in found:
+        table.add_row(name, escape(title))
+    _print(table)
+
+
 def vector(text: str, data: Sequence[float]) -> None:
     """Print a text and the beginning of its vector."""
     norm = math.sqrt(math.fsum(value * value for value in data))

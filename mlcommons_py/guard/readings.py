@@ -9,7 +9,9 @@ stays what it is, for NFKC (Unicode Annex 15) keeps them apart.
 import re
 import unicodedata
 
-_ESCAPE = re.compile(r'\\(?:(["\\/bfnrt])|u([0-9A-Fa-f]{4})(?:\\u([0-9A-Fa-f]{4}))?)')
+_ESCAPE = re.compile(
+    r'\\(?:(["\\/bfnrt])|u([dD][89abAB][0-9A-Fa-f]{2})\\u([dD][c-fC-F][0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4}))'
+)
 _CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
@@ -51,13 +53,14 @@ def unescaped(text: str, *, controls: bool) -> str:
         return text
 
     def read(escape: re.Match[str]) -> str:
-        sign, high, low = escape.groups()
+        sign, high, low, single = escape.groups()
         if sign is not None:
             return _CONTROLS.get(sign, sign) if controls or sign == "/" else escape[0]
-        first = int(high, 16)
-        if low is None or not _pair(first, int(low, 16)):
-            return _letter(high, controls=controls) + ("" if low is None else _letter(low, controls=controls))
-        return chr(0x10000 + ((first - 0xD800) << 10) + int(low, 16) - 0xDC00)
+        if high is not None:
+            return chr(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
+        code = int(single, 16)
+        half = 0xD800 <= code < 0xE000  # of a pair is no character
+        return escape[0] if half or (not controls and (code < 0x20 or code in (0x22, 0x5C))) else chr(code)
 
     return _ESCAPE.sub(read, text)
 
@@ -71,14 +74,3 @@ def folded(text: str) -> str:
     if text.isascii():
         return text
     return _INVISIBLE.sub("", unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)))
-
-
-def _pair(first: int, second: int) -> bool:
-    return 0xD800 <= first < 0xDC00 <= second < 0xE000
-
-
-def _letter(digits: str, *, controls: bool) -> str:
-    code = int(digits, 16)
-    hidden = code < 0x20 or code in (0x22, 0x5C)
-    # Half of a pair is no character.
-    return rf"\u{digits}" if 0xD800 <= code < 0xE000 or (hidden and not controls) else chr(code)

@@ -15,6 +15,7 @@ from mlcommons_py.errors import (
     ResourceNotFound,
 )
 from mlcommons_py.inference.deployments import Deployment, Deployments
+from mlcommons_py.inference.remote import Caller
 from mlcommons_py.inference.text_docs import ContentType, ResultFilter, TextDocs
 from mlcommons_py.models.config import MAX_PREFIX
 from mlcommons_py.models.documents import Model
@@ -39,7 +40,14 @@ _SYMMETRIC = (
     "When passing AsymmetricTextEmbeddingParameters, the model requires to be registered with at least one of"
     " 'query_prefix' or 'passage_prefix'."
 )
-_TEXT_FUNCTIONS = (FunctionName.TEXT_EMBEDDING, FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE)
+_FUNCTIONS = (
+    FunctionName.TEXT_EMBEDDING,
+    FunctionName.SPARSE_ENCODING,
+    FunctionName.SPARSE_TOKENIZE,
+    FunctionName.TEXT_SIMILARITY,
+    FunctionName.QUESTION_ANSWERING,
+    FunctionName.REMOTE,
+)
 _LOOK_SECONDS = 0.5
 
 
@@ -51,6 +59,7 @@ class Predictor:
         node_id: str,
         models: Models,
         deployments: Deployments,
+        caller: Caller,
         settings: PluginSettings,
         operator: Operator,
         metrics: Metrics,
@@ -61,6 +70,7 @@ class Predictor:
         self._node_id = node_id
         self._models = models
         self._deployments = deployments
+        self._caller = caller
         self._settings = settings
         self._operator = operator
         self._metrics = metrics
@@ -84,13 +94,16 @@ class Predictor:
             Rejected: 429, too many texts wait for it.
             InferenceFailed: it failed on the texts.
         """
-        if algorithm is not None and FunctionName.named(algorithm) not in _TEXT_FUNCTIONS:
-            raise IllegalArgument(f"[{algorithm}] is not supported by this version; text_embedding is")
+        function = None if algorithm is None else FunctionName.named(algorithm)
+        if function is not None and function not in _FUNCTIONS:
+            raise IllegalArgument(f"[{algorithm}] is not supported by this version; text_embedding and remote are")
         try:
             model = await self._models.recent(model_id)
         except ResourceNotFound as fault:
             raise NotFound("Failed to find model") from fault
         with self._counters.counted(model.algorithm, "predict", model_id):
+            if model.is_remote:
+                return await self._caller.predict(model_id, model, body, function or FunctionName.REMOTE, user)
             return await self._predict(model_id, model, body, user)
 
     async def _predict(self, model_id: str, model: Model, body: Mapping[str, Any], user: str | None) -> dict[str, Any]:

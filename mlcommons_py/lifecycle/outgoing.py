@@ -13,6 +13,7 @@ from typing import Any
 import httpcore
 
 from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.remote.addresses import is_public
 
 
 async def addresses(host: str, port: int, *, private: bool) -> list[str]:
@@ -24,21 +25,9 @@ async def addresses(host: str, port: int, *, private: bool) -> list[str]:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     listed = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    if not private and not all(map(is_public, listed)):
+    if not private and not all(is_public(ipaddress.ip_address(one.partition("%")[0])) for one in listed):
         raise IllegalArgument(f"Remote inference host name has private ip address: {host}")
     return listed
-
-
-def is_public(address: str) -> bool:
-    """Return whether an address is one of the open internet.
-
-    >>> is_public("169.254.169.254"), is_public("::ffff:127.0.0.1"), is_public("93.184.215.14")
-    (False, False, True)
-    """
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return ip.is_global and not ip.is_multicast
 
 
 class CheckedBackend(httpcore.AsyncNetworkBackend):

@@ -20,7 +20,7 @@ from mlcommons_py.errors import (
     VersionConflict,
 )
 from mlcommons_py.models.chunks import Chunks
-from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id
+from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, SEARCHED, Model, chunk_id
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.kept import KeptChunks
 from mlcommons_py.models.registration import Registration
@@ -39,10 +39,10 @@ SLOW = 0.5
 class Models:
     """The models of a store."""
 
-    def __init__(self, store: Store, groups: Groups, kept: KeptChunks) -> None:
+    def __init__(self, store: Store, groups: Groups, kept: KeptChunks | None = None) -> None:
         self._store = store
         self._groups = groups
-        self.chunks = Chunks(store, kept)
+        self.chunks = Chunks(store, KeptChunks(None) if kept is None else kept)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._recent: dict[str, tuple[float, Model]] = {}
         self._reading: dict[str, tuple[float, asyncio.Task[Model]]] = {}
@@ -267,7 +267,7 @@ class Models:
         return begun
 
     async def get(self, model_id: str) -> dict[str, Any]:
-        """Return a model's document as the API shows it.
+        """Return a model's document as the API shows it: the credential of its own connector is left out.
 
         Raises:
             NotFound: there is none of that id.
@@ -275,7 +275,10 @@ class Models:
         document = await self.document(model_id)
         if document is None:
             raise NotFound(f"Failed to find model with the provided model id: {model_id}")
-        return document.source
+        source = document.source
+        if isinstance(own := source.get("connector"), Mapping):
+            source["connector"] = {key: value for key, value in own.items() if key != "credential"}
+        return source
 
     async def change(self, model_id: str, make: Callable[[Model], Model | None]) -> tuple[Model, Written] | None:
         """Replace a model by what ``make`` makes of it, again until no other writer comes between.
@@ -343,7 +346,8 @@ class Models:
     async def search(self, body: Mapping[str, Any], *, dashboards: bool = False) -> dict[str, Any]:
         """Return the answer to a client's search; ``dashboards`` shows what only Dashboards keeps and reads."""
         hidden = [CONTENT, "content"] if dashboards else [CONTENT, "content", "ui_metadata"]
-        return await self._store.search(MODELS, api_body(body, hidden=hidden))
+        shaped = api_body(body, hidden=hidden, concealed=["connector.credential"], searched=SEARCHED)
+        return await self._store.search(MODELS, shaped)
 
     async def count(self) -> int:
         """Return how many models there are."""

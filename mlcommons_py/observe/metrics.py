@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -52,9 +52,25 @@ class Metrics:
         )
         self._stages = Histogram(
             "mlcommons_predict_stage_seconds",
-            "Time that a predict spent waiting for its first batch, and computing",
+            "Time that a predict spent waiting for its first batch and computing, or at its provider and around it",
             ("model", "stage"),
             buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._calls = Histogram(
+            "mlcommons_provider_call_seconds",
+            "Time from the beginning of a call to a provider to the end of its answer; status 0 is that of no answer",
+            ("model", "status"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._repetitions = Counter(
+            "mlcommons_provider_repetitions", "Requests that were sent again", ("model",), registry=self._registry
+        )
+        self._suspended = Gauge(
+            "mlcommons_provider_suspended",
+            "Whether calls of the model are refused because its provider fails",
+            ("model",),
             registry=self._registry,
         )
         self._tasks = Counter(
@@ -70,6 +86,23 @@ class Metrics:
         """Count a predict's stages, in seconds."""
         self._stages.labels(model_id, "queued").observe(queued)
         self._stages.labels(model_id, "computed").observe(computed)
+
+    def stage(self, model_id: str, stage: str, seconds: float) -> None:
+        """Count a stage of a remote model's predict: ``prepared``, ``provider`` or ``read``."""
+        self._stages.labels(model_id, stage).observe(seconds)
+
+    def called(self, model_id: str, status: int, seconds: float, attempts: int) -> None:
+        """Count a call to a provider; status 0 is that of no answer."""
+        self._calls.labels(model_id, str(status)).observe(seconds)
+        if attempts > 1:
+            self._repetitions.labels(model_id).inc(attempts - 1)
+
+    def suspended(self, model_id: str, is_open: bool) -> None:
+        """Note that calls of a model are refused from now on, or are not any more."""
+        if is_open:
+            self._suspended.labels(model_id).set(1)
+        else:
+            self._suspended.remove(model_id)
 
     def task(self, task_type: str, state: str) -> None:
         """Count a task that ended."""

@@ -4,7 +4,7 @@ Field names, their types and their order are those of ``HttpConnector.java`` and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -79,6 +79,7 @@ class Connector(Record):
     """A connector.
 
     Attributes:
+        name: a model's own connector may have none.
         version: a text, whatever type it was sent as.
         parameters: all values are texts; what was sent as another type is its JSON.
         credential: each value encrypted by itself, see :mod:`mlcommons_py.remote.secrets`; never shown.
@@ -86,12 +87,12 @@ class Connector(Record):
         created_time, last_updated_time: milliseconds since the epoch.
     """
 
-    name: str
+    name: str | None = None
     version: str | None = None
     description: str | None = None
     protocol: str | None = None
     parameters: Mapping[str, str] | None = None
-    credential: Mapping[str, str] | None = None
+    credential: Mapping[str, str] | None = field(default=None, repr=False)
     actions: Sequence[Mapping[str, Any]] | None = None
     client_config: Mapping[str, Any] | None = None
     backend_roles: Sequence[str] | None = None

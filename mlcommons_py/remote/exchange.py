@@ -20,8 +20,8 @@ class Outgoing:
 
     method: str
     url: str
-    headers: Headers
-    body: bytes = b""
+    headers: Headers = field(repr=False)  # they have credentials
+    body: bytes = field(default=b"", repr=False)
     charset: str = "utf-8"
     sign: "Callable[[Outgoing], Outgoing] | None" = None
 

@@ -3,6 +3,7 @@
 from mlcommons_py.rest import (
     cat,
     cluster,
+    connectors,
     controllers,
     groups,
     health,
@@ -12,12 +13,15 @@ from mlcommons_py.rest import (
     profile,
     shared_settings,
     stats,
+    stop_words,
     tasks,
 )
 from mlcommons_py.rest.door import ML, Route
 
 _SETTINGS = frozenset({"flat_settings", "cluster_manager_timeout", "master_timeout", "timeout"})
 _HEALTH = frozenset({"wait_for_status", "timeout", "level", "local", "cluster_manager_timeout", "master_timeout"})
+_TIMES = frozenset({"timeout", "local", "cluster_manager_timeout", "master_timeout"})
+_WRITE = frozenset({"refresh", "timeout"})
 _SEARCH = frozenset({"source", "source_content_type"})
 
 TABLE: tuple[Route, ...] = (
@@ -28,6 +32,13 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/_health/live", health.live),
     Route("GET", "/_health/ready", health.ready),
     Route("GET", "/metrics", health.metrics),
+    Route("PUT", "/{index}", stop_words.create, _TIMES | {"wait_for_active_shards"}),
+    Route("DELETE", "/{index}", stop_words.delete, _TIMES),
+    Route("POST", "/{index}/_doc", stop_words.add, _WRITE),
+    Route("PUT,POST", "/{index}/_doc/{id}", stop_words.put, _WRITE),
+    Route("GET", "/{index}/_doc/{id}", stop_words.get),
+    Route("DELETE", "/{index}/_doc/{id}", stop_words.remove, _WRITE),
+    Route("GET,POST", "/{index}/_search", stop_words.search, _SEARCH),
     Route("POST", f"{ML}/model_groups/_register", groups.register),
     Route("GET,POST", f"{ML}/model_groups/_search", groups.search, _SEARCH),
     Route("GET", f"{ML}/model_groups/{{model_group_id}}", groups.get),
@@ -53,6 +64,13 @@ TABLE: tuple[Route, ...] = (
     Route("POST", f"{ML}/models/{{model_id}}/_unload", models.undeploy),
     Route("POST", f"{ML}/models/{{model_id}}/_predict", predicting.predict, abandon=True),
     Route("POST", f"{ML}/_predict/{{algorithm}}/{{model_id}}", predicting.predict, abandon=True),
+    Route("POST", f"{ML}/models/{{model_id}}/_predict/stream", predicting.stream, abandon=True),
+    Route("POST", f"{ML}/models/{{model_id}}/_batch_predict", predicting.batch_predict),
+    Route("POST", f"{ML}/connectors/_create", connectors.create),
+    Route("GET,POST", f"{ML}/connectors/_search", connectors.search, _SEARCH),
+    Route("GET", f"{ML}/connectors/{{connector_id}}", connectors.get),
+    Route("PUT", f"{ML}/connectors/{{connector_id}}", connectors.update),
+    Route("DELETE", f"{ML}/connectors/{{connector_id}}", connectors.delete),
     Route("POST", f"{ML}/controllers/{{model_id}}", controllers.create),
     Route("PUT", f"{ML}/controllers/{{model_id}}", controllers.update),
     Route("GET", f"{ML}/controllers/{{model_id}}", controllers.get),
@@ -72,8 +90,6 @@ TABLE: tuple[Route, ...] = (
     Route("GET", f"{ML}/profile/tasks/{{task_ids}}", profile.profile, frozenset({"view"})),
 )
 
-_TIMES = frozenset({"timeout", "local", "cluster_manager_timeout", "master_timeout"})
-
 BESIDE: tuple[Route, ...] = (
     Route("GET", "/_cluster/settings", shared_settings.get_settings, _SETTINGS | {"include_defaults", "local"}),
     Route("PUT", "/_cluster/settings", shared_settings.put_settings, _SETTINGS),
@@ -90,4 +106,5 @@ def table(*, cluster: bool) -> tuple[Route, ...]:
     """Return the routes that are served; with a cluster, it answers for itself, or the answer has parts of both."""
     if not cluster:
         return TABLE
-    return tuple(route for route in TABLE if route.path not in _CLUSTERS) + BESIDE
+    here = (route for route in TABLE if route.path not in _CLUSTERS and not route.path.startswith("/{index}"))
+    return tuple(here) + BESIDE

@@ -121,14 +121,14 @@ def _only(values: Mapping[str, Any], wanted: frozenset[str]) -> dict[str, Any]:
 
 async def _cluster(services: Services) -> dict[str, Any]:
     status = {True: "green", False: "non-existent"}
-    models = await services.models.count()
+    models, connectors = await services.models.count(), await services.connectors.count()
     return {
-        "ml_config_index_status": "non-existent",
+        "ml_config_index_status": status[connectors > 0],
         "ml_controller_index_status": "non-existent",
         "ml_model_index_status": status[models > 0],
-        "ml_connector_index_status": "non-existent",
+        "ml_connector_index_status": status[connectors > 0],
         "ml_task_index_status": status[await services.tasks.count() > 0],
-        "ml_connector_count": 0,
+        "ml_connector_count": connectors,
         "ml_model_count": models,
     }
 

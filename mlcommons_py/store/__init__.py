@@ -158,6 +158,7 @@ class Store(Protocol):
 
         Raises:
             ParsingFailed: the body has a clause that this store cannot do; the text names it.
+            ResourceNotFound: it looks for stored queries (``percolate``), and there is no such index.
         """
 
     async def bulk(self, operations: Sequence[Operation]) -> list[Written | MLCommonsError]:

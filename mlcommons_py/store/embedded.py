@@ -17,7 +17,7 @@ from mlcommons_py.store.encoding import Expected, encode, merge, required, same
 from mlcommons_py.store.encoding import expected as expected_state
 from mlcommons_py.store.fields import Candidate
 from mlcommons_py.store.search import Search
-from mlcommons_py.store.searching import check_shown
+from mlcommons_py.store.searching import check_shown, refuse_missing
 
 PRIMARY_TERM = 1
 _MAX_IDS = 500
@@ -91,6 +91,7 @@ class EmbeddedStore:
 
         Raises:
             IllegalArgument: the hits would show more than too many bytes of content.
+            ResourceNotFound: stored queries are looked for, and there is no such index.
         """
 
         def read(connection: sqlite3.Connection) -> dict[str, Any]:
@@ -106,6 +107,8 @@ class EmbeddedStore:
                 return base64.b64encode(content).decode()
 
             search = Search(body)
+            if not _exists(connection, index):
+                refuse_missing(index, body)
             # Closed at once, for a statement that is left half-way holds the state it reads.
             with closing(_candidates(connection, index, search.ids)) as candidates:
                 return search.run(candidates, packed)
@@ -144,6 +147,11 @@ def _read(connection: sqlite3.Connection, index: str, doc_id: str) -> Document |
     if row is None:
         return None
     return Document(index, doc_id, orjson.loads(row[2]), row[0], PRIMARY_TERM, row[1])
+
+
+def _exists(connection: sqlite3.Connection, index: str) -> bool:
+    """Return whether anything was ever written to an index."""
+    return connection.execute("SELECT 1 FROM sequences WHERE idx = ?", (index,)).fetchone() is not None
 
 
 def _content(connection: sqlite3.Connection, index: str, doc_id: str) -> bytes | None:

@@ -1,8 +1,12 @@
 """The values of a document's fields, as queries, sorts and aggregations see them."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from dataclasses import field as made_by
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,6 +21,8 @@ DATE_FIELDS = frozenset(
 )
 """Fields that ML Commons maps as dates; they hold milliseconds since 1970."""
 
+_all_text: ContextVar[bool] = ContextVar("all_text", default=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -27,6 +33,8 @@ class Candidate:
     seq_no: int
     version: int
     source: Mapping[str, Any]
+    _texts: dict[str, list[list[str]]] = made_by(default_factory=dict, repr=False, compare=False)
+    _counts: dict[str, Counter[str]] = made_by(default_factory=dict, repr=False, compare=False)
 
     def values(self, field: str) -> list[Any]:
         """Return the values under a dotted path; arrays count as all of their elements, objects have none."""
@@ -37,6 +45,18 @@ class Candidate:
         if field == "_seq_no":
             return [self.seq_no]
         return [one for one in _descend(self.source, _path(field)) if not isinstance(one, Mapping)]
+
+    def texts(self, field: str) -> list[list[str]]:
+        """Return the words of each value under a dotted path."""
+        if field not in self._texts:
+            self._texts[field] = [words(value) for value in self.values(field)]
+        return self._texts[field]
+
+    def counts(self, field: str) -> Counter[str]:
+        """Return how often each word is in the values under a dotted path."""
+        if field not in self._counts:
+            self._counts[field] = Counter(word for text in self.texts(field) for word in text)
+        return self._counts[field]
 
     def has(self, field: str) -> bool:
         """Return whether there is any value at a dotted path or below."""
@@ -65,7 +85,17 @@ def like(name: str, pattern: str) -> bool:
 
 def is_text(field: str) -> bool:
     """Return whether queries see a field's words instead of its value."""
-    return field in TEXT_FIELDS
+    return field in TEXT_FIELDS or (_all_text.get() and not field.startswith("_") and not field.endswith(".keyword"))
+
+
+@contextmanager
+def every_field_text() -> Iterator[None]:
+    """Let queries that are compiled and run inside see the words of every field."""
+    token = _all_text.set(True)
+    try:
+        yield
+    finally:
+        _all_text.reset(token)
 
 
 def date(milliseconds: float) -> str:

@@ -1,6 +1,5 @@
 """Queries over the words of texts."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +34,7 @@ def any_word(field: str, wanted: Any, *, minimum: Any = 1) -> Match:
     needed = max(1, least("match", minimum, len(asked))) if len(asked) > 1 else 1
 
     def match(candidate: Candidate) -> float | None:
-        there = Counter(word for value in candidate.values(field) for word in words(value))
+        there = candidate.counts(field)
         counts = [there[word] for word in asked]
         # A word counts for less each time it comes again, as in BM25.
         return sum(n / (n + 1) for n in counts) if sum(map(bool, counts)) >= needed else None
@@ -54,7 +53,11 @@ def phrase(field: str, wanted: Any) -> Match:
         starts = (at for at in range(len(there) - len(asked) + 1) if there[at] == asked[0])
         return any(there[at : at + len(asked)] == asked for at in starts)
 
-    return scored(lambda one: bool(asked) and any(stands_in(words(value)) for value in one.values(field)), 1.0)
+    def holds(one: Candidate) -> bool:
+        there = one.counts(field) if asked else {}
+        return bool(asked) and all(word in there for word in asked) and any(map(stands_in, one.texts(field)))
+
+    return scored(holds, 1.0)
 
 
 def _exact(field: str, wanted: Any) -> Match:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mlcommons_py.errors import ParsingFailed
-from mlcommons_py.store.fields import Candidate, is_number, is_text, like, plain, words
+from mlcommons_py.store.fields import Candidate, is_number, is_text, like, plain
 from mlcommons_py.store.parameters import Maker, Match, refuse_rest, scalar, take_boost, take_field, take_flag
 from mlcommons_py.store.patterns import compile_pattern, lucene_expression, prefix_expression, wildcard_expression
 
@@ -40,10 +40,7 @@ def _number(value: Any) -> int | float | None:
 
 def terms_of(candidate: Candidate, field: str) -> Iterable[Any]:
     """Return what an index would hold of a field: its values, or the words of a text."""
-    values = candidate.values(field)
-    if is_text(field):
-        return [word for value in values for word in words(value)]
-    return values
+    return candidate.counts(field) if is_text(field) else candidate.values(field)
 
 
 def _match_all(parameters: dict[str, Any]) -> Match:

@@ -152,7 +152,7 @@ class OpenSearchStore:
         answer = await self._cluster.ask("POST", path(index, "_search"), encode("_search", sent))
         if answer.refused is not None:
             if answer.refused.of_missing_index:
-                return found_nothing(body)
+                return found_nothing(index, body)
             raise answer.refused.fault(index)
         found: dict[str, Any] = answer.body
         if wanted:

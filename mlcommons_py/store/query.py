@@ -13,6 +13,8 @@ from mlcommons_py.store.fields import Candidate, plain
 from mlcommons_py.store.full_text import FULL_TEXT, boosted
 from mlcommons_py.store.leaves import LEAVES
 from mlcommons_py.store.parameters import Maker, Match, check_count, least, refuse_rest, take_boost, take_flag
+from mlcommons_py.store.percolate import NAME as PERCOLATE
+from mlcommons_py.store.percolate import percolate
 from mlcommons_py.store.query_string import query_string
 
 if TYPE_CHECKING:
@@ -134,6 +136,7 @@ _MAKERS: Mapping[str, Maker] = {
     "bool": _bool,
     "constant_score": _constant_score,
     "dis_max": _dis_max,
+    PERCOLATE: percolate(compile_query),
 }
 
 

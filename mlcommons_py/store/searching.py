@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mlcommons_py.errors import IllegalArgument, MLCommonsError
+from mlcommons_py.errors import IllegalArgument, MLCommonsError, ResourceNotFound
 from mlcommons_py.store import CONTENT
+from mlcommons_py.store.percolate import percolates
 from mlcommons_py.store.search import Search
 from mlcommons_py.store.source_filter import source_filter
 
@@ -33,8 +34,23 @@ def check_shown(size: int) -> None:
         )
 
 
-def found_nothing(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a search finds in an index that is missing: the answer of an empty one."""
+def refuse_missing(index: str, body: Mapping[str, Any]) -> None:
+    """Refuse to look for stored queries in an index that is missing: who keeps some has to know that they are gone.
+
+    Raises:
+        ResourceNotFound: the search does.
+    """
+    if percolates(body.get("query")):
+        raise ResourceNotFound(f"no such index [{index}]")
+
+
+def found_nothing(index: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a search finds in an index that is missing: the answer of an empty one.
+
+    Raises:
+        ResourceNotFound: as :func:`refuse_missing`.
+    """
+    refuse_missing(index, body)
     try:
         return Search(body).run((), lambda _: None)
     except MLCommonsError:  # a clause that only the cluster knows

@@ -208,6 +208,13 @@ REFUSED: list[tuple[str, Any, str]] = [
 ]
 
 
+def test_names_are_lower_case() -> None:
+    """Every function and stream has a name in lower case, as they are looked up."""
+    names = [name for provider in content.providers().values() for name in provider.offers()]
+
+    assert [name for name in names if name != name.lower()] == []
+
+
 def test_every_pre_process_function_is_tried() -> None:
     """The tables above have every function that there is."""
     assert MADE.keys() == PRE.keys()

@@ -68,7 +68,7 @@ WAYS: dict[str, list[tuple[str, str]]] = {
         ("", '{"is_finished":false,"event_type":"text-generation","text":"Grüße"}'),
         ("", '{"is_finished":true,"event_type":"stream-end","finish_reason":"COMPLETE"}'),
     ],
-    "gemini/generateContent": [
+    "gemini/generate_content": [
         ("", '{"candidates":[{"content":{"parts":[{"text":"hmm","thought":true}]}}]}'),
         ("", '{"candidates":[{"content":{"parts":[{"text":"Grü"},{"text":"ße"}]},"finishReason":"STOP"}]}'),
     ],
@@ -108,9 +108,9 @@ FAILURES = [
     ("bedrock/invoke/claude", "modelStreamErrorException", '{"message":"Overloaded"}', "Overloaded"),
     ("cohere/v1/chat", "", '{"event_type":"stream-end","finish_reason":"ERROR","error":{"message":"X"}}', "X"),
     ("cohere/v2/chat", "", '{"type":"message-end","delta":{"error":{"message":"X"}}}', "X"),
-    ("gemini/generateContent", "", '{"error":{"code":503,"message":"Overloaded"}}', "Overloaded"),
+    ("gemini/generate_content", "", '{"error":{"code":503,"message":"Overloaded"}}', "Overloaded"),
     (
-        "gemini/generateContent",
+        "gemini/generate_content",
         "",
         '{"promptFeedback":{"blockReason":"SAFETY"}}',
         "the prompt was blocked: SAFETY",
@@ -194,7 +194,7 @@ def test_calls_of_tools_come_as_json() -> None:
             "https://b.example/model/m/invoke-with-response-stream",
         ),
         (
-            "gemini/generateContent",
+            "gemini/generate_content",
             "https://g.example/v1beta/models/m:generateContent?key=1",
             "https://g.example/v1beta/models/m:streamGenerateContent?key=1&alt=sse",
         ),

@@ -2,9 +2,10 @@
 
 import asyncio
 
+from mlcommons_py.app import App
 from mlcommons_py.rest.identity import PATH
 from tests.gateway.conftest import Connect
-from tests.gateway.peers import Fake, Wire
+from tests.gateway.peers import Fake, Wire, field
 
 NO_HANDLER = b'{"error":"no handler found for uri [%b] and method [GET]"}' % PATH.encode()
 
@@ -138,3 +139,42 @@ async def test_paths_of_the_plugin_stay(connect: Connect, fake: Fake) -> None:
     for path in ("/_plugins/_mlx", "/_plugins", "/x/_plugins/_ml/stats", "/_plugins%2F_ml/stats"):
         assert (await call(wire, path))[0] == b"200"
     assert seen[-4:] == [b"/_plugins/_mlx", b"/_plugins", b"/x/_plugins/_ml/stats", b"/_plugins%2F_ml/stats"]
+
+
+class Users:
+    """A cluster whose users' names are their credentials."""
+
+    async def script(self, wire: Wire) -> None:
+        """Tell who the client is."""
+        while head := await wire.head():
+            name = field(head, b"authorization").split()[1]
+            body = b'{"user":"User [name=%b]","user_name":"%b","backend_roles":[]}' % (name, name)
+            await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+
+
+async def test_limits_of_users(connect: Connect, fake: Fake, app: App) -> None:
+    """The cluster's name for a client is what a model's controller goes by, at once when it changes."""
+    fake.script = Users().script
+    await app.store.put(
+        ".plugins-ml-model", "m", {"name": "m", "algorithm": "TEXT_EMBEDDING", "model_state": "REGISTERED"}
+    )
+    wire = await connect()
+
+    async def predict(user: str) -> bytes:
+        body = b'{"text_docs":["x"]}'
+        head = f"POST /_plugins/_ml/models/m/_predict HTTP/1.1\r\nhost: me\r\nauthorization: Basic {user}\r\n"
+        await wire.send(
+            head.encode() + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+        )
+        answer, _ = await wire.answer()
+        return answer.split()[1]
+
+    assert [await predict("ann") for _ in range(3)] == [b"400"] * 3
+    await app.services.controllers.create("m", {"user_rate_limiter": {"ann": {"limit": 2, "unit": "DAYS"}}})
+    assert [await predict("ann") for _ in range(4)] == [b"400", b"400", b"429", b"429"]
+    assert await predict("bob") == b"400"
+    await app.services.controllers.update("m", {"user_rate_limiter": {"bob": {"limit": 0}, "ann": {"limit": 3}}})
+    await app.services.controllers.update("m", {"user_rate_limiter": {"bob": {"unit": "DAYS"}}})
+    assert [await predict("bob"), await predict("ann")] == [b"429", b"400"]
+    await app.services.controllers.delete("m")
+    assert [await predict("bob"), await predict("ann")] == [b"400", b"400"]

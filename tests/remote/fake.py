@@ -219,10 +219,10 @@ class Fake:
         except ConnectionError:
             self.dropped += 1
         finally:
-            self._writers.discard(writer)
             writer.close()
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
+            self._writers.discard(writer)
 
     async def _reply(self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Send the next answer; return whether the connection is good for more."""

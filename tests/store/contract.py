@@ -31,6 +31,11 @@ class StoreContract:
         assert answer["hits"] == {"total": {"value": 0, "relation": "eq"}, "max_score": None, "hits": []}
         assert await store.delete_by_query(INDEX, {"match_all": {}}) == 0
 
+    async def test_stored_queries_of_a_missing_index(self, store: Store) -> None:
+        """Who looks for stored queries in an index that is not there hears of it: they might have found something."""
+        with pytest.raises(MLCommonsError):
+            await store.search(OTHER, {"query": {"percolate": {"field": "query", "document": {"a": "x"}}}})
+
     async def test_put_then_get(self, store: Store) -> None:
         """A stored document comes back whole, with the sequence number and version that the write told."""
         source = {"name": "Größe \u0000 漢字", "n": 1.5, "big": 2**53 + 1, "list": [None, True], "o": {"a": []}}

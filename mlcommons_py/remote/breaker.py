@@ -1,0 +1,122 @@
+"""Leaving a provider alone that fails call after call.
+
+A model's breaker opens after so many faults in a row: answers of status 5xx and faults of the network, never 4xx.
+Calls are refused then, until a pause is over; one call is let through to see, and its success closes the breaker.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mlcommons_py.errors import Unavailable
+
+FAULTS = 10
+"""Faults in a row that open a breaker."""
+
+PAUSE_SECONDS = 5.0
+"""How long calls are refused at first; twice as long after each probe that fails."""
+
+LONGEST_PAUSE_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _State:
+    faults: int = 0
+    last: str = ""
+    until: float = 0.0
+    pause: float = 0.0
+    probing: bool = False
+
+
+@dataclass(slots=True)
+class Verdict:
+    """How a call ended, as its caller says.
+
+    Attributes:
+        fault: what went wrong; empty where nothing did; None where it is not known, as of a call that was cancelled.
+    """
+
+    fault: str | None = None
+
+
+class Breaker:
+    """The breakers of all models. A model without faults takes no memory."""
+
+    def __init__(
+        self,
+        faults: int = FAULTS,
+        pause: float = PAUSE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        changed: Callable[[str, bool], None] | None = None,
+    ) -> None:
+        """Take the limits, the clock, and what is told of each breaker that opens or closes."""
+        self._faults = faults
+        self._pause = pause
+        self._clock = clock
+        self._changed = _ignore if changed is None else changed
+        self._states: dict[str, _State] = {}
+
+    def open(self) -> list[str]:
+        """Return the models whose calls are refused."""
+        return sorted(model_id for model_id, state in self._states.items() if state.pause)
+
+    def forget(self, model_id: str) -> None:
+        """Forget what is known of a model, as of one that is undeployed or has another connector now."""
+        state = self._states.pop(model_id, None)
+        if state is not None and state.pause:
+            self._changed(model_id, False)
+
+    @contextmanager
+    def call(self, model_id: str) -> Iterator[Verdict]:
+        """Let a call through; what its caller writes into the verdict counts.
+
+        Raises:
+            Unavailable: the breaker is open; the text names the model and the last fault.
+        """
+        probe = self._enter(model_id)
+        verdict = Verdict()
+        try:
+            yield verdict
+        finally:
+            self._end(model_id, verdict.fault, probe=probe)
+
+    def _enter(self, model_id: str) -> bool:
+        """Return whether this call is the probe."""
+        state = self._states.get(model_id)
+        if state is None or not state.pause:
+            return False
+        left = state.until - self._clock()
+        if left > 0 or state.probing:
+            again = f"it is tried again in {left:.1f} s" if left > 0 else "it is being tried again"
+            raise Unavailable(
+                f"Calls of model {model_id} are suspended after {state.faults} faults of its provider in a row,"
+                f" the last: {state.last}; {again}"
+            )
+        state.probing = True
+        return True
+
+    def _end(self, model_id: str, fault: str | None, *, probe: bool) -> None:
+        state = self._states.get(model_id)
+        if state is not None and probe:
+            state.probing = False
+        if fault is None:
+            return
+        if not fault:
+            if state is not None and (probe or not state.pause):
+                self.forget(model_id)
+            return
+        state = self._states.setdefault(model_id, _State())
+        state.faults += 1
+        state.last = fault
+        if probe:
+            state.pause = min(2 * state.pause, LONGEST_PAUSE_SECONDS)
+            state.until = self._clock() + state.pause
+        elif not state.pause and state.faults >= self._faults:
+            state.pause = self._pause
+            state.until = self._clock() + state.pause
+            self._changed(model_id, True)
+
+
+def _ignore(_model_id: str, _is_open: bool) -> None:
+    return

@@ -1,0 +1,167 @@
+"""Reads what a provider answered.
+
+The order of things, and the texts, are those of ``MLSdkAsyncHttpResponseHandler.java`` and
+``ConnectorUtils.processOutput``.
+"""
+
+import contextlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
+from mlcommons_py.remote import exact, paths, processors
+from mlcommons_py.remote.documents import ActionType
+from mlcommons_py.remote.exchange import Incoming
+from mlcommons_py.remote.payload import Prepared
+from mlcommons_py.remote.provider import PostProcess, Tensor
+
+_ERROR = "Error from remote service: "
+_THROTTLED = (
+    f"{_ERROR}The request was denied due to remote server throttling. To change the retry policy and behavior, please"
+    " update the connector client_config."
+)
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s\"';]+)", re.IGNORECASE)
+_TYPE_IN_FILTER = re.compile(
+    r"\.(FLOAT32|FLOAT64|FLOAT16|UINT8|INT32|INT8|INT64|BOOLEAN|STRING|BINARY|UBINARY)\b", re.IGNORECASE
+)
+_LONGEST = 64_000
+"""Characters of an error's body that are shown."""
+
+
+def check_answer(incoming: Incoming, prepared: Prepared | None = None) -> None:
+    """Refuse an answer that is none.
+
+    Raises:
+        RemoteFailed: the provider refused or failed, with its status, text, and what it says of trying again; or what
+            it answered is empty.
+    """
+    kind = ActionType.PREDICT if prepared is None else prepared.action_type
+    remote: dict[str, str | int] = {"status": incoming.status, "attempts": incoming.attempts}
+    if incoming.request_id is not None:
+        remote["request_id"] = incoming.request_id
+    retry_after = incoming.headers.get("retry-after")
+    if 200 <= incoming.status <= 300:
+        if not incoming.body.strip() and kind != ActionType.CANCEL_BATCH_PREDICT:
+            raise RemoteFailed("Remote service returned empty response body", 502, remote=remote)
+        return
+    if incoming.headers.get("x-amzn-errortype", "").startswith("ThrottlingException"):
+        raise RemoteFailed(_THROTTLED, incoming.status, remote=remote, retry_after=retry_after)
+    text = text_of(incoming, prepared)
+    if not text.strip():
+        reason = f"Remote service returned error status {incoming.status} with empty body"
+        raise RemoteFailed(reason, incoming.status, remote=remote, retry_after=retry_after)
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    reason = _ERROR + hide(shown, prepared)
+    raise RemoteFailed(reason, incoming.status, remote=remote, retry_after=retry_after)
+
+
+def text_of(incoming: Incoming, prepared: Prepared | None = None) -> str:
+    """Return the body of an answer as a text; what is not of its character set becomes U+FFFD."""
+    named = _CHARSET.search(incoming.headers.get("content-type", ""))
+    asked = "utf-8" if prepared is None else prepared.outgoing.charset
+    for charset in (named[1] if named else asked, asked):
+        try:
+            return incoming.body.decode(charset, "replace")
+        except (LookupError, ValueError):
+            continue
+    return incoming.body.decode("utf-8", "replace")
+
+
+def hide(text: str, prepared: Prepared | None) -> str:
+    """Return a text without the values of the credential, which a provider may have sent back."""
+    for secret in () if prepared is None else prepared.hidden:
+        if len(secret) > 3:
+            text = text.replace(secret, "***")
+    return text
+
+
+def outputs(prepared: Prepared, incoming: Incoming) -> dict[str, Any]:
+    """Return the entry of ``inference_results`` that an answer makes: ``output`` and ``status_code``.
+
+    Numbers that are passed on keep their digits: write the entry with :func:`mlcommons_py.remote.exact.default`.
+
+    Raises:
+        RemoteFailed: the answer is none, see :func:`check_answer`, or has nothing where the function looks.
+        IllegalArgument: the post-process function refuses it, or the filter is no JSONPath.
+    """
+    check_answer(incoming, prepared)
+    tensors = None if prepared.post is None else _of_function(prepared, incoming)
+    if tensors is None:
+        tensors = [_of_answer(prepared, incoming)]
+    return {"output": list(tensors), "status_code": incoming.status}
+
+
+def _of_function(prepared: Prepared, incoming: Incoming) -> Sequence[Tensor] | None:
+    assert prepared.post is not None
+    function = prepared.post.function
+    wanted = None if function.whole or prepared.post.is_script else prepared.parameters.text("response_filter")
+    value = _loaded(prepared, incoming) if function.path == "$" else _quickly(prepared, incoming)
+    found = paths.MISSING if value is paths.MISSING else paths.read(value, wanted or function.path)
+    if found is paths.MISSING or found is None:
+        raise _unreadable(prepared, incoming, wanted or function.path)
+    made = _made(function, found)
+    if made is None or wanted is None or (named := _TYPE_IN_FILTER.search(wanted)) is None:
+        return made
+    return [{**one, "data_type": named[1].upper()} if "data_type" in one else one for one in made]
+
+
+def _quickly(prepared: Prepared, incoming: Incoming) -> Any:
+    """Return the value of an answer whose numbers are those of vectors: floats, whatever they look like."""
+    try:
+        return orjson.loads(incoming.body)
+    except orjson.JSONDecodeError:
+        return _loaded(prepared, incoming)
+
+
+def _made(function: PostProcess, found: Any) -> Sequence[Tensor] | None:
+    try:
+        return function.make(found)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as fault:
+        raise IllegalArgument(f"[{function.name}] cannot read the answer of the remote service: {fault!r}") from fault
+
+
+def _unreadable(prepared: Prepared, incoming: Incoming, path: str) -> MLCommonsError:
+    reason = f"Fail to execute {prepared.action_type.upper()} in aws connector"
+    remote: dict[str, str | int] = {"status": incoming.status, "attempts": incoming.attempts}
+    if incoming.request_id is not None:
+        remote["request_id"] = incoming.request_id
+    return RemoteFailed(f"{reason}: the answer of the remote service has nothing at {path}", 502, remote=remote)
+
+
+def _loaded(prepared: Prepared, incoming: Incoming) -> Any:
+    """Return the value of an answer that is JSON, each number with its digits, or MISSING."""
+    try:
+        return exact.loads(incoming.body)
+    except ValueError:
+        pass
+    try:
+        return exact.loads(text_of(incoming, prepared))
+    except ValueError:
+        return paths.MISSING
+
+
+def _of_answer(prepared: Prepared, incoming: Incoming) -> Tensor:
+    """Return the answer itself as a tensor, filtered and processed as the connector wants it."""
+    value = _loaded(prepared, incoming)
+    # A text, a number or a literal is passed on as it was written; so is what is no JSON.
+    whole = value if isinstance(value, dict | list) else text_of(incoming, prepared)
+    wanted = prepared.parameters.text("response_filter")
+    found = whole
+    if wanted is not None and isinstance(value, dict | list):
+        found = paths.read(value, wanted)
+        if found is paths.MISSING or found is None:
+            found = whole
+    steps = processors.chain(prepared.parameters.value("output_processors"))
+    return _response(processors.apply(found, steps))
+
+
+def _response(found: Any) -> Tensor:
+    if isinstance(found, str) and found.lstrip()[:1] in ("{", "["):
+        with contextlib.suppress(ValueError):
+            found = exact.loads(found)
+    if isinstance(found, dict):
+        return {"name": "response", "dataAsMap": found}
+    return {"name": "response", "dataAsMap": {"response": found}}

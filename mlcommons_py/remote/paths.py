@@ -1,0 +1,204 @@
+"""JSONPath as Jayway's library reads it, which connectors are written for.
+
+A path that can find one value only gives that value, any other a list. Regular expressions run in RE2, and what a path
+may cost is bounded: paths come with requests, too.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from mlcommons_py.errors import IllegalArgument
+
+if TYPE_CHECKING:
+    from jsonpath import JSONPath, JSONPathEnvironment
+
+MISSING: Any = object()
+"""What :func:`read` returns where the path leads nowhere."""
+
+_LONGEST = 1000
+_MOST_DESCENTS = 2
+_MOST_FOUND = 100_000
+_ODD_NAME = re.compile(
+    r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+    r"""|(?<!\.)\.(?![A-Za-z_\u0080-\uffff][\w\-\u0080-\uffff]*(?:[.\[]|$))([^.\[\]()*'"\s?][^.\[\]()'"\s?]*)"""
+)
+"""A quoted name, or one after a dot that the library wants quoted."""
+
+_FUNCTION = re.compile(r"\.(length|size|min|max|avg|sum|keys|first|last)\(\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A path, read.
+
+    Attributes:
+        is_definite: whether it can find one value only.
+        function: what is done to what it finds, such as ``length``.
+    """
+
+    text: str
+    query: "JSONPath"
+    is_definite: bool
+    function: str | None
+
+
+def read(value: Any, path: str) -> Any:
+    """Return what a path finds in a value, or :data:`MISSING`.
+
+    Raises:
+        IllegalArgument: it is no path, or finds too much.
+    """
+    compiled = of(path)
+    if compiled.text == "$":
+        return _applied(compiled.function, value)
+    found = _matches(compiled.query, value)
+    if compiled.is_definite:
+        return _applied(compiled.function, found[0].value) if found else MISSING
+    if not found and not _leads_somewhere(compiled.query, value):
+        return MISSING
+    return _applied(compiled.function, [match.value for match in found])
+
+
+def places(value: Any, path: str) -> list[tuple[str | int, ...]]:
+    """Return where in a value a path finds something: the keys and the positions that lead there.
+
+    Raises:
+        IllegalArgument: it is no path, or finds too much.
+    """
+    return [tuple(match.parts) for match in _matches(of(path).query, value)]
+
+
+@lru_cache(256)
+def of(path: str) -> Path:
+    """Return a path, read.
+
+    Raises:
+        IllegalArgument: it is none, or costs too much.
+    """
+    from jsonpath import JSONPath, JSONPathError
+
+    text = path.strip()
+    if not text.startswith(("$", "@")):
+        text = f"${text}" if text.startswith("[") else f"$.{text}"
+    function = _FUNCTION.search(text)
+    if function is not None:
+        text = text[: function.start()]
+    if len(text) > _LONGEST or text.count("..") > _MOST_DESCENTS:
+        raise IllegalArgument(
+            f"[{path[:100]}] is too much for a JSONPath: {_LONGEST} characters are allowed, and {_MOST_DESCENTS} [..]"
+        )
+    if "?" not in text:
+        text = _ODD_NAME.sub(lambda match: match[1] or f"['{match[2]}']", text)
+    try:
+        query = _environment().compile(text)
+    except (JSONPathError, re.error, RecursionError, ValueError) as fault:
+        raise IllegalArgument(
+            f"[{path}] is no JSONPath: {str(fault).splitlines()[0] if str(fault) else fault!r}"
+        ) from fault
+    if not isinstance(query, JSONPath):
+        raise IllegalArgument(f"[{path}] is no JSONPath: there must be one path only")
+    return Path(text, query, query.singular_query(), function[1] if function else None)
+
+
+def _matches(query: "JSONPath", value: Any) -> list[Any]:
+    from jsonpath import JSONPathError
+
+    if not isinstance(value, dict | list):
+        return []  # the library would read a text as JSON
+    try:
+        found = list(islice(query.finditer(value), _MOST_FOUND + 1))
+    except (JSONPathError, RecursionError) as fault:
+        raise IllegalArgument(f"the JSONPath [{query}] fails: {fault}") from fault
+    if len(found) > _MOST_FOUND:
+        raise IllegalArgument(f"the JSONPath [{query}] finds more than {_MOST_FOUND} values")
+    return found
+
+
+def _leads_somewhere(query: "JSONPath", value: Any) -> bool:
+    """Whether there is what comes before the first part of a path that can find several values."""
+    from jsonpath import JSONPath
+
+    before = []
+    for segment in query.segments:
+        if not JSONPath(env=query.env, segments=[segment]).singular_query():
+            break
+        before.append(segment)
+    return not before or bool(_matches(JSONPath(env=query.env, segments=before), value))
+
+
+def _applied(function: str | None, value: Any) -> Any:
+    if function is None:
+        return value
+    if function in ("length", "size"):
+        return len(value) if isinstance(value, dict | list | str) else MISSING
+    if function == "keys":
+        return list(value) if isinstance(value, dict) else MISSING
+    if not isinstance(value, list) or not value:
+        return MISSING
+    if function in ("first", "last"):
+        return value[0 if function == "first" else -1]
+    numbers = [one for one in value if isinstance(one, int | float) and not isinstance(one, bool)]
+    return _REDUCED[function](numbers) if numbers else MISSING
+
+
+_REDUCED: Mapping[str, Callable[[list[float]], float]] = {
+    "min": min,
+    "max": max,
+    "sum": sum,
+    "avg": lambda numbers: sum(numbers) / len(numbers),
+}
+
+
+@cache
+def _environment() -> "JSONPathEnvironment":
+    import re2
+    from jsonpath import JSONPathEnvironment
+    from jsonpath.function_extensions import ExpressionType, FilterFunction
+
+    @lru_cache(256)
+    def compiled(pattern: str) -> Any:
+        options = re2.Options()
+        options.log_errors = False
+        return re2.compile(pattern, options)
+
+    def matches(value: object, pattern: object, how: str) -> bool:
+        if not isinstance(value, str) or not isinstance(pattern, str):
+            return False
+        try:
+            return getattr(compiled(pattern), how)(value) is not None
+        except re2.error:
+            return False
+
+    class _Regex(FilterFunction):
+        arg_types = [ExpressionType.VALUE, ExpressionType.VALUE]  # noqa: RUF012
+        return_type = ExpressionType.LOGICAL
+
+        def __init__(self, how: str) -> None:
+            self._how = how
+
+        def __call__(self, value: object, pattern: object) -> bool:
+            return matches(value, pattern, self._how)
+
+    class _Environment(JSONPathEnvironment):
+        def setup_function_extensions(self) -> None:
+            super().setup_function_extensions()
+            self.function_extensions["match"] = _Regex("fullmatch")
+            self.function_extensions["search"] = _Regex("search")
+
+        def compare(self, left: object, operator: str, right: object) -> bool:
+            if operator == "=~":
+                return isinstance(right, re.Pattern) and matches(left, _flagged(right), "fullmatch")
+            return super().compare(left, operator, right)
+
+    return _Environment()
+
+
+def _flagged(pattern: "re.Pattern[str]") -> str:
+    flags = "".join(
+        letter for letter, flag in (("i", re.IGNORECASE), ("m", re.MULTILINE), ("s", re.DOTALL)) if pattern.flags & flag
+    )
+    return f"(?{flags}){pattern.pattern}" if flags else pattern.pattern

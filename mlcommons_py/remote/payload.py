@@ -1,0 +1,314 @@
+"""Makes requests to a provider of what a model is asked.
+
+The order of things is that of ``RemoteConnectorExecutor.java`` and ``ConnectorUtils.java``.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.remote import charsets, exact, headers, processors, template, url
+from mlcommons_py.remote.documents import Action, ActionType, Connector
+from mlcommons_py.remote.exchange import Outgoing
+from mlcommons_py.remote.filling import Filling
+from mlcommons_py.remote.functions import DEFAULT, Functions, Post, Pre
+from mlcommons_py.remote.input import ModelInput
+from mlcommons_py.remote.parameters import Parameters
+from mlcommons_py.remote.provider import Texts
+
+_OF_JOBS = (ActionType.BATCH_PREDICT_STATUS, ActionType.CANCEL_BATCH_PREDICT)
+_METHODS = ("POST", "GET", "PUT", "DELETE")
+_STEP = "input_docs_processed_step_size"
+_PROCESS_PARAMETERS = "pre_process_function.process_remote_inference_input"
+_WRONG_INPUT = {
+    "text_docs": "This pre_process_function can only support TextDocsInputDataSet which including a list of string with"
+    " key 'text_docs'",
+    "text_similarity": "This pre_process_function can only support TextSimilarityInputDataSet",
+    "question_answering": "This pre_process_function can only support QuestionAnsweringInputDataSet with 'question' and"
+    " 'context'",
+}
+_STRUCTURED = ("response_format", "generationConfig", "toolConfig")
+"""Fields that ``_<field>_json`` and ``_<field>_additions_json`` may set: no others, such as the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that can be sent, and what is needed to read its answer.
+
+    Attributes:
+        payload: the body as a text, for guardrails; empty where there is none.
+        action_type: of the action, as :class:`ActionType` has it.
+        post: what makes tensors of the answer; None where the answer itself is wanted.
+        hidden: what must never be shown: the values of the credential.
+    """
+
+    outgoing: Outgoing
+    payload: str
+    action_type: str
+    parameters: Parameters
+    post: Post | None = None
+    hidden: tuple[str, ...] = field(default=(), repr=False)
+
+
+def find_action(connector: Connector, wanted: str, functions: Functions) -> Action:
+    """Return the action of a type or of a name.
+
+    How the state of a batch job is asked for, and how it is stopped, is known of some providers and needs no action.
+
+    Raises:
+        IllegalArgument: there is no such action.
+    """
+    kind = wanted.lower()
+    if kind not in list(ActionType):
+        named = next((one for one in connector.each_action() if one.name == wanted), None)
+        if named is None:
+            raise IllegalArgument(f"no {wanted} action found")
+        return named
+    action = connector.action(kind)
+    if action is not None:
+        return action
+    if kind in _OF_JOBS:
+        return _derived(connector, kind, functions)
+    raise IllegalArgument(f"no {kind.upper()} action found")
+
+
+def prepare(
+    connector: Connector,
+    action: str,
+    asked: ModelInput,
+    credential: Mapping[str, str],
+    functions: Functions,
+) -> list[Prepared]:
+    """Return the requests that an input makes, in the order of their answers.
+
+    Args:
+        connector: as it is stored.
+        action: an :class:`ActionType`, or the name of an action.
+        asked: what the model is asked.
+        credential: the connector's, decrypted.
+        functions: of all providers.
+
+    Raises:
+        IllegalArgument: the input, or the connector, is wrong; in ML Commons' words.
+    """
+    try:
+        maker = _Maker(connector, find_action(connector, action, functions), credential, functions, asked)
+        return [maker.request(texts) for texts in maker.portions()]
+    except RecursionError as fault:
+        raise IllegalArgument("the connector's templates, or what they are filled with, nest too deep") from fault
+
+
+def _derived(connector: Connector, kind: str, functions: Functions) -> Action:
+    start = next((one for one in connector.actions or () if str(one["action_type"]).lower() == "batch_predict"), None)
+    if start is None:
+        raise IllegalArgument("no BATCH_PREDICT action found")
+    jobs = functions.jobs(url.known(str(start["url"]), connector.parameters or {}))
+    if jobs is None:
+        purpose = "cancel the batch job" if kind == ActionType.CANCEL_BATCH_PREDICT else "get the batch job details"
+        raise IllegalArgument(f"Please configure the action type to {purpose} in the connector")
+    made = jobs.cancel(start) if kind == ActionType.CANCEL_BATCH_PREDICT else jobs.status(start)
+    return Action.from_json({**made, "action_type": kind})
+
+
+class _Maker:
+    """Makes the requests of one input."""
+
+    def __init__(
+        self,
+        connector: Connector,
+        action: Action,
+        credential: Mapping[str, str],
+        functions: Functions,
+        asked: ModelInput,
+    ) -> None:
+        self._action = action
+        self._credential = credential
+        self._functions = functions
+        self._asked = asked
+        self._base = Parameters(
+            own=connector.parameters or {}, given=_given(asked), made_first=asked.text_docs is not None
+        )
+        self._pre = self._find_pre()
+        post = self._named(action.post_process_function)
+        self._post = None if post is None else functions.post(post)
+        self._hidden = tuple(value for value in credential.values() if value)
+
+    def portions(self) -> Sequence[Texts | None]:
+        """Return the texts of each request; None for a request that has none."""
+        asked = self._asked
+        if asked.question is not None:
+            self._must_take("question_answering")
+            return [Texts([asked.context], asked.question)]
+        if asked.text_docs is None:
+            return [None]
+        if not asked.text_docs:
+            raise IllegalArgument("Empty text docs" if asked.query_text is None else "No text documents were provided")
+        if asked.query_text is not None:
+            self._must_take("text_similarity")
+            return [Texts(asked.text_docs, asked.query_text)]
+        self._must_take("text_docs")
+        size = self._step(len(asked.text_docs))
+        return [Texts(asked.text_docs[at : at + size]) for at in range(0, len(asked.text_docs), size)]
+
+    def request(self, texts: Texts | None) -> Prepared:
+        """Return one request."""
+        parameters = replace(self._base, made=self._made(texts))
+        method = self._action.method.upper()
+        if method not in _METHODS:
+            raise IllegalArgument("unsupported http method")
+        filling = Filling(parameters)
+        payload = self._payload(parameters, filling)
+        charset = parameters.text("charset") or "UTF-8"
+        body = charsets.encoded(payload, charset)
+        if method == "POST" and not body and self._action.action_type != ActionType.CANCEL_BATCH_PREDICT:
+            raise IllegalArgument("Content length is 0. Aborting request to remote model")
+        outgoing = Outgoing(
+            method,
+            url.fill(self._action.url, parameters, refuses=self._action.action_type not in _OF_JOBS),
+            headers.fill(self._action.headers, Filling(parameters), self._credential),
+            body,
+            charset,
+        )
+        text = payload.decode() if isinstance(payload, bytes) else payload
+        return Prepared(outgoing, text, self._action.action_type, parameters, self._post, self._hidden)
+
+    def _find_pre(self) -> Pre | None:
+        name = self._named(self._action.pre_process_function)
+        if name is None and self._asked.text_docs is not None and self._asked.query_text is None:
+            name = DEFAULT
+        return None if name is None else self._functions.pre(name)
+
+    def _named(self, function: str | None) -> str | None:
+        """Return the name of a function, which may have placeholders."""
+        if function is None or not function.strip():
+            return None
+        if "${parameters." not in function:
+            return function
+        filling = Filling(self._base)
+        return filling.text(function)
+
+    def _must_take(self, what: str) -> None:
+        if self._pre is None:
+            raise IllegalArgument("pre_process_function not defined in connector")
+        takes = self._pre.function.takes
+        if takes != what:
+            raise IllegalArgument(_WRONG_INPUT[takes])
+
+    def _step(self, docs: int) -> int:
+        """Return how many texts go into a request."""
+        assert self._pre is not None
+        step = self._base.text(_STEP)
+        if step is not None:
+            if not re.fullmatch(r"\s*\+?0*[1-9][0-9]{0,8}\s*", step):
+                raise IllegalArgument(f"Invalid parameter: {_STEP}. It must be positive integer.")
+            # A function that takes one text only would drop all others.
+            return 1 if self._pre.function.one_by_one else int(step)
+        return 1 if self._pre.one_by_one else docs
+
+    def _made(self, texts: Texts | None) -> Mapping[str, Any]:
+        if texts is None:
+            texts = self._texts_of_parameters()
+        if self._pre is None or texts is None:
+            return {}
+        if self._pre.function.one_by_one and texts.docs[0] is None:
+            raise IllegalArgument("[text_docs] has a null, and this model is asked for each text alone; leave it out")
+        return self._pre.function.make(texts)
+
+    def _texts_of_parameters(self) -> Texts | None:
+        """Return the texts that a request has among its parameters, where the connector wants them looked for."""
+        if self._pre is None or not self._base.flag(_PROCESS_PARAMETERS):
+            return None
+        query = self._base.text("query_text")
+        docs = self._base.value("text_docs")
+        if self._pre.function.takes == "question_answering":
+            query, docs = self._base.text("question"), [self._base.value("context")]
+        if isinstance(docs, str):
+            docs = exact.loads(docs) if exact.is_json(docs) else None
+        if not isinstance(docs, list) or not docs or not all(one is None or isinstance(one, str) for one in docs):
+            return None
+        return Texts(docs, query)
+
+    def _payload(self, parameters: Parameters, filling: Filling) -> bytes | str:
+        """Return the body: JSON in UTF-8, or a text that is none."""
+        source = self._action.request_body
+        if source is None:
+            return _unfilled(parameters)
+        read = template.of_json(source)
+        encode = None if read.is_json else charsets.writing(headers.content_type(self._action.headers))
+        if encode is not None:
+            payload: bytes | str = filling.text(source, encode)
+            _refuse_missing(filling, parameters)
+            return payload
+        body = filling.body(read)
+        _refuse_missing(filling, parameters)
+        if filling.is_unsure or filling.missing:
+            text = body.decode("utf-8", "replace")
+            if not exact.is_json(text) and not exact.is_lines(text):
+                raise IllegalArgument(f"Invalid payload: {text}")
+        return self._processed(self._shaped(body, parameters), parameters)
+
+    def _shaped(self, body: bytes, parameters: Parameters) -> bytes:
+        """Return a body with what is still to be done to it as a value."""
+        changes: list[Callable[[Any], Any]] = []
+        if self._action.supports_structured_output:
+            changes.append(lambda value: _structured(value, parameters))
+        model = parameters.text("model")
+        if model is not None and (make := self._functions.body(model)) is not None:
+            changes.append(make)
+        if not changes:
+            return body
+        try:
+            value = exact.loads(body)
+        except ValueError:
+            return body  # several documents
+        for change in changes:
+            value = change(value)
+        return exact.dumps(value)
+
+    def _processed(self, body: bytes, parameters: Parameters) -> bytes:
+        chain = processors.chain(parameters.value("input_processors"))
+        if not chain:
+            return body
+        return processors.as_text(processors.apply(body.decode(), chain)).encode()
+
+
+def _given(asked: ModelInput) -> Mapping[str, Any]:
+    return asked.parameters or {}
+
+
+def _unfilled(parameters: Parameters) -> bytes | str:
+    """Return the body of an action that has no template: the parameter ``http_body``."""
+    body = parameters.value("http_body")
+    if body is None:
+        return b""
+    return body if isinstance(body, str) else exact.dumps(body)
+
+
+def _refuse_missing(filling: Filling, parameters: Parameters) -> None:
+    if filling.missing and not parameters.flag("skip_validating_missing_parameters"):
+        raise IllegalArgument(f"Some parameter placeholder not filled in payload: {', '.join(filling.missing)}")
+
+
+def _structured(body: Any, parameters: Parameters) -> Any:
+    """Return a body with the fields that a wish for structured output sets (``HttpConnector.java``)."""
+    if not isinstance(body, dict):
+        return body
+    changed = dict(body)
+    for name in _STRUCTURED:
+        if (value := _object(parameters.value(f"_{name}_json"))) is not None:
+            changed[name] = value
+        if (more := _object(parameters.value(f"_{name}_additions_json"))) is not None:
+            before = changed.get(name)
+            changed[name] = {**(before if isinstance(before, dict) else {}), **more}
+    return changed
+
+
+def _object(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, str):
+        try:
+            value = exact.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,77 @@
+"""The operator rotates the key of credentials from the command line."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from mlcommons_py.remote.keys import Key
+from mlcommons_py.store.embedded import EmbeddedStore
+from tests.cli.conftest import environment
+from tests.remote.making import connectors, openai
+
+SECRET = "the-canary-in-the-coal-mine"
+
+
+def rotate(data: Path, *flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command on the store of a data directory."""
+    return subprocess.run(
+        [sys.executable, "-m", "mlcommons_py", "rotate-key", "--data", str(data), *flags],
+        env={**environment(), **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+async def make(data: Path) -> str:
+    """Make a connector in the store of a data directory."""
+    store = await EmbeddedStore.open(data / "store.db")
+    made = (await connectors(store).create(openai()))["connector_id"]
+    await store.close()
+    return str(made)
+
+
+async def secret(data: Path, connector_id: str, *keys: Key) -> str:
+    """Return what a service reads with some keys."""
+    store = await EmbeddedStore.open(data / "store.db")
+    try:
+        return (await connectors(store, given=keys).recent(connector_id))[1]["openAI_key"]
+    finally:
+        await store.close()
+
+
+def test_rotate_key(tmp_path: Path) -> None:
+    """Credentials get a new key of the cluster, then the operator's, and go back; nothing of them is printed."""
+    made, mine = asyncio.run(make(tmp_path)), Key.random()
+
+    runs = [
+        rotate(tmp_path),
+        rotate(tmp_path, "--json", MLCOMMONS_MASTER_KEY=mine.text),
+        rotate(tmp_path, "--to-cluster", MLCOMMONS_MASTER_KEY=mine.text),
+    ]
+
+    assert [one.returncode for one in runs] == [0, 0, 0], runs
+    assert "1 documents have new ciphertexts" in runs[0].stdout
+    assert json.loads(runs[1].stdout) == {"key": mine.id, "changed": 1, "unreadable": {}}
+    assert asyncio.run(secret(tmp_path, made)) == SECRET
+    for one in runs:
+        assert SECRET not in one.stdout + one.stderr
+        assert mine.text not in one.stdout + one.stderr
+
+
+def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    """Credentials that no key opens are named, with the cure, and the status says that something is left."""
+    made, mine = asyncio.run(make(tmp_path)), Key.random()
+    assert rotate(tmp_path, MLCOMMONS_MASTER_KEY=mine.text).returncode == 0
+
+    done = rotate(tmp_path)
+
+    assert done.returncode == 1
+    said = " ".join(done.stdout.split())
+    assert f"connector/{made} could not be read" in said
+    assert f"was encrypted with master key [{mine.id}]" in said
+    wrong = rotate(tmp_path, MLCOMMONS_MASTER_KEY="nonsense")
+    assert (wrong.returncode, "[master_key] has no key" in wrong.stderr) == (2, True)

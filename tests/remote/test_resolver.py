@@ -1,0 +1,161 @@
+"""The address that was checked is the one that is called."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from mlcommons_py.errors import IllegalArgument, RemoteFailed
+from mlcommons_py.remote.documents import ClientConfig
+from mlcommons_py.remote.transport import Transport
+from mlcommons_py.remote.trust import Trust
+from tests.remote.conftest import asking, settings_of
+from tests.remote.fake import ANY, Answer, Fake
+
+PATIENT = ClientConfig(max_retry_times=3, retry_backoff_millis=1)
+
+
+class Names:
+    """A name server whose answers change: each look-up takes the next, the last one repeats."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def look_up(self, host: str, _port: int) -> list[str]:
+        """Return the next answer."""
+        self.asked.append(host)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if not answer:
+            raise OSError(-2, "Name or service not known")
+        return answer
+
+
+@pytest.fixture
+async def inside(fake: Fake) -> AsyncIterator[Fake]:
+    """Something on another private address, at the port of the fake, that must not be called."""
+    other = Fake(host="127.0.0.2")
+    other.port = fake.port
+    async with other:
+        yield other.on(ANY, Answer(200, "inside"))
+
+
+def calling(names: Names) -> Transport:
+    """Return what may call 127.0.0.1, which stands for the open internet, and no other private address."""
+    settings = settings_of(connector__private_ip_enabled=False)
+    return Transport(Trust(settings, "127.0.0.1/32"), settings, lookup=names.look_up)
+
+
+async def test_a_name_that_changes_after_the_check_gains_nothing(fake: Fake, inside: Fake) -> None:
+    """A name is looked up once for a connection, and the connection goes to what was checked."""
+    names = Names(["127.0.0.1"], ["127.0.0.2"])
+    transport = calling(names)
+    fake.on(ANY, Answer(200, "outside", last=True))
+
+    incoming = await transport.send(asking(f"http://rebind.example:{fake.port}/"), PATIENT, model_id="m")
+    with pytest.raises(IllegalArgument) as refused:
+        await transport.send(asking(f"http://rebind.example:{fake.port}/"), PATIENT, model_id="m")
+
+    assert incoming.body == b"outside"
+    assert refused.value.reason == "Remote inference host name has private ip address: rebind.example"
+    assert (len(names.asked), inside.connections) == (2, 0)
+    assert fake.requests[0].header("Host") == f"rebind.example:{fake.port}"
+    await transport.close()
+
+
+async def test_a_repetition_is_checked_like_the_first_attempt(fake: Fake, inside: Fake) -> None:
+    """A name that turns private between two attempts of one call is refused at the second."""
+    names = Names(["127.0.0.1"], ["127.0.0.2"])
+    transport = calling(names)
+    fake.on(ANY, Answer(503, last=True))
+
+    with pytest.raises(IllegalArgument, match="has private ip address"):
+        await transport.send(asking(f"http://rebind.example:{fake.port}/"), PATIENT, model_id="m")
+
+    assert (len(fake.requests), inside.connections) == (1, 0)
+    await transport.close()
+
+
+async def test_all_addresses_of_a_name_are_checked(fake: Fake, inside: Fake) -> None:
+    """One private address among others refuses the name before anything is connected to."""
+    transport = calling(Names(["127.0.0.1", "127.0.0.2"]))
+
+    with pytest.raises(IllegalArgument, match="has private ip address"):
+        await transport.send(asking(f"http://both.example:{fake.port}/"), PATIENT, model_id="m")
+
+    assert (fake.connections, inside.connections) == (0, 0)
+    await transport.close()
+
+
+async def test_an_address_in_the_url_is_checked_at_the_call(inside: Fake) -> None:
+    """The HTTP client looks no address up that stands in the URL; it is refused all the same."""
+    names = Names(["127.0.0.1"])
+    transport = calling(names)
+
+    with pytest.raises(IllegalArgument, match=r"has private ip address: 127\.0\.0\.2$"):
+        await transport.send(asking(f"{inside.url}/"), PATIENT, model_id="m")
+
+    assert (names.asked, inside.connections) == ([], 0)
+    await transport.close()
+
+
+async def test_a_stream_is_checked_like_a_call(inside: Fake) -> None:
+    """Streaming is no way around the rules, neither for an address nor for a name nor for an untrusted URL."""
+    transport = calling(Names(["127.0.0.2"]))
+
+    for url in (inside.url, f"http://name.example:{inside.port}", "ftp://name.example"):
+        with pytest.raises(IllegalArgument):
+            async with transport.stream(asking(f"{url}/"), PATIENT, model_id="m"):
+                pass
+
+    assert inside.connections == 0
+    await transport.close()
+
+
+async def test_a_kept_connection_is_not_lent_to_who_may_not_have_it(fake: Fake) -> None:
+    """When private addresses are forbidden again, connections to them that are still open are not used."""
+    settings = settings_of()
+    transport = Transport(Trust(settings), settings, lookup=Names(["127.0.0.1"]).look_up)
+    fake.on(ANY, Answer(200, {}))
+    await transport.send(asking(f"http://name.example:{fake.port}/"), PATIENT, model_id="m")
+
+    settings.transient["plugins.ml_commons.connector.private_ip_enabled"] = False
+
+    with pytest.raises(IllegalArgument, match="has private ip address"):
+        await transport.send(asking(f"http://name.example:{fake.port}/"), PATIENT, model_id="m")
+    assert len(fake.requests) == 1
+    await transport.close()
+
+
+async def test_trust_that_was_taken_back_is_noticed_at_the_call(fake: Fake, transport: Transport) -> None:
+    """The list of trusted endpoints counts at every call, not only when the connector was made."""
+    fake.on(ANY, Answer(200, {}))
+    settings = settings_of()
+    transport = Transport(Trust(settings), settings)
+    await transport.send(asking(f"{fake.url}/"), PATIENT, model_id="m")
+
+    settings.transient["plugins.ml_commons.trusted_connector_endpoints_regex"] = ["^https://other/.*$"]
+
+    with pytest.raises(IllegalArgument, match="Connector URL is not matching the trusted connector endpoint regex"):
+        await transport.send(asking(f"{fake.url}/"), PATIENT, model_id="m")
+    assert len(fake.requests) == 1
+    await transport.close()
+
+
+async def test_a_name_without_an_address_is_a_fault_of_the_way() -> None:
+    """It is tried again, as name servers fail too, and told with the name."""
+    names = Names([])
+    transport = calling(names)
+
+    with pytest.raises(RemoteFailed) as failed:
+        await transport.send(asking("http://nowhere.example/"), PATIENT, model_id="m")
+
+    assert failed.value.reason == ("Error communicating with remote model: nowhere.example: Name or service not known")
+    assert (failed.value.remote, len(names.asked)) == ({"attempts": 4}, 4)
+    await transport.close()
+
+
+async def test_the_system_is_asked_by_default(fake: Fake, transport: Transport) -> None:
+    """A name that only the system knows leads to its address."""
+    fake.on(ANY, Answer(200, {}))
+
+    assert (await transport.send(asking(f"http://localhost:{fake.port}/"), PATIENT, model_id="m")).status == 200

@@ -25,6 +25,7 @@ from mlcommons_py.guard.guards import Guards
 from mlcommons_py.guard.stop_words import StopWords
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
+from mlcommons_py.inference.promises import Promises
 from mlcommons_py.inference.remote import Caller
 from mlcommons_py.inference.remotes import Remotes
 from mlcommons_py.inference.streaming import Streamer
@@ -145,7 +146,10 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         settings,
         metrics,
     )
-    predictor = Predictor(node.id, models, deployments, caller, settings, operator, metrics, counters, throttle, nodes)
+    promises = Promises(interfaces, guards)
+    predictor = Predictor(
+        node.id, models, deployments, caller, settings, operator, metrics, counters, throttle, nodes, promises
+    )
     remote_models = RemoteModels(groups, models, tasks, connectors, deployer, settings, counters)
     intake = Intake(groups, models, tasks, proof, settings, operator)
     registrar = Registrar(

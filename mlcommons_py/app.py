@@ -25,6 +25,7 @@ from mlcommons_py.guard.guards import Guards
 from mlcommons_py.guard.stop_words import StopWords
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
+from mlcommons_py.inference.promises import Promises
 from mlcommons_py.inference.remote import Caller
 from mlcommons_py.inference.remotes import Remotes
 from mlcommons_py.inference.streaming import Streamer
@@ -42,6 +43,7 @@ from mlcommons_py.lifecycle.vetting import Vetting
 from mlcommons_py.models.controllers import Controllers
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.interface import Interfaces
+from mlcommons_py.models.kept import KeptChunks
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.throttle import Throttle
 from mlcommons_py.node import hold, identify
@@ -106,7 +108,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     deployments, remotes = Deployments(operator.max_queued_texts), Remotes()
     metrics = Metrics(deployments.numbers)
     groups = Groups(store)
-    models = Models(store, groups)
+    models = Models(store, groups, KeptChunks(data / "uploads"))
     tasks = Tasks(store, node.id, metrics.task)
     converted = ConvertedModels(data / "converted", operator.conversion_memory_bytes, operator.conversion_seconds)
     proof = Proof(models, converted, operator)
@@ -144,7 +146,10 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         settings,
         metrics,
     )
-    predictor = Predictor(node.id, models, deployments, caller, settings, operator, metrics, counters, throttle, nodes)
+    promises = Promises(interfaces, guards)
+    predictor = Predictor(
+        node.id, models, deployments, caller, settings, operator, metrics, counters, throttle, nodes, promises
+    )
     remote_models = RemoteModels(groups, models, tasks, connectors, deployer, settings, counters)
     intake = Intake(groups, models, tasks, proof, settings, operator)
     registrar = Registrar(

@@ -15,6 +15,7 @@ from mlcommons_py.errors import (
     ResourceNotFound,
 )
 from mlcommons_py.inference.deployments import Deployment, Deployments
+from mlcommons_py.inference.promises import Promises
 from mlcommons_py.inference.remote import Caller
 from mlcommons_py.inference.text_docs import ContentType, ResultFilter, TextDocs
 from mlcommons_py.models.config import MAX_PREFIX
@@ -66,6 +67,7 @@ class Predictor:
         counters: Counters,
         throttle: Throttle,
         nodes: Nodes,
+        promises: Promises,
     ) -> None:
         self._node_id = node_id
         self._models = models
@@ -77,6 +79,7 @@ class Predictor:
         self._counters = counters
         self._throttle = throttle
         self._nodes = nodes
+        self._promises = promises
 
     async def predict(
         self, model_id: str, body: Mapping[str, Any], algorithm: str | None = None, user: str | None = None
@@ -88,7 +91,8 @@ class Predictor:
 
         Raises:
             NotFound: there is no such model.
-            IllegalArgument: it is not deployed, or the body is wrong.
+            IllegalArgument: it is not deployed, the body is wrong, or a guardrail refuses it or the answer.
+            BadRequest: the body or the answer does not fit the model's interface.
             Forbidden: it is disabled.
             StatusError: 429, its rate limit is reached.
             Rejected: 429, too many texts wait for it.
@@ -113,6 +117,7 @@ class Predictor:
             raise Forbidden("Model is disabled.")
         # Nodes that do not run the model hand its requests on to those that do.
         await self._throttle.check(model_id, model, user, len(self._nodes.running(model_id)))
+        await self._promises.check_request(model, body, docs)
         deployment = self._deployments.get(model_id)
         until = time.monotonic() + self._operator.predict_timeout
         while deployment is None and self._is_coming(model) and time.monotonic() < until:
@@ -122,7 +127,10 @@ class Predictor:
             raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
         if deployment is None:
             raise IllegalArgument("Model not ready yet. Please deploy the model first.")
-        return await self._embed(model_id, model, deployment, docs)
+        await self._promises.check_texts(model, docs)
+        answer = await self._embed(model_id, model, deployment, docs)
+        await self._promises.check_answer(model, answer)
+        return answer
 
     def _is_coming(self, model: Model) -> bool:
         """Whether the model was deployed before the service started, and is on its way back."""

@@ -43,6 +43,7 @@ from mlcommons_py.lifecycle.vetting import Vetting
 from mlcommons_py.models.controllers import Controllers
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.interface import Interfaces
+from mlcommons_py.models.kept import KeptChunks
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.throttle import Throttle
 from mlcommons_py.node import hold, identify
@@ -107,7 +108,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     deployments, remotes = Deployments(operator.max_queued_texts), Remotes()
     metrics = Metrics(deployments.numbers)
     groups = Groups(store)
-    models = Models(store, groups)
+    models = Models(store, groups, KeptChunks(data / "uploads"))
     tasks = Tasks(store, node.id, metrics.task)
     converted = ConvertedModels(data / "converted", operator.conversion_memory_bytes, operator.conversion_seconds)
     proof = Proof(models, converted, operator)

@@ -260,7 +260,10 @@ class Registrar:
     async def _prove(self, task_id: str, model_id: str, *, deploy: bool = False) -> None:
         try:
             await self._tasks.start(task_id)
-            _, manifest = await self._proof.prepare(model_id, await self._models.model(model_id))
+            try:
+                _, manifest = await self._proof.prepare(model_id, await self._models.model(model_id))
+            finally:
+                await self._models.chunks.kept.drop(model_id)
             await self._proof.complete_config(model_id, manifest)
             if deploy:
                 await self._deploy(model_id)

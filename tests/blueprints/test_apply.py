@@ -139,3 +139,22 @@ def test_every_chat_streams(name: str, service: Service, client: Client, provide
     pieces = [event["inference_results"][0]["output"][0]["dataAsMap"] for event in told]
     assert "".join(piece["content"] for piece in pieces) == GREETING
     assert [piece["is_last"] for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("openai-batch-embedding", {}),
+        ("sagemaker-batch-embedding", {"TransformJobName": "mine"}),
+        ("bedrock-batch-embedding", {"jobName": "mine"}),
+    ],
+)
+def test_batch_jobs_are_followed(name: str, parameters: dict[str, str], client: Client, providers: Fake) -> None:
+    """A batch job that a blueprint's connector starts is a task, and its state is the provider's."""
+    made = applying.apply(client, filled(name, providers), Wish(change_settings=True, predict=False))
+
+    started = client.call("POST", f"{ML}/models/{made['model_id']}/_batch_predict", {"parameters": parameters})
+
+    assert started["status"] == "CREATED"
+    task = client.call("GET", f"{ML}/tasks/{started['task_id']}")
+    assert (task["task_type"], task["state"]) == ("BATCH_PREDICTION", "COMPLETED"), task

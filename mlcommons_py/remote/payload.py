@@ -17,6 +17,7 @@ from mlcommons_py.remote.functions import DEFAULT, Functions, Post, Pre
 from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.parameters import Parameters
 from mlcommons_py.remote.provider import Texts
+from mlcommons_py.remote.steps import as_text
 
 _OF_JOBS = (ActionType.BATCH_PREDICT_STATUS, ActionType.CANCEL_BATCH_PREDICT)
 _METHODS = ("POST", "GET", "PUT", "DELETE")
@@ -272,7 +273,7 @@ class _Maker:
         chain = processors.chain(parameters.value("input_processors"))
         if not chain:
             return body
-        return processors.as_text(processors.apply(body.decode(), chain)).encode()
+        return as_text(processors.apply(body.decode(), chain)).encode()
 
 
 def _given(asked: ModelInput) -> Mapping[str, Any]:

@@ -6,9 +6,6 @@ from typing import Any
 
 import orjson
 import pytest
-from mlcommons_py.remote.functions import Functions
-from mlcommons_py.remote.outputs import outputs
-from mlcommons_py.remote.payload import Prepared, prepare
 
 from mlcommons_py import content
 from mlcommons_py.cli.recipe import Recipe
@@ -16,7 +13,10 @@ from mlcommons_py.errors import IllegalArgument, RemoteFailed
 from mlcommons_py.remote import events
 from mlcommons_py.remote.documents import Connector
 from mlcommons_py.remote.exchange import Outgoing
+from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.input import ModelInput
+from mlcommons_py.remote.outputs import outputs
+from mlcommons_py.remote.payload import Prepared, prepare
 from mlcommons_py.remote.signing import signer
 from mlcommons_py.remote.transport import Transport
 from mlcommons_py.remote.trust import Trust
@@ -221,3 +221,57 @@ def test_published_scripts_are_recognised(script: str, name: str) -> None:
     assert FUNCTIONS.known(script) == name
     assert FUNCTIONS.known(indented) == name
     assert FUNCTIONS.known(f"int more = 1; {script}") is None
+
+
+def _with_scripts() -> list[tuple[str, str, str]]:
+    """Return blueprints with a function in whose place there may be a published script: its field, and the script."""
+    return [
+        (name, field, script)
+        for name in NAMES
+        for field in ("pre_process_function", "post_process_function")
+        for provider in content.providers().values()
+        for script, function in provider.painless.items()
+        if content.read("blueprints", name)["connector"]["actions"][0].get(field) == function
+    ]
+
+
+@pytest.mark.parametrize(("name", "field", "script"), _with_scripts(), ids=lambda value: value[:40])
+async def test_scripts_do_what_functions_do(
+    name: str, field: str, script: str, fake: Fake, transport: Transport
+) -> None:
+    """A connector with a published script sends requests that the provider takes, and makes the same tensors."""
+    calling = Calling(name, fake, transport)
+    (action, *_) = calling.connector.actions or ()
+    # ML Commons runs a script for each text by itself; this many make one request.
+    parameters = {**(calling.connector.parameters or {}), "input_docs_processed_step_size": "2"}
+    named = await calling.call()
+    calling.connector = replace(calling.connector, actions=[{**action, field: script}], parameters=parameters)
+
+    scripted = await calling.call()
+
+    assert [one for entry in scripted for one in entry["output"]] == [one for entry in named for one in entry["output"]]
+
+
+HARD = [
+    '"quoted" \\ back\nline\ttab',
+    "Grüße 🚀 это \u2028",
+    "${parameters.model} ${credential.key} {{key}}",
+    '{"a": "b"}',
+]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if "text_docs" in content.read("blueprints", name)["predict"]["body"]]
+)
+async def test_texts_arrive_as_they_are(name: str, fake: Fake, transport: Transport) -> None:
+    """Whatever a text contains, the provider receives exactly that text."""
+    calling = Calling(name, fake, transport)
+    docs = HARD[:1] if name == "cohere-image-embedding" else HARD
+    size = {"input_docs_processed_step_size": "1" if "multimodal" in name else "4"}
+    calling.connector = replace(calling.connector, parameters={**(calling.connector.parameters or {}), **size})
+
+    prepared = calling.prepared(text_docs=docs, **({"query_text": HARD[0] + "?"} if "rerank" in name else {}))
+
+    received = [text for one in prepared for text in _texts(orjson.loads(one.outgoing.body))]
+    assert [text for text in received if text in docs] == docs
+    assert (HARD[0] + "?" in received) == ("rerank" in name)

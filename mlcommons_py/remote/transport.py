@@ -26,7 +26,7 @@ from mlcommons_py.remote.documents import ClientConfig
 from mlcommons_py.remote.exchange import Headers, Incoming, Outgoing
 from mlcommons_py.remote.faults import Broken
 from mlcommons_py.remote.places import Places
-from mlcommons_py.remote.resolver import Lookup, Resolver, system_lookup
+from mlcommons_py.remote.resolver import Lookup, Resolver, SystemLookup
 from mlcommons_py.remote.trust import Reach, Trust
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Transport:
         settings: PluginSettings,
         *,
         authorities: Path | None = None,
-        lookup: Lookup = system_lookup,
+        lookup: Lookup | None = None,
         breaker: Breaker | None = None,
         places: Places | None = None,
         reads: int = READS,
@@ -72,7 +72,7 @@ class Transport:
             trust: decides what may be called.
             settings: ``max_json_size`` bounds answers.
             authorities: a file, in PEM, of those that certificates may be from, beside the system's.
-            lookup: finds the addresses of a host.
+            lookup: finds the addresses of a host; None for the system.
             breaker: says which models' calls are refused.
             places: bounds the requests under way.
             reads: how many times its ``read_timeout`` an answer may take in all, unless it is streamed.
@@ -82,7 +82,8 @@ class Transport:
         self._trust = trust
         self._settings = settings
         self._authorities = authorities
-        self._lookup = lookup
+        self._system = SystemLookup()
+        self._lookup = self._system if lookup is None else lookup
         self.breaker = Breaker() if breaker is None else breaker
         self._places = Places() if places is None else places
         self._reads = reads
@@ -147,6 +148,7 @@ class Transport:
         """Hang up on every provider."""
         while self._sessions:
             await self._sessions.popitem()[1].close()
+        self._system.close()
 
     def _call(self, outgoing: Outgoing, config: ClientConfig, model_id: str, private: bool | None) -> Call:
         target = self._trust.check(outgoing.url, private=private)

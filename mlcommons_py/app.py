@@ -25,6 +25,11 @@ from mlcommons_py.guard.guards import Guards
 from mlcommons_py.guard.stop_words import StopWords
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
+from mlcommons_py.inference.promises import Promises
+from mlcommons_py.inference.remote import Caller
+from mlcommons_py.inference.remotes import Remotes
+from mlcommons_py.inference.streaming import Streamer
+from mlcommons_py.lifecycle.batch_jobs import BatchJobs
 from mlcommons_py.lifecycle.connecting import connectors_of, secrets_of
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.intake import Intake
@@ -32,10 +37,13 @@ from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.proof import Proof
 from mlcommons_py.lifecycle.reconciler import Reconciler
 from mlcommons_py.lifecycle.registering import Registrar
+from mlcommons_py.lifecycle.remote import RemoteModels
+from mlcommons_py.lifecycle.residents import Residents
 from mlcommons_py.lifecycle.vetting import Vetting
 from mlcommons_py.models.controllers import Controllers
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.interface import Interfaces
+from mlcommons_py.models.kept import KeptChunks
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.throttle import Throttle
 from mlcommons_py.node import hold, identify
@@ -44,7 +52,9 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.breaker import Breaker
 from mlcommons_py.remote.functions import Functions
+from mlcommons_py.remote.transport import Transport
 from mlcommons_py.remote.trust import Trust
 from mlcommons_py.rest.binding import tls_of
 from mlcommons_py.rest.door import web_app
@@ -77,6 +87,7 @@ class App:
         if self.services.gateway is not None:
             self.services.gateway.close()
         await self.services.peers.close()
+        await self.services.transport.close()
         with suppress(MLCommonsError):  # the store may be gone before us; the others will notice by themselves
             await self.services.nodes.leave()
         await self.store.close()
@@ -93,27 +104,24 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         async with asyncio.timeout(_START):
             await cluster_settings.load()
     node = await asyncio.to_thread(identify, data, platform.node())
-    groups = Groups(store)
-    models = Models(store, groups)
     counters = Counters()
-    deployments = Deployments(operator.max_queued_texts)
+    deployments, remotes = Deployments(operator.max_queued_texts), Remotes()
     metrics = Metrics(deployments.numbers)
+    groups = Groups(store)
+    models = Models(store, groups, KeptChunks(data / "uploads"))
     tasks = Tasks(store, node.id, metrics.task)
     converted = ConvertedModels(data / "converted", operator.conversion_memory_bytes, operator.conversion_seconds)
     proof = Proof(models, converted, operator)
-    intake = Intake(groups, models, tasks, proof, settings, operator)
-    nodes = Nodes(store, node, deployments.ids, alone=alone, address=address)
-    keeper = Keeper(node.id, nodes, models, tasks, proof, deployments, settings)
+    residents = Residents(proof, deployments, remotes, lambda model_id, model: caller.ready(model_id, model), settings)
+    nodes = Nodes(store, node, residents.ids, residents.idle, alone=alone, address=address)
+    keeper = Keeper(node.id, nodes, models, tasks, residents)
     deployer = Deployer(node.id, nodes, models, tasks, keeper, settings, counters)
-    registrar = Registrar(groups, models, tasks, proof, intake, deployer, converted, settings, operator, counters)
-    reconciler = Reconciler(nodes, cluster_settings, models, tasks, registrar, keeper, operator.heartbeat_seconds)
-    functions = Functions(content.providers())
+
     trust = Trust(settings, operator.private_endpoints)
+    functions = Functions(content.providers())
     connectors = connectors_of(secrets_of(operator, store, settings), store, settings, models, trust, functions)
     controllers = Controllers(store, models, settings)
-    predictor = Predictor(
-        node.id, models, deployments, settings, operator, metrics, counters, Throttle(controllers), nodes
-    )
+    throttle = Throttle(controllers)
 
     async def ask(model_id: str, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         return await predictor.predict(model_id, {"parameters": parameters})
@@ -122,6 +130,33 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     search = stop_words.search if operator.store == EMBEDDED else store.search
     means = Means(search, ask, partial(content.read, "guardrails"))
     guards, interfaces = Guards(means, content.guardrails()), Interfaces()
+    breaker = Breaker(changed=metrics.suspended)
+    transport = Transport(trust, settings, authorities=operator.remote_ca, breaker=breaker, observe=metrics.called)
+    caller = Caller(
+        models,
+        connectors,
+        transport,
+        functions,
+        guards,
+        interfaces,
+        throttle,
+        nodes,
+        remotes,
+        deployer.deploy_for_call,
+        settings,
+        metrics,
+    )
+    promises = Promises(interfaces, guards)
+    predictor = Predictor(
+        node.id, models, deployments, caller, settings, operator, metrics, counters, throttle, nodes, promises
+    )
+    remote_models = RemoteModels(groups, models, tasks, connectors, deployer, settings, counters)
+    intake = Intake(groups, models, tasks, proof, settings, operator)
+    registrar = Registrar(
+        groups, models, tasks, proof, intake, deployer, remote_models, converted, settings, operator, counters
+    )
+    period = operator.heartbeat_seconds
+    reconciler = Reconciler(nodes, cluster_settings, models, tasks, registrar, deployer, keeper, period)
     services = Services(
         operator=operator,
         node=node,
@@ -133,7 +168,13 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         models=models,
         tasks=tasks,
         registrar=registrar,
+        remote_models=remote_models,
         connectors=connectors,
+        remotes=remotes,
+        residents=residents,
+        batch_jobs=BatchJobs(models, tasks, caller, settings, counters),
+        streamer=Streamer(caller, settings),
+        transport=transport,
         vetting=Vetting(models, interfaces, guards),
         controllers=controllers,
         stop_words=stop_words,

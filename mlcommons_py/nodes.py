@@ -30,12 +30,14 @@ class NodeDocument(Record):
 
     Attributes:
         address: URL at which the other nodes reach it; None where it told none.
-        running: ids of the models that run there.
+        running: ids of the models that are there.
+        idle: those of them that nobody called there for as long as they may stay.
     """
 
     name: str
     address: str | None = None
     running: Sequence[str] = ()
+    idle: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Nodes:
         store: Store,
         node: Node,
         running: Callable[[], Collection[str]],
+        idle: Callable[[], Collection[str]] = tuple,
         *,
         alone: bool,
         address: str | None = None,
@@ -61,6 +64,7 @@ class Nodes:
         self._store = store
         self._node = node
         self._running = running
+        self._idle = idle
         self._alone = alone
         self.address = address
         self._peers: dict[str, _Seen] = {}
@@ -77,8 +81,9 @@ class Nodes:
         """Tell the others that this node lives, and what it runs."""
         if self._alone:
             return
-        running = sorted(self._running())
-        document = NodeDocument(name=self._node.name, address=self.address, running=running)
+        document = NodeDocument(
+            name=self._node.name, address=self.address, running=sorted(self._running()), idle=sorted(self._idle())
+        )
         await self._store.put(NODES, self._node.id, document.to_json())
 
     async def look(self, *, ages: bool = True) -> None:
@@ -131,6 +136,16 @@ class Nodes:
         """Return the nodes that live and run a model, as far as this node knows."""
         here = [self._node.id] if model_id in self._running() else []
         return sorted([*here, *(one for one, _ in self._elsewhere(model_id))])
+
+    def idle(self) -> list[str]:
+        """Return the models that are idle on every node that has them."""
+        tables = [(set(self._running()), set(self._idle()))]
+        for node_id, seen in self._peers.items():
+            if not self.is_gone(node_id):
+                tables.append((set(seen.document.running), set(seen.document.idle)))
+        idle = set().union(*(idle for _, idle in tables))
+        busy = set().union(*(running - idle for running, idle in tables))
+        return sorted(idle - busy)
 
     async def addresses(self, model_id: str) -> list[str]:
         """Return where other nodes that run a model can be reached, after another look if none is known."""

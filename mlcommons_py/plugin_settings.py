@@ -175,6 +175,17 @@ class PluginSettings:
                 ' "plugins.ml_commons.remote_inference_enabled" to true.'
             )
 
+    def check_models(self, *, remote: bool) -> None:
+        """Refuse what needs a model of one kind while those are switched off.
+
+        Raises:
+            BadRequest: they are.
+        """
+        if remote:
+            self.check_remote_models()
+        else:
+            self.check_local_models()
+
     def defaults(self) -> dict[str, Any]:
         """Return the value of each key that neither scope sets."""
         return {

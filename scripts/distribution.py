@@ -43,7 +43,10 @@ _MODULES = (
     "mapper-extras-client",
     "lang-mustache-client",
     "transport-grpc",
+    "percolator-client",
 )
+# Of this one the release before is the newest on Central; it runs in the server all the same.
+_VERSIONS = {"percolator-client": "3.5.0"}
 _PLUGINS: dict[Flavour, tuple[str, ...]] = {
     "core": (),
     "knn": ("opensearch-knn",),
@@ -109,7 +112,7 @@ def _fetch(directory: Path, flavour: Flavour) -> list[Path]:
     """Let Maven copy the files into a directory of each project, and return them."""
     libraries = _LIBRARIES + (_LIBRARIES_OF_ML if flavour == "ml" else ())
     projects = {"lib": [_dependency(one) for one in libraries]}
-    projects |= {one: [_dependency(f"org.opensearch.plugin:{one}:{VERSION}")] for one in _MODULES}
+    projects |= {one: [_dependency(f"org.opensearch.plugin:{one}:{_version(one)}")] for one in _MODULES}
     projects |= {one: [_dependency(f"org.opensearch.plugin:{one}:{VERSION}.0:zip")] for one in _PLUGINS[flavour]}
     if flavour == "ml":
         projects["torch"] = [_dependency(one) for one in _TORCH_OF_ML]
@@ -127,6 +130,10 @@ def _fetch(directory: Path, flavour: Flavour) -> list[Path]:
     if done.returncode:
         raise RuntimeError(f"Maven could not fetch OpenSearch {VERSION}:\n{done.stdout[-4000:]}")
     return sorted(directory.glob("*/jars/*"))
+
+
+def _version(module: str) -> str:
+    return _VERSIONS.get(module, VERSION)
 
 
 def _write_project(directory: Path, what: str) -> None:
@@ -207,7 +214,7 @@ def _lay_out_module(home: Path, module: str, jars: Path) -> None:
     for jar in jars.iterdir():
         if not (home / "lib" / jar.name).exists():
             shutil.copy(jar, directory)
-    with zipfile.ZipFile(directory / f"{module}-{VERSION}.jar") as archive:
+    with zipfile.ZipFile(directory / f"{module}-{_version(module)}.jar") as archive:
         classes = [one.removesuffix(".class") for one in archive.namelist() if one.endswith("Plugin.class")]
     plugin = min(classes, key=lambda one: (not one.endswith("ModulePlugin"), one)).replace("/", ".")
     descriptor = {

@@ -117,11 +117,14 @@ def test_content_is_found(unpacked: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_the_program_is_installed() -> None:
-    """The entry point runs, and says the version of the package."""
+    """The entry point runs from anywhere, says the version of the package, and finds the blueprints."""
     program = Path(sys.executable).with_name("mlcommons")
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
 
+    listed = subprocess.run([program, "blueprint", "list"], cwd="/", capture_output=True, text=True, check=True)
+
     assert done.stdout == f"mlcommons-py {mlcommons_py.__version__}\n"
+    assert "openai-embedding" in listed.stdout
     assert importlib.metadata.version("mlcommons-py") == mlcommons_py.__version__
 
 

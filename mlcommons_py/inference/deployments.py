@@ -5,7 +5,6 @@ import logging
 import math
 import random
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from weakref import WeakValueDictionary
 from mlcommons_py.errors import MLCommonsError, Rejected, Unavailable, WorkerLost
 from mlcommons_py.inference.options import RunOptions
 from mlcommons_py.inference.process import Vectors, Worker, WorkerDied
+from mlcommons_py.observe.latencies import Latencies
 from mlcommons_py.observe.metrics import Running
 
 log = logging.getLogger(__name__)
@@ -57,9 +57,9 @@ class Deployment:
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
         self._waiting = 0
-        self._requests = self._texts = self._tokens = self._truncated = 0
+        self._texts = self._tokens = self._truncated = 0
         self._failures = self._rejected = self._restarts = 0
-        self._recent: deque[float] = deque(maxlen=100)
+        self.latencies = Latencies()
         self._busy_since = 0.0
         self._answered = 0
 
@@ -110,12 +110,11 @@ class Deployment:
                 self._failures += 1
                 raise
             ended = time.monotonic()
-            self._requests += 1
             self._texts += len(texts)
             self._tokens += sum(vectors.answer.tokens)
             self._truncated += vectors.answer.truncated
             self._answered += len(texts)
-            self._recent.append(ended - began)
+            self.latencies.add(ended - began)
             return vectors
 
     async def _try_twice(self, texts: list[str], *, urgent: bool, until: float) -> Vectors:
@@ -199,7 +198,7 @@ class Deployment:
         return Numbers(
             pid=worker.pid if worker is not None else 0,
             up=up,
-            requests=self._requests,
+            requests=self.latencies.count,
             texts=self._texts,
             tokens=self._tokens,
             truncated=self._truncated,
@@ -208,16 +207,8 @@ class Deployment:
             restarts=self._restarts,
             waiting=self._waiting,
             rss=worker.rss if worker is not None and up else 0,
-            latencies=_summary([1e3 * took for took in self._recent], self._requests),
+            latencies=self.latencies.summary(),
         )
-
-
-def _summary(values: list[float], count: int) -> dict[str, float]:
-    if not values:
-        return {}
-    ordered = sorted(values)
-    at = {f"p{share}": ordered[min(len(ordered) - 1, len(ordered) * share // 100)] for share in (50, 90, 99)}
-    return {"count": count, "max": ordered[-1], "min": ordered[0], "average": sum(ordered) / len(ordered), **at}
 
 
 class Deployments:

@@ -15,6 +15,8 @@ from mlcommons_py.errors import (
     ResourceNotFound,
 )
 from mlcommons_py.inference.deployments import Deployment, Deployments
+from mlcommons_py.inference.promises import Promises
+from mlcommons_py.inference.remote import Caller
 from mlcommons_py.inference.text_docs import ContentType, ResultFilter, TextDocs
 from mlcommons_py.models.config import MAX_PREFIX
 from mlcommons_py.models.documents import Model
@@ -39,7 +41,14 @@ _SYMMETRIC = (
     "When passing AsymmetricTextEmbeddingParameters, the model requires to be registered with at least one of"
     " 'query_prefix' or 'passage_prefix'."
 )
-_TEXT_FUNCTIONS = (FunctionName.TEXT_EMBEDDING, FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE)
+_FUNCTIONS = (
+    FunctionName.TEXT_EMBEDDING,
+    FunctionName.SPARSE_ENCODING,
+    FunctionName.SPARSE_TOKENIZE,
+    FunctionName.TEXT_SIMILARITY,
+    FunctionName.QUESTION_ANSWERING,
+    FunctionName.REMOTE,
+)
 _LOOK_SECONDS = 0.5
 
 
@@ -51,22 +60,26 @@ class Predictor:
         node_id: str,
         models: Models,
         deployments: Deployments,
+        caller: Caller,
         settings: PluginSettings,
         operator: Operator,
         metrics: Metrics,
         counters: Counters,
         throttle: Throttle,
         nodes: Nodes,
+        promises: Promises,
     ) -> None:
         self._node_id = node_id
         self._models = models
         self._deployments = deployments
+        self._caller = caller
         self._settings = settings
         self._operator = operator
         self._metrics = metrics
         self._counters = counters
         self._throttle = throttle
         self._nodes = nodes
+        self._promises = promises
 
     async def predict(
         self, model_id: str, body: Mapping[str, Any], algorithm: str | None = None, user: str | None = None
@@ -78,19 +91,23 @@ class Predictor:
 
         Raises:
             NotFound: there is no such model.
-            IllegalArgument: it is not deployed, or the body is wrong.
+            IllegalArgument: it is not deployed, the body is wrong, or a guardrail refuses it or the answer.
+            BadRequest: the body or the answer does not fit the model's interface.
             Forbidden: it is disabled.
             StatusError: 429, its rate limit is reached.
             Rejected: 429, too many texts wait for it.
             InferenceFailed: it failed on the texts.
         """
-        if algorithm is not None and FunctionName.named(algorithm) not in _TEXT_FUNCTIONS:
-            raise IllegalArgument(f"[{algorithm}] is not supported by this version; text_embedding is")
+        function = None if algorithm is None else FunctionName.named(algorithm)
+        if function is not None and function not in _FUNCTIONS:
+            raise IllegalArgument(f"[{algorithm}] is not supported by this version; text_embedding and remote are")
         try:
             model = await self._models.recent(model_id)
         except ResourceNotFound as fault:
             raise NotFound("Failed to find model") from fault
         with self._counters.counted(model.algorithm, "predict", model_id):
+            if model.is_remote:
+                return await self._caller.predict(model_id, model, body, function or FunctionName.REMOTE, user)
             return await self._predict(model_id, model, body, user)
 
     async def _predict(self, model_id: str, model: Model, body: Mapping[str, Any], user: str | None) -> dict[str, Any]:
@@ -100,6 +117,7 @@ class Predictor:
             raise Forbidden("Model is disabled.")
         # Nodes that do not run the model hand its requests on to those that do.
         await self._throttle.check(model_id, model, user, len(self._nodes.running(model_id)))
+        await self._promises.check_request(model, body, docs)
         deployment = self._deployments.get(model_id)
         until = time.monotonic() + self._operator.predict_timeout
         while deployment is None and self._is_coming(model) and time.monotonic() < until:
@@ -109,7 +127,10 @@ class Predictor:
             raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
         if deployment is None:
             raise IllegalArgument("Model not ready yet. Please deploy the model first.")
-        return await self._embed(model_id, model, deployment, docs)
+        await self._promises.check_texts(model, docs)
+        answer = await self._embed(model_id, model, deployment, docs)
+        await self._promises.check_answer(model, answer)
+        return answer
 
     def _is_coming(self, model: Model) -> bool:
         """Whether the model was deployed before the service started, and is on its way back."""

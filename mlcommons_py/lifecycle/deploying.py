@@ -17,7 +17,10 @@ from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.store import Written
-from mlcommons_py.tasks.board import Tasks, TaskType
+from mlcommons_py.tasks.board import Tasks, TaskState, TaskType
+
+_SETTLE_SECONDS = 5.0
+"""How long a deploy waits until a remote model's connector was read."""
 
 _PEER_SECONDS = 5.0
 """How long an undeploy waits for other nodes to carry it out; they do anyway."""
@@ -44,14 +47,17 @@ class Deployer:
         self._settings = settings
         self._counters = counters
         self._beginning: Counter[str] = Counter()
+        self._for_calls: dict[str, asyncio.Task[None]] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def deploy(self, model_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Start deploying a model and return the answer of ``_deploy``; the task tells how it went.
 
+        A remote model, of which nothing has to come up, is deployed on this node when the answer is given.
+
         Raises:
             NotFound: there is no such model.
-            BadRequest: local models are switched off.
+            BadRequest: models of its kind are switched off.
             IllegalArgument: chunks are missing, or the nodes are not to be chosen.
             LimitExceeded: ``max_deploy_model_tasks_per_node`` models are being deployed already.
         """
@@ -60,7 +66,7 @@ class Deployer:
             return await self._deploy(model_id, model, body)
 
     async def _deploy(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
-        self._settings.check_local_models()
+        self._settings.check_models(remote=model.is_remote)
         chosen = fields.texts(body, "node_ids")
         await self._nodes.look(ages=False)
         nodes = self._eligible(chosen)
@@ -69,7 +75,27 @@ class Deployer:
         with self._slot(model_id):
             async with self._turn(model_id):
                 task_id = await self._plan(model_id, nodes, to_all=not chosen)
-        return {"task_id": task_id, "task_type": TaskType.DEPLOY_MODEL, "status": "CREATED"}
+        if model.is_remote:
+            await self._keeper.settled(model_id, _SETTLE_SECONDS)
+        status = TaskState.COMPLETED if model.is_remote else TaskState.CREATED
+        return {"task_id": task_id, "task_type": TaskType.DEPLOY_MODEL, "status": status}
+
+    async def deploy_for_call(self, model_id: str) -> None:
+        """Deploy a remote model that is called before anybody deployed it; return when it is, or will not be.
+
+        Raises:
+            MLCommonsError: as :meth:`deploy`.
+        """
+        calling = self._for_calls.get(model_id)
+        if calling is None:
+            calling = self._for_calls[model_id] = asyncio.create_task(self._deploy_unless_there(model_id))
+            calling.add_done_callback(lambda _: self._for_calls.pop(model_id))
+        await asyncio.shield(calling)
+
+    async def _deploy_unless_there(self, model_id: str) -> None:
+        model = await self._known(model_id)
+        if not self._keeper.runs(model_id, model):
+            await self.deploy(model_id, {})
 
     async def _plan(self, model_id: str, nodes: Sequence[str], *, to_all: bool) -> str:
         """Make it the desired state that nodes run a model, and return the task that ends when they do."""

@@ -79,6 +79,7 @@ class Intake:
         finally:
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
             self._downloads.discard(directory)
+        await self._models.chunks.kept.drop(model_id)
         if not await self._models.registered(model_id):  # from here on it is a model, and nothing undoes it
             raise ResourceNotFound("the model was deleted while it was being registered")
         await self._proof.complete_config(model_id, manifest)

@@ -9,19 +9,15 @@ their :class:`~mlcommons_py.inference.deployments.Deployment`.
 import asyncio
 import logging
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import suppress
 
-from mlcommons_py.errors import InvalidModel, LimitExceeded, MLCommonsError
-from mlcommons_py.inference.deployments import Deployments
+from mlcommons_py.errors import InvalidModel, MLCommonsError
 from mlcommons_py.lifecycle import plan
-from mlcommons_py.lifecycle.proof import Proof
-from mlcommons_py.lifecycle.resources import WORKER_BYTES, check_memory
+from mlcommons_py.lifecycle.residents import Residents
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
 from mlcommons_py.nodes import Nodes
-from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.tasks.board import Tasks, TaskType
 
 log = logging.getLogger(__name__)
@@ -46,21 +42,16 @@ class Keeper:
         nodes: Nodes,
         models: Models,
         tasks: Tasks,
-        proof: Proof,
-        deployments: Deployments,
-        settings: PluginSettings,
+        residents: Residents,
     ) -> None:
         self._node_id = node_id
         self._nodes = nodes
         self._models = models
         self._tasks = tasks
-        self._proof = proof
-        self._deployments = deployments
-        self._settings = settings
+        self._residents = residents
         self._coming: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, list[str]] = {}
         self._again: set[str] = set()
-        self._placing: set[str] = set()
         self._returning: set[str] | None = None
         self._closed = False
 
@@ -92,11 +83,11 @@ class Keeper:
             elif task_id not in self._waiting.get(task.model_id, ()):
                 await self._tasks.report(task_id, self._node_id, UNDEPLOYED)
         for model_id, model in wanted.items():
-            if self._deployments.get(model_id) is None:
+            if model_id not in self._residents:
                 self._start(model_id)
             else:
                 self.refresh(model_id, model)
-        for model_id in self._deployments.ids():
+        for model_id in self._residents.ids():
             if model_id not in wanted:
                 self._start(model_id)
 
@@ -117,11 +108,7 @@ class Keeper:
 
     def runs(self, model_id: str, model: Model) -> bool:
         """Return whether a model runs here already, the way its document says."""
-        return model_id not in self._coming and self._is_up(model_id, model)
-
-    def _is_up(self, model_id: str, model: Model) -> bool:
-        deployment = self._deployments.get(model_id)
-        return deployment is not None and deployment.up and deployment.options == self._proof.options(model)
+        return model_id not in self._coming and self._residents.is_up(model_id, model)
 
     def wait_for(self, model_id: str, task_id: str) -> None:
         """Bring a model up, and end this node's part of a task when that is done or failed."""
@@ -132,11 +119,18 @@ class Keeper:
 
     def refresh(self, model_id: str, model: Model) -> None:
         """Run a model that runs here as its document now says, where that is another way than before."""
-        deployment = self._deployments.get(model_id)
+        if model_id in self._residents:
+            self._residents.note(model_id, model)
         if model_id in self._coming:
             self._again.add(model_id)
-        elif deployment is not None and deployment.options != self._proof.options(model):
+        elif self._residents.differs(model_id, model):
             self._start(model_id)
+
+    async def settled(self, model_id: str, seconds: float) -> None:
+        """Wait until a model is here, or will not be; for so many seconds at most."""
+        coming = self._coming.get(model_id)
+        if coming is not None:
+            await asyncio.wait([coming], timeout=seconds)
 
     async def drop(self, model_id: str) -> bool:
         """Take a model down; return whether it was up, or on its way."""
@@ -149,8 +143,8 @@ class Keeper:
         return deployed or coming is not None
 
     async def _take_down(self, model_id: str) -> bool:
-        """End a model's worker, and tell the other nodes; return whether it ran."""
-        deployed = await self._deployments.undeploy(model_id)
+        """Take a model off this node, and tell the other nodes; return whether it was here."""
+        deployed = await self._residents.remove(model_id)
         if deployed:
             with suppress(MLCommonsError):  # the next heartbeat tells it too
                 await self._nodes.beat()
@@ -218,17 +212,7 @@ class Keeper:
         model = Model.from_json(document.source)
         if not self._is_wanted(model):
             raise _Unwanted(UNDEPLOYED)
-
-        async def source(doubt: bool) -> Path:
-            return (await self._proof.prepare(model_id, model, doubt=doubt))[0]
-
-        with self._room(model_id):
-            directory, manifest = await self._proof.prepare(model_id, model)
-            if not self._is_up(model_id, model):
-                weights = await asyncio.to_thread(lambda: (directory / "model.bin").stat().st_size)
-                await asyncio.to_thread(check_memory, weights + WORKER_BYTES)
-                await self._deployments.deploy(model_id, source, self._proof.options(model))
-        await self._proof.complete_config(model_id, manifest)
+        await self._residents.bring(model_id, model, asked=model_id in self._waiting)
         await self._nodes.beat()  # who is told that the model is deployed can call it through any node
 
         def make(read: Model) -> Model | None:
@@ -239,20 +223,6 @@ class Keeper:
 
     def _is_wanted(self, model: Model) -> bool:
         return self._node_id in (model.planning_worker_nodes or ())
-
-    @contextmanager
-    def _room(self, model_id: str) -> Iterator[None]:
-        """Hold one of the places that ``max_model_on_node`` gives, while a model comes up."""
-        others = {*self._deployments.ids(), *self._placing} - {model_id}
-        if self._deployments.get(model_id) is None and len(others) >= self._settings["max_model_on_node"]:
-            text = "Exceed max local model per node limit"
-            # What was deployed before the limit was lowered stays desired: it is tried again.
-            raise InvalidModel(text) if model_id in self._waiting else LimitExceeded(text)
-        self._placing.add(model_id)
-        try:
-            yield
-        finally:
-            self._placing.discard(model_id)
 
     async def _give_up(self, model_id: str, reason: str) -> None:
         """Note that a model cannot be served here, so that nothing tries it again before somebody deploys it."""

@@ -9,6 +9,7 @@ from functools import partial
 from mlcommons_py.cluster_settings import ClusterSettings
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.lifecycle import plan
+from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.registering import Registrar
 from mlcommons_py.models.documents import Model
@@ -31,6 +32,7 @@ class Reconciler:
         models: Models,
         tasks: Tasks,
         registrar: Registrar,
+        deployer: Deployer,
         keeper: Keeper,
         period: float,
     ) -> None:
@@ -40,15 +42,16 @@ class Reconciler:
         self._models = models
         self._tasks = tasks
         self._registrar = registrar
+        self._deployer = deployer
         self._keeper = keeper
         self._period = period
         self._obstacle = ""
 
     async def run(self) -> None:
-        """Restore, then reconcile for ever; a service that has its store for itself has nothing more to do then."""
+        """Restore, then reconcile for ever; who has the store for itself has only idle models to look after then."""
         if self._nodes.alone:
             await self.restore()
-            return
+            await self._repeat(self._undeploy_idle)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(self._beat))
             await self._until_done(self._restore_models)
@@ -117,13 +120,20 @@ class Reconciler:
             await self._take_over(tasks)
             await self._count({task.model_id for _, task in tasks})
             await self._registrar.mend(PATIENCE)
+            await self._undeploy_idle()
+
+    async def _undeploy_idle(self) -> None:
+        """Undeploy what nobody called, on any node, for as long as its ``model_ttl_minutes`` say."""
+        for model_id in self._nodes.idle():
+            log.info("undeploying model %s, which was not called for as long as it may stay", model_id)
+            await self._deployer.undeploy([model_id], None)
 
     async def _take_over(self, tasks: Sequence[tuple[str, Task]]) -> None:
         for task_id, task in tasks:
             gone = [node_id for node_id in task.worker_node if self._nodes.is_gone(node_id)]
             if task.task_type == TaskType.DEPLOY_MODEL:
                 await self._report(task_id, task, gone)
-            elif gone and await self._tasks.claim(task_id, gone[0]):
+            elif task.task_type == TaskType.REGISTER_MODEL and gone and await self._tasks.claim(task_id, gone[0]):
                 log.info("taking over task %s of node %s, which is gone", task_id, gone[0])
                 await self._registrar.resume(task_id, task)
 

@@ -22,6 +22,8 @@ from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.download import check_url
 from mlcommons_py.lifecycle.intake import Intake
 from mlcommons_py.lifecycle.proof import Proof
+from mlcommons_py.lifecycle.remote import RemoteModels
+from mlcommons_py.models import fields
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registration import Registration
@@ -55,6 +57,7 @@ class Registrar:
         proof: Proof,
         intake: Intake,
         deployer: Deployer,
+        remote: RemoteModels,
         converted: ConvertedModels,
         settings: PluginSettings,
         operator: Operator,
@@ -66,6 +69,7 @@ class Registrar:
         self._proof = proof
         self._intake = intake
         self._deployer = deployer
+        self._remote = remote
         self._converted = converted
         self._settings = settings
         self._operator = operator
@@ -118,11 +122,16 @@ class Registrar:
     async def register(self, body: Mapping[str, Any], *, deploy: bool) -> dict[str, Any]:
         """Start a registration from a URL, and return the answer of ``_register``; the task tells how it went.
 
+        A remote model is registered when the answer is given.
+
         Raises:
             IllegalArgument: URLs are switched off, the URL is not trusted, or a field is missing or wrong.
             BadRequest: the model's function is not one of this version.
             LimitExceeded: ``max_register_model_tasks_per_node`` registrations run already.
         """
+        function_name = fields.text(body, "function_name")
+        if function_name is not None and FunctionName.named(function_name) is FunctionName.REMOTE:
+            return await self._remote.register(body, deploy=deploy)
         registration = Registration.of_url(body)
         self._check_function(registration.function)
         if registration.url is not None:
@@ -182,6 +191,9 @@ class Registrar:
         document = None if task.model_id is None else await self._models.document(task.model_id)
         if task.model_id is not None and document is not None:
             model = Model.from_json(document.source)
+            if model.is_remote:
+                await self._tasks.complete(task_id, task.model_id)
+                return
             if not model.state.is_incomplete:
                 self._spawn(task_id, self._prove(task_id, task.model_id, deploy=task.deploy_model is True))
                 return
@@ -199,7 +211,7 @@ class Registrar:
         ages: dict[str, tuple[Model, int]] = {}
         told = await self._tasks.models_of(TaskType.REGISTER_MODEL, [model_id for model_id, _ in stuck])
         for model_id, model in stuck:
-            if self._uploads[model_id]:  # this node is at it
+            if model.is_remote or self._uploads[model_id]:  # nothing to prove, or this node is at it
                 continue
             before, age = self._stuck.get(model_id, (None, 0))
             age = age + 1 if before == model else 0
@@ -235,10 +247,11 @@ class Registrar:
             await asyncio.wait(running)
 
     def _check_function(self, function: FunctionName) -> None:
-        if function is not FunctionName.REMOTE:
-            self._settings.check_local_models()
+        self._settings.check_local_models()
         if function is not FunctionName.TEXT_EMBEDDING:
-            raise BadRequest(f"[function_name] {function} is not supported by this version; TEXT_EMBEDDING is")
+            raise BadRequest(
+                f"[function_name] {function} is not supported by this version; TEXT_EMBEDDING and REMOTE are"
+            )
 
     def _spawn(self, task_id: str, work: Coroutine[Any, Any, None]) -> None:
         self._running[task_id] = running = asyncio.create_task(work)
@@ -247,7 +260,10 @@ class Registrar:
     async def _prove(self, task_id: str, model_id: str, *, deploy: bool = False) -> None:
         try:
             await self._tasks.start(task_id)
-            _, manifest = await self._proof.prepare(model_id, await self._models.model(model_id))
+            try:
+                _, manifest = await self._proof.prepare(model_id, await self._models.model(model_id))
+            finally:
+                await self._models.chunks.kept.drop(model_id)
             await self._proof.complete_config(model_id, manifest)
             if deploy:
                 await self._deploy(model_id)

@@ -1,6 +1,6 @@
 """Changing a registered model: the body of ``PUT /models/{id}``."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,13 @@ from mlcommons_py.store.record import now
 _CHANGEABLE = (FunctionName.TEXT_EMBEDDING, FunctionName.REMOTE)
 
 
-async def update(models: Models, groups: Groups, model_id: str, body: Mapping[str, Any]) -> tuple[Model, Written]:
+Connect = Callable[[str, Model, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""Returns what a body changes of a model's connector, as it is stored."""
+
+
+async def update(
+    models: Models, groups: Groups, connect: Connect, model_id: str, body: Mapping[str, Any]
+) -> tuple[Model, Written]:
     """Carry out an update, and return the model as it is now.
 
     Objects are merged key by key; a model that moves to another group becomes that group's newest version.
@@ -36,7 +42,7 @@ async def update(models: Models, groups: Groups, model_id: str, body: Mapping[st
         raise NotFound(f"Failed to find model to update with the provided model id: {model_id}")
     model = Model.from_json(document.source)
     _refuse(model_id, model, body)
-    changes = _changes(model, body)
+    changes = {**_changes(model, body), **await connect(model_id, model, body)}
     group_id = fields.text(body, "model_group_id")
     if group_id is not None and group_id != model.model_group_id:
         version = await groups.next_version(group_id)
@@ -49,7 +55,10 @@ async def update(models: Models, groups: Groups, model_id: str, body: Mapping[st
 
     def make(read: Model) -> Model:
         _refuse(model_id, read, body)
-        merged = {name: _merged(getattr(read, name), value) for name, value in changes.items()}
+        merged = {
+            name: value if name == "connector" else _merged(getattr(read, name), value)
+            for name, value in changes.items()
+        }
         return replace(read, **merged, last_updated_time=now())
 
     changed = await models.change(model_id, make)
@@ -94,7 +103,7 @@ def _changes(model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_dimension(model: Model, given: int | None) -> None:
     """Refuse a dimension that a proven model does not have: it would be refused when it is deployed next."""
-    proven = model.state_reason is None and not model.state.is_incomplete
+    proven = model.state_reason is None and not model.state.is_incomplete and not model.is_remote
     has = model.config.get("embedding_dimension")
     if proven and None not in (given, has) and given != has:
         raise BadRequest(f"[model_config.embedding_dimension] is {given}, but the model's embeddings have {has}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlcommons_py.errors import Conflict, InvalidModel
 from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id
+from mlcommons_py.models.kept import KeptChunks, Mark
 from mlcommons_py.models.searching import exactly, found
 from mlcommons_py.store import Delete, Store
 
@@ -15,8 +16,9 @@ from mlcommons_py.store import Delete, Store
 class Chunks:
     """The chunks of the models of a store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, kept: KeptChunks) -> None:
         self._store = store
+        self.kept = kept
 
     async def put(self, model_id: str, model: Model, number: int, content: bytes) -> None:
         """Store one chunk, in place of one of the same number.
@@ -36,7 +38,8 @@ class Chunks:
             "chunk_number": number,
             "total_chunks": model.total_chunks,
         }
-        await self._store.put(MODELS, chunk_id(model_id, number), document, content=content)
+        written = await self._store.put(MODELS, chunk_id(model_id, number), document, content=content)
+        await self.kept.keep(model_id, number, (written.primary_term, written.seq_no), content)
 
     async def present(self, model_id: str) -> set[int]:
         """Return the numbers of the chunks that are there."""
@@ -49,15 +52,16 @@ class Chunks:
         answer = await self._store.search(MODELS, body)
         return {int(bucket["key"]) for bucket in answer["aggregations"]["numbers"]["buckets"]}
 
-    async def marks(self, model_id: str) -> dict[str, int]:
-        """Return what changes when a chunk is written: the sequence numbers of all, by their ids."""
+    async def marks(self, model_id: str) -> dict[str, Mark]:
+        """Return what changes when a chunk is written, of all of them, by their ids."""
         body = {
             "query": {"bool": {"filter": [exactly("model_id", model_id), {"exists": {"field": "chunk_number"}}]}},
             "size": 10_000,
             "_source": False,
             "seq_no_primary_term": True,
         }
-        return {str(hit["_id"]): int(hit["_seq_no"]) for hit in found(await self._store.search(MODELS, body))}
+        hits = found(await self._store.search(MODELS, body))
+        return {str(hit["_id"]): (int(hit["_primary_term"]), int(hit["_seq_no"])) for hit in hits}
 
     async def missing(self, model_id: str, model: Model) -> list[int]:
         """Return the numbers of the chunks that are not there, ascending."""
@@ -80,13 +84,16 @@ class Chunks:
         )
 
     async def read(self, model_id: str, model: Model) -> AsyncIterator[bytes]:
-        """Yield the chunks in order.
+        """Yield the chunks in order; one that this process stored, and nobody since, from its copy.
 
         Raises:
             InvalidModel: one is missing.
         """
+        marks = await self.marks(model_id) if model_id in self.kept else {}
         for number in range(model.total_chunks or 0):
-            content = await self._store.content(MODELS, chunk_id(model_id, number))
+            content = await self.kept.read(model_id, number, marks.get(chunk_id(model_id, number)))
+            if content is None:
+                content = await self._store.content(MODELS, chunk_id(model_id, number))
             if content is None:
                 raise InvalidModel(f"chunk {number} of model {model_id} is missing; upload it again")
             yield content
@@ -123,6 +130,7 @@ class Chunks:
 
     async def delete(self, model_id: str) -> None:
         """Delete every chunk of a model."""
+        await self.kept.drop(model_id)
         present = await self.present(model_id)
         await self._store.bulk([Delete(MODELS, chunk_id(model_id, number)) for number in sorted(present)])
 

@@ -30,7 +30,7 @@ def read(body: Mapping[str, Any], function: FunctionName, model_format: ModelFor
     """
     config = fields.mapping(body, "model_config")
     if config is None:
-        if function in _SPARSE or model_format is ModelFormat.SAFETENSORS:
+        if function in (*_SPARSE, FunctionName.REMOTE) or model_format is ModelFormat.SAFETENSORS:
             return None
         raise IllegalArgument("model config is null")
     return check(config, function, complete=model_format is not ModelFormat.SAFETENSORS)
@@ -77,7 +77,22 @@ def check(config: Mapping[str, Any], function: FunctionName, *, complete: bool) 
     return stored
 
 
+def _check_remote(config: Mapping[str, Any]) -> None:
+    """Refuse an embedding model of which a ``semantic`` field could not make a vector field."""
+    if str(config.get("model_type", "")).lower() != "text_embedding":
+        return
+    wanted = "must be provided for remote text embedding model"
+    for name, label in (("embedding_dimension", "Embedding dimension"), ("framework_type", "Framework type")):
+        if config.get(name) is None:
+            raise IllegalArgument(f"{label} {wanted}")
+    if "space_type" not in (config.get("additional_config") or {}):
+        raise IllegalArgument("Space type must be provided in additional_config for remote text embedding model")
+
+
 def _require(config: Mapping[str, Any], function: FunctionName) -> None:
+    if function is FunctionName.REMOTE:
+        _check_remote(config)
+        return
     if fields.text(config, "model_type") is None:
         raise IllegalArgument("model type is null")
     if function is FunctionName.TEXT_EMBEDDING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlcommons_py.models.states import ModelState
+from mlcommons_py.models.states import FunctionName, ModelState
 from mlcommons_py.store.record import Record
 
 GROUPS = ".plugins-ml-model-group"
@@ -64,6 +64,7 @@ class Model(Record):
         model_version: number within its group, as text.
         model_content_hash_value: SHA-256 of the archive, in hex.
         planning_worker_nodes: nodes that should have it; this is the desired state.
+        connector_id, connector: of a remote model, the connector by its id or in full; its credential is encrypted.
         state_reason: why the state is not what one would wish.
         register_task_id: the task that fetches the content of a model that is being registered from a URL. This and
             ``state_reason`` are ours, beside ML Commons' fields.
@@ -78,6 +79,8 @@ class Model(Record):
     model_state: str | None = None
     state_reason: str | None = None
     register_task_id: str | None = None
+    connector_id: str | None = None
+    connector: Mapping[str, Any] | None = None
     model_content_size_in_bytes: int | None = None
     model_content_hash_value: str | None = None
     model_config: Mapping[str, Any] | None = None
@@ -103,6 +106,17 @@ class Model(Record):
     def state(self) -> ModelState:
         """The state as an enumeration."""
         return ModelState(self.model_state or ModelState.REGISTERED)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the model lives at a provider."""
+        return self.algorithm == FunctionName.REMOTE
+
+    @property
+    def time_to_live(self) -> float | None:
+        """Seconds after its last use in which the model is undeployed; None for never."""
+        minutes = (self.deploy_setting or {}).get("model_ttl_minutes")
+        return 60.0 * minutes if isinstance(minutes, int) and minutes > 0 else None
 
     @property
     def config(self) -> Mapping[str, Any]:

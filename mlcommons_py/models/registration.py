@@ -1,7 +1,7 @@
 """What a client asks for when it registers a model: the body of ``_register`` and ``_register_meta``, checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from mlcommons_py.errors import IllegalArgument
@@ -24,13 +24,15 @@ class Registration:
 
     Attributes:
         function: what the model does.
+        model_format: None for a remote model.
         url: where the archive is to be fetched from; None where its chunks are uploaded.
+        connector_id, connector: of a remote model, one of the two; the connector as it was sent.
         total_chunks, size, digest: of the archive, as far as the client said.
     """
 
     name: str
     function: FunctionName
-    model_format: ModelFormat
+    model_format: ModelFormat | None
     model_config: Mapping[str, Any] | None
     model_id: str | None = None
     model_group_id: str | None = None
@@ -44,6 +46,8 @@ class Registration:
     deploy_setting: Mapping[str, Any] | None = None
     interface: Mapping[str, Any] | None = None
     guardrails: Mapping[str, Any] | None = None
+    connector_id: str | None = None
+    connector: Mapping[str, Any] | None = None
 
     @classmethod
     def of_meta(cls, body: Mapping[str, Any]) -> Self:
@@ -75,7 +79,25 @@ class Registration:
         return cls._read(body, str(fields.text(body, "model_format") or "").upper())
 
     @classmethod
-    def _read(cls, body: Mapping[str, Any], format_name: str) -> Self:
+    def of_remote(cls, body: Mapping[str, Any]) -> Self:
+        """Return the registration that a ``_register`` body of a remote model asks for.
+
+        Raises:
+            IllegalArgument: a field is missing or wrong.
+        """
+        registration = cls._read(body, None)
+        connector_id, connector = fields.text(body, "connector_id"), fields.mapping(body, "connector")
+        if connector_id is not None and connector is not None:
+            raise IllegalArgument("a model has either a [connector_id] or a [connector], not both")
+        if not connector_id and connector is None:
+            raise IllegalArgument(
+                "You must provide connector content when creating a remote model without connector id!"
+            )
+        return replace(registration, connector_id=connector_id or None, connector=connector)
+
+    @classmethod
+    def _read(cls, body: Mapping[str, Any], format_name: str | None) -> Self:
+        """Read what all registrations have; a remote model has no format."""
         name = fields.text(body, "name")
         if name is None or not name.strip():
             raise IllegalArgument("model name is null")
@@ -83,9 +105,9 @@ class Registration:
         check_length("name", name, MAX_NAME)
         check_length("description", description, MAX_DESCRIPTION)
         function = FunctionName.named(fields.text(body, "function_name") or FunctionName.TEXT_EMBEDDING)
-        if not format_name:
+        if format_name == "":
             raise IllegalArgument("model format is null")
-        model_format = ModelFormat.named(format_name)
+        model_format = None if format_name is None else ModelFormat.named(format_name)
         digest = fields.text(body, "model_content_hash_value")
         refuse_access_fields(body)
         model_id = body.get("model_id")
@@ -108,8 +130,13 @@ class Registration:
             guardrails=fields.mapping(body, "guardrails"),
         )
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the model lives at a provider."""
+        return self.function is FunctionName.REMOTE
+
     def model(self, group_id: str, version: int) -> Model:
-        """Return the model as it is stored while its content is on its way."""
+        """Return the model as it is stored first: a local one while its content is on its way."""
         at = now()
         return Model(
             name=self.name,
@@ -118,7 +145,7 @@ class Registration:
             model_version=str(version),
             description=self.description,
             model_format=self.model_format,
-            model_state=ModelState.REGISTERING,
+            model_state=ModelState.REGISTERED if self.is_remote else ModelState.REGISTERING,
             model_content_size_in_bytes=self.size,
             model_content_hash_value=self.digest,
             model_config=self.model_config,
@@ -127,7 +154,10 @@ class Registration:
             rate_limiter=self.rate_limiter,
             interface=self.interface,
             guardrails=self.guardrails,
+            connector_id=self.connector_id,
+            connector=self.connector,
             created_time=at,
             last_updated_time=at,
+            last_registered_time=at if self.is_remote else None,
             total_chunks=self.total_chunks,
         )

@@ -22,6 +22,7 @@ from mlcommons_py.errors import (
 from mlcommons_py.models.chunks import Chunks
 from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, SEARCHED, Model, chunk_id
 from mlcommons_py.models.groups import Groups
+from mlcommons_py.models.kept import KeptChunks
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.searching import api_body
 from mlcommons_py.models.states import ModelState
@@ -38,10 +39,10 @@ SLOW = 0.5
 class Models:
     """The models of a store."""
 
-    def __init__(self, store: Store, groups: Groups) -> None:
+    def __init__(self, store: Store, groups: Groups, kept: KeptChunks | None = None) -> None:
         self._store = store
         self._groups = groups
-        self.chunks = Chunks(store)
+        self.chunks = Chunks(store, KeptChunks(None) if kept is None else kept)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._recent: dict[str, tuple[float, Model]] = {}
         self._reading: dict[str, tuple[float, asyncio.Task[Model]]] = {}
@@ -266,7 +267,7 @@ class Models:
         return begun
 
     async def get(self, model_id: str) -> dict[str, Any]:
-        """Return a model's document as the API shows it.
+        """Return a model's document as the API shows it: the credential of its own connector is left out.
 
         Raises:
             NotFound: there is none of that id.

@@ -52,7 +52,7 @@ class Metrics:
         )
         self._stages = Histogram(
             "mlcommons_predict_stage_seconds",
-            "Time that a predict spent waiting for its first batch, and computing",
+            "Time that a predict spent waiting for its first batch and computing, or at its provider and around it",
             ("model", "stage"),
             buckets=_SECONDS,
             registry=self._registry,
@@ -86,6 +86,10 @@ class Metrics:
         """Count a predict's stages, in seconds."""
         self._stages.labels(model_id, "queued").observe(queued)
         self._stages.labels(model_id, "computed").observe(computed)
+
+    def stage(self, model_id: str, stage: str, seconds: float) -> None:
+        """Count a stage of a remote model's predict: ``prepared``, ``provider`` or ``read``."""
+        self._stages.labels(model_id, stage).observe(seconds)
 
     def called(self, model_id: str, status: int, seconds: float, attempts: int) -> None:
         """Count a call to a provider; status 0 is that of no answer."""

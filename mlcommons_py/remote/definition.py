@@ -3,6 +3,7 @@
 Texts and types are those of ``MLCreateConnectorInput.java``, ``AwsConnector.java`` and ``AbstractConnector.java``.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -23,7 +24,6 @@ _KNOWN = frozenset(
     "name description version protocol parameters credential actions client_config connector_id provisioned_by dry_run"
     " tenant_id url headers".split()
 ) | frozenset(_ACCESS)
-_OF_DOCUMENTS = frozenset({"created_time", "last_updated_time", "owner", "access"})
 _LONGEST = 32_000
 """Most bytes of a value: the fields of type ``flat_object`` hold none much longer."""
 
@@ -64,7 +64,7 @@ class Definition:
     description: str | None = None
     protocol: str | None = None
     parameters: Mapping[str, str] | None = None
-    credential: Mapping[str, str] | None = None
+    credential: Mapping[str, str] | None = dataclasses.field(default=None, repr=False)
     actions: Sequence[Mapping[str, Any]] | None = None
     client_config: Mapping[str, Any] | None = None
     provisioned_by: str | None = None
@@ -179,8 +179,6 @@ def check_protocol(protocol: str | None) -> None:
 def _refuse_unknown(body: Mapping[str, Any], within: str) -> None:
     where = f"{within}." if within else ""
     for field in body:
-        if field in _OF_DOCUMENTS and within:
-            raise IllegalArgument(f"[{where}{field}] is set by the service; leave it out")
         if field not in _KNOWN:
             raise IllegalArgument(f"unknown field [{where}{field}]; a connector has {', '.join(sorted(_KNOWN))}")
     for field in ("url", "headers"):

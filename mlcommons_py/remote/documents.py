@@ -4,7 +4,7 @@ Field names, their types and their order are those of ``HttpConnector.java`` and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -92,7 +92,7 @@ class Connector(Record):
     description: str | None = None
     protocol: str | None = None
     parameters: Mapping[str, str] | None = None
-    credential: Mapping[str, str] | None = None
+    credential: Mapping[str, str] | None = field(default=None, repr=False)
     actions: Sequence[Mapping[str, Any]] | None = None
     client_config: Mapping[str, Any] | None = None
     backend_roles: Sequence[str] | None = None

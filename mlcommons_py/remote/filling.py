@@ -110,7 +110,7 @@ class Filling:
             with self._entered(hole.name):
                 return self._memo(hole.name, "value", lambda: self._own_value(value))
         if origin is Origin.GIVEN and exact.is_json(value):
-            return self._raw(value.encode())
+            return self._written(hole.name, lambda: self._raw(value.encode()))
         return self._written(hole.name, lambda: exact.dumps(value))
 
     def _own_value(self, value: str) -> bytes:
@@ -182,7 +182,7 @@ class Filling:
         try:
             return write()
         except ValueError as fault:
-            raise _cannot(name) from fault
+            raise _cannot(name, fault) from fault
 
 
 def written(name: str, value: Any) -> str:
@@ -195,14 +195,14 @@ def written(name: str, value: Any) -> str:
         text = value if isinstance(value, str) else exact.dumps(value).decode()
         text.encode()
     except ValueError as fault:
-        raise _cannot(name) from fault
+        raise _cannot(name, fault) from fault
     return text
 
 
-def _cannot(name: str) -> IllegalArgument:
-    return IllegalArgument(
-        f"[parameters.{name}] cannot be sent: it has half a surrogate pair (U+D800 to U+DFFF), which is no character"
-    )
+def _cannot(name: str, fault: ValueError) -> IllegalArgument:
+    of_surrogate = isinstance(fault, UnicodeEncodeError) or "surrogates" in str(fault)
+    why = "it has half a surrogate pair (U+D800 to U+DFFF), which is no character" if of_surrogate else str(fault)
+    return IllegalArgument(f"[parameters.{name}] cannot be sent: {why}")
 
 
 def _default_pieces(default: str) -> Pieces:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+
+from mlcommons_py.errors import IllegalArgument
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +28,71 @@ class ModelInput:
     context: str | None = None
     action_type: str | None = None
     raw: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], algorithm: str) -> Self:
+        """Return the input that a body holds.
+
+        Raises:
+            IllegalArgument: a field is of the wrong type; the text names it, with its place in the list.
+        """
+        parameters = body.get("parameters")
+        if parameters is not None and not isinstance(parameters, Mapping):
+            raise IllegalArgument(f"[parameters] must be an object, not {type(parameters).__name__}")
+        return cls(
+            algorithm=algorithm,
+            parameters=parameters,
+            text_docs=_texts(body.get("text_docs")),
+            query_text=_text("query_text", body.get("query_text")),
+            question=_text("question", body.get("question")),
+            context=_text("context", body.get("context")),
+            raw=body,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what an interface's schema is held against."""
+        shown: dict[str, Any] = {"algorithm": self.algorithm}
+        for name in ("parameters", "text_docs", "query_text", "question", "context", "action_type"):
+            value = getattr(self, name)
+            if value is not None:
+                shown[name] = value
+        return shown
+
+    def asked(self) -> str | None:
+        """Return the question of a chat, which a guard that is a model judges; None where there is none."""
+        question = (self.parameters or {}).get("question", self.question)
+        return question if isinstance(question, str) else None
+
+    def size(self) -> int:
+        """Return about how many characters it has."""
+        return sum(map(_size, (self.text_docs, self.query_text, self.question, self.context, self.parameters)))
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_size, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_size, value))
+    return 8
+
+
+def _texts(given: Any) -> Sequence[str | None] | None:
+    if given is None:
+        return None
+    if not isinstance(given, list):
+        raise IllegalArgument(f"[text_docs] must be a list of strings, not {type(given).__name__}")
+    if not given:
+        raise IllegalArgument("Empty text docs")
+    return tuple(_text(f"text_docs[{position}]", one) for position, one in enumerate(given))
+
+
+def _text(field: str, value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    raise IllegalArgument(f"[{field}] must be a string, not {type(value).__name__}")

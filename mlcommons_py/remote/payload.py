@@ -93,9 +93,11 @@ def prepare(
     Raises:
         IllegalArgument: the input, or the connector, is wrong; in ML Commons' words.
     """
-    found = find_action(connector, action, functions)
-    maker = _Maker(connector, found, credential, functions, asked)
-    return [maker.request(texts) for texts in maker.portions()]
+    try:
+        maker = _Maker(connector, find_action(connector, action, functions), credential, functions, asked)
+        return [maker.request(texts) for texts in maker.portions()]
+    except RecursionError as fault:
+        raise IllegalArgument("the connector's templates, or what they are filled with, nest too deep") from fault
 
 
 def _derived(connector: Connector, kind: str, functions: Functions) -> Action:

@@ -42,27 +42,25 @@ class Secrets:
         """
         for name, text in values.items():
             _check_owner(name, text, owner)
-        unknown = {name: text for name, text in values.items() if text not in self._plain}
-        if unknown:
-            keys = await self.keys.all()
-            left = await self._open(unknown, keys)
-            if left:  # perhaps with a key that is newer than those kept
-                keys = await self.keys.all(anew=True)
-                left = await self._open(left, keys)
-            for name, text in left.items():
+        plain = {text: self._plain[text] for text in values.values() if text in self._plain}
+        for anew in (False, True):  # perhaps with a key that is newer than those kept
+            unknown = [text for text in values.values() if text not in plain]
+            if unknown:
+                keys = await self.keys.all(anew=anew)
+                plain.update(await asyncio.to_thread(_unseal_all, unknown, keys))
+        for name, text in values.items():
+            if text not in plain:
                 raise _unreadable(name, text, keys)
-        for text in values.values():
+        self._remember(plain)
+        return {name: plain[text] for name, text in values.items()}
+
+    def _remember(self, plain: Mapping[str, str]) -> None:
+        """Keep what was decrypted, and forget what was not asked for longest."""
+        for text, secret in plain.items():
+            self._plain[text] = secret
             self._plain.move_to_end(text)
-        plain = {name: self._plain[text] for name, text in values.items()}
         while len(self._plain) > _REMEMBERED:
             self._plain.popitem(last=False)
-        return plain
-
-    async def _open(self, values: Mapping[str, str], keys: tuple[Key, ...]) -> dict[str, str]:
-        """Decrypt what can be decrypted; return the rest."""
-        opened = await asyncio.to_thread(_unseal_all, list(values.values()), keys)
-        self._plain.update(opened)
-        return {name: text for name, text in values.items() if text not in opened}
 
     def is_bound(self, values: Mapping[str, str], owner: str, key: Key) -> bool:
         """Return whether every value says that it was encrypted with a key, for its field of an owner."""

@@ -31,6 +31,10 @@ from mlcommons_py.remote import exact
 
 _HOLE = re.compile(r"\$\{(parameters|credential)\.((?:[^{}\"\n:]|:(?!-))+)(:-|\})")
 _TO_STRING = ".toString()"
+_BRACE = re.compile(r"[{}]")
+_DEEPEST = 50
+"""Braces that can be open in a default; within each there may be another default."""
+
 _CACHED = 1024
 _VALUE_ENDS = frozenset(",]}")
 _BLANK = " \t\r\n"
@@ -164,15 +168,17 @@ def _hole(text: str, at: int, place: Place, limit: int | None = None) -> tuple[H
 
 
 def _closing(text: str, start: int, limit: int) -> int:
-    """Return where a default ends: at the brace that closes what it opened, or else at the first."""
+    """Return where a default ends: at the brace that closes what it opened, or else at the first; -1 if nowhere."""
     depth = 0
-    for at in range(start, limit):
-        if text[at] == "{":
+    for brace in _BRACE.finditer(text, start, limit):
+        if brace[0] == "{":
             depth += 1
-        elif text[at] == "}":
-            if not depth:
-                return at
+            if depth > _DEEPEST:
+                return -1
+        elif depth:
             depth -= 1
+        else:
+            return brace.start()
     return text.find("}", start, limit)
 
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import gzip
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
 from mlcommons_py.remote import exact
@@ -34,6 +35,17 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     media_type: str = _JSON
     heavy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """An answer that goes out piece by piece, as server-sent events.
+
+    Attributes:
+        values: JSON values, each the data of an event; closed when the client goes away.
+    """
+
+    values: AsyncGenerator[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +129,23 @@ async def respond(answer: Answer, form: Form) -> Response:
     if form.opaque is not None:
         sent["x-opaque-id"] = form.opaque
     return Response(b"" if form.head else content, answer.status, sent, answer.media_type)
+
+
+def stream(events: Events, form: Form) -> Response:
+    """Return the response for an answer that goes out piece by piece; what fails on the way is its last event."""
+    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    if form.opaque is not None:
+        headers["x-opaque-id"] = form.opaque
+    return StreamingResponse(_frames(events.values), 200, headers, "text/event-stream; charset=UTF-8")
+
+
+async def _frames(values: AsyncGenerator[Any]) -> AsyncIterator[bytes]:
+    async with aclosing(values):
+        try:
+            async for value in values:
+                yield b"data: " + orjson.dumps(value) + b"\n\n"
+        except MLCommonsError as fault:
+            yield b"data: " + orjson.dumps({"error": fault.reason}) + b"\n\n"
 
 
 def _compress(content: bytes) -> bytes:

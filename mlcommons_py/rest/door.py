@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, Unavailable
 from mlcommons_py.models.documents import CHUNK_SIZE
 from mlcommons_py.observe.metrics import Metrics
-from mlcommons_py.rest.answer import Answer, Form, error, plain_error, respond
+from mlcommons_py.rest.answer import Answer, Events, Form, error, plain_error, respond, stream
 from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type, spooled
 from mlcommons_py.rest.identity import Caller, Identity
 from mlcommons_py.rest.paths import Paths
@@ -47,7 +47,7 @@ class Route:
     Attributes:
         methods: for instance ``GET,POST``; HEAD comes with GET.
         path: a template such as ``/models/{model_id}``.
-        handler: returns a JSON value, or an :class:`Answer`.
+        handler: returns a JSON value, an :class:`Answer` or :class:`Events`.
         query: query parameters it takes beside those that every route takes; with ``source`` among them, the body may
             come as that parameter.
         body: ``raw`` takes a chunk's bytes, ``json`` all else.
@@ -71,7 +71,7 @@ class Door:
         self,
         metrics: Metrics,
         template: str,
-        answer: Callable[[StarletteRequest], Awaitable[Answer | None]],
+        answer: Callable[[StarletteRequest], Awaitable[Answer | Events | None]],
         *,
         formed: bool = False,
     ) -> None:
@@ -106,6 +106,8 @@ class Door:
                 answer = await self._answer(request)
             except MLCommonsError as fault:
                 answer = error(fault)
+            if isinstance(answer, Events):
+                return stream(answer, form)
             return None if answer is None else await respond(answer, form)
         except ClientDisconnect:
             raise
@@ -144,7 +146,7 @@ class Endpoint:
         self._bodies = bodies
         self._by_method = {method: route for route in routes for method in route.methods.split(",")}
 
-    async def answer(self, request: StarletteRequest) -> Answer | None:
+    async def answer(self, request: StarletteRequest) -> Answer | Events | None:
         """Return what comes of a request, or None where nobody waits for it any more."""
         caller = Caller(None) if self._identity is None else await self._identity.of(request)
         if isinstance(caller, Answer):
@@ -169,7 +171,7 @@ class Endpoint:
 
     async def _handle(
         self, route: Route, request: StarletteRequest, body: bytes, caller: Caller, *, announced: bool
-    ) -> Answer | None:
+    ) -> Answer | Events | None:
         if body and not announced and (refusal := refuse_type(route.body, request)) is not None:
             return refusal
         if not body and "source" in route.query:
@@ -190,7 +192,7 @@ class Endpoint:
         done = await (_abandonable(work, request) if route.abandon else work)
         if done is _ABANDONED:
             return None
-        return done if isinstance(done, Answer) else Answer(done)
+        return done if isinstance(done, Answer | Events) else Answer(done)
 
     def _check_query(self, route: Route, request: StarletteRequest) -> None:
         unknown = sorted(set(request.query_params) - EVERYWHERE - route.query)

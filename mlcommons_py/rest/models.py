@@ -49,7 +49,9 @@ async def update(services: Services, request: Request) -> object:
     body = await request.json("Update model request has empty body")
     model_id = request.params["model_id"]
     await services.vetting.update(model_id, body)
-    model, written = await changes.update(services.models, services.groups, model_id, body)
+    model, written = await changes.update(
+        services.models, services.groups, services.remote_models.connection, model_id, body
+    )
     services.keeper.refresh(model_id, model)
     return written.to_json()
 

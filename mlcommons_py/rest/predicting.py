@@ -1,7 +1,12 @@
 """Handlers of predict."""
 
-from mlcommons_py.errors import ParseFailed
-from mlcommons_py.rest.answer import Answer
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from mlcommons_py.errors import NotFound, ResourceNotFound
+from mlcommons_py.remote.provider import Delta
+from mlcommons_py.rest.answer import Answer, Events
 from mlcommons_py.rest.peers import HANDED_ON
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
@@ -13,14 +18,37 @@ _HEAVY = 16
 async def predict(services: Services, request: Request) -> object:
     """POST /models/{model_id}/_predict, /_predict/{algorithm}/{model_id}."""
     model_id = request.params["model_id"]
-    if services.deployments.get(model_id) is None and HANDED_ON not in request.headers:
+    if model_id not in services.residents and HANDED_ON not in request.headers:
         elsewhere = await services.nodes.addresses(model_id)
         if elsewhere:
             return await services.peers.send(request, elsewhere)
-    body = await request.json_or_none()
-    if body is None:
-        raise ParseFailed("request body is required")
+    body = await request.json("request body is required")
     answer = await services.predictor.predict(
         model_id, body, algorithm=request.params.get("algorithm"), user=request.user
     )
     return Answer(answer, heavy=len(answer["inference_results"]) >= _HEAVY)
+
+
+async def stream(services: Services, request: Request) -> object:
+    """POST /models/{model_id}/_predict/stream."""
+    model_id = request.params["model_id"]
+    body = await request.json("request body is required")
+    try:
+        model = await services.models.recent(model_id)
+    except ResourceNotFound as fault:
+        raise NotFound("Failed to find model") from fault
+    return Events(_shown(await services.streamer.stream(model_id, model, body, request.user)))
+
+
+async def _shown(deltas: AsyncGenerator[Delta]) -> AsyncGenerator[dict[str, Any]]:
+    """Yield pieces of an answer as ML Commons shows them."""
+    async with aclosing(deltas):
+        async for delta in deltas:
+            shown = {"content": delta.content, "is_last": delta.is_last}
+            yield {"inference_results": [{"output": [{"name": "response", "dataAsMap": shown}]}]}
+
+
+async def batch_predict(services: Services, request: Request) -> object:
+    """POST /models/{model_id}/_batch_predict."""
+    body = await request.json("request body is required")
+    return await services.batch_jobs.start(request.params["model_id"], body)

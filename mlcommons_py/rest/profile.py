@@ -64,18 +64,34 @@ async def _models(services: Services, wanted: frozenset[str] | None) -> Profiles
         if deployment is None or (wanted is not None and model_id not in wanted):
             continue
         document = await services.models.document(model_id)
-        source: Mapping[str, Any] = {} if document is None else document.source
         numbers = deployment.stats()
         profiles[model_id] = {
-            "model_state": source.get("model_state", "DEPLOYED"),
+            **_deployed(services.node.id, {} if document is None else document.source),
             "predictor": f"mlcommons_py.inference.worker@{numbers.pid:x}",
-            "target_worker_nodes": list(source.get("planning_worker_nodes", [])),
-            "worker_nodes": [services.node.id],
             **({"model_inference_stats": numbers.latencies} if numbers.latencies else {}),
             "memory_size_estimation_cpu": numbers.rss,
             "memory_size_estimation_gpu": 0,
         }
+    for model_id in services.remotes.ids():
+        latencies = services.remotes.latencies(model_id)
+        if latencies is None or (wanted is not None and model_id not in wanted):
+            continue
+        document = await services.models.document(model_id)
+        summary = latencies.summary()
+        profiles[model_id] = {
+            **_deployed(services.node.id, {} if document is None else document.source),
+            "predictor": f"mlcommons_py.inference.remote@{id(latencies):x}",
+            **({"predict_request_stats": summary} if summary else {}),
+        }
     return profiles
+
+
+def _deployed(node_id: str, source: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "model_state": source.get("model_state", "DEPLOYED"),
+        "target_worker_nodes": list(source.get("planning_worker_nodes", [])),
+        "worker_nodes": [node_id],
+    }
 
 
 async def _tasks(services: Services, wanted: frozenset[str] | None) -> Profiles:

@@ -64,6 +64,8 @@ TABLE: tuple[Route, ...] = (
     Route("POST", f"{ML}/models/{{model_id}}/_unload", models.undeploy),
     Route("POST", f"{ML}/models/{{model_id}}/_predict", predicting.predict, abandon=True),
     Route("POST", f"{ML}/_predict/{{algorithm}}/{{model_id}}", predicting.predict, abandon=True),
+    Route("POST", f"{ML}/models/{{model_id}}/_predict/stream", predicting.stream, abandon=True),
+    Route("POST", f"{ML}/models/{{model_id}}/_batch_predict", predicting.batch_predict),
     Route("POST", f"{ML}/connectors/_create", connectors.create),
     Route("GET,POST", f"{ML}/connectors/_search", connectors.search, _SEARCH),
     Route("GET", f"{ML}/connectors/{{connector_id}}", connectors.get),

@@ -8,9 +8,14 @@ from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.guard.stop_words import StopWords
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.predict import Predictor
+from mlcommons_py.inference.remotes import Remotes
+from mlcommons_py.inference.streaming import Streamer
+from mlcommons_py.lifecycle.batch_jobs import BatchJobs
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.registering import Registrar
+from mlcommons_py.lifecycle.remote import RemoteModels
+from mlcommons_py.lifecycle.residents import Residents
 from mlcommons_py.lifecycle.vetting import Vetting
 from mlcommons_py.models.controllers import Controllers
 from mlcommons_py.models.groups import Groups
@@ -21,6 +26,7 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
+from mlcommons_py.remote.transport import Transport
 from mlcommons_py.rest.peers import Peers
 from mlcommons_py.settings import Operator
 from mlcommons_py.tasks.board import Tasks
@@ -45,7 +51,13 @@ class Services:
     models: Models
     tasks: Tasks
     registrar: Registrar
+    remote_models: RemoteModels
     connectors: Connectors
+    remotes: Remotes
+    residents: Residents
+    batch_jobs: BatchJobs
+    streamer: Streamer
+    transport: Transport
     vetting: Vetting
     controllers: Controllers
     stop_words: StopWords

@@ -6,7 +6,7 @@ from mlcommons_py.rest.services import Services
 
 async def get(services: Services, request: Request) -> object:
     """GET /tasks/{task_id}."""
-    return await services.tasks.get(request.params["task_id"])
+    return await services.batch_jobs.shown(request.params["task_id"])
 
 
 async def delete(services: Services, request: Request) -> object:
@@ -16,7 +16,7 @@ async def delete(services: Services, request: Request) -> object:
 
 async def cancel(services: Services, request: Request) -> object:
     """POST /tasks/{task_id}/_cancel."""
-    await services.tasks.cancel(request.params["task_id"])
+    await services.batch_jobs.cancel(request.params["task_id"])
     return {"status": "OK"}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from mlcommons_py.errors import BadRequest, Conflict, NotFound
+from mlcommons_py.errors import Conflict, NotFound
 from mlcommons_py.store import Store, Written, new_id
 from mlcommons_py.store.concealed import conceal
 from mlcommons_py.store.record import Record, change, now
@@ -38,6 +38,7 @@ class TaskType(StrEnum):
 
     REGISTER_MODEL = "REGISTER_MODEL"
     DEPLOY_MODEL = "DEPLOY_MODEL"
+    BATCH_PREDICTION = "BATCH_PREDICTION"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class Task(Record):
         worker_node: ids of the nodes that carry it out.
         create_time, last_update_time: milliseconds since the epoch.
         error: why it failed; of a deployment a JSON object by node id, as text.
+        remote_job: of a batch job, what its provider last told of it.
         deploy_model: whether a registration shall go on to deploy its model.
         outcomes: of a task of several nodes that runs: the error of each that told, empty where it went well. This and
             ``deploy_model`` are ours, beside ML Commons' fields.
@@ -62,6 +64,7 @@ class Task(Record):
     last_update_time: int | None = None
     error: str | None = None
     is_async: bool = True
+    remote_job: Mapping[str, Any] | None = None
     deploy_model: bool | None = None
     outcomes: Mapping[str, str] | None = None
 
@@ -84,6 +87,7 @@ class Tasks:
         *,
         nodes: Sequence[str] | None = None,
         deploy_model: bool | None = None,
+        remote_job: Mapping[str, Any] | None = None,
     ) -> str:
         """Store a new task, of this node or of those given, and return its id."""
         at = now()
@@ -93,6 +97,7 @@ class Tasks:
             function_name=function_name,
             worker_node=(self._node_id,) if nodes is None else tuple(nodes),
             deploy_model=deploy_model,
+            remote_job=remote_job,
             create_time=at,
             last_update_time=at,
         )
@@ -108,6 +113,10 @@ class Tasks:
     async def start(self, task_id: str) -> None:
         """Note that a task runs."""
         await self._change(task_id, state=TaskState.RUNNING)
+
+    async def follow(self, task_id: str, job: Mapping[str, Any], state: TaskState | None) -> None:
+        """Note what a provider tells of a batch job; None where it says nothing of its state."""
+        await self._change(task_id, remote_job=job, state=state)
 
     async def attach(self, task_id: str, model_id: str) -> None:
         """Note which model a running task is about."""
@@ -193,16 +202,16 @@ class Tasks:
             raise Conflict("Task cannot be deleted in running state. Try after some time.")
         return await self._store.delete(TASKS, task_id)
 
-    async def cancel(self, task_id: str) -> None:
-        """Cancel a batch job; no task of this version is one.
+    async def task(self, task_id: str) -> Task | None:
+        """Return a task, or None where there is none of that id."""
+        document = await self._store.get(TASKS, task_id)
+        return None if document is None else Task.from_json(document.source)
 
-        Raises:
-            NotFound: there is no such task.
-            BadRequest: it is no batch job.
-        """
-        if await self._store.get(TASKS, task_id) is None:
-            raise NotFound("Fail to find task")
-        raise BadRequest("The task ID you provided does not have any associated batch job")
+    async def running(self, task_type: TaskType) -> int:
+        """Return how many tasks of a type are not finished."""
+        filters = [{"terms": {"state": list(UNFINISHED)}}, {"term": {"task_type": task_type}}]
+        answer = await self._store.search(TASKS, {"query": {"bool": {"filter": filters}}, "size": 0})
+        return int(answer["hits"]["total"]["value"])
 
     async def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a client's search."""
@@ -237,8 +246,8 @@ class Tasks:
 
     async def runs(self, task_id: str) -> bool:
         """Return whether a task is there and not finished."""
-        document = await self._store.get(TASKS, task_id)
-        return document is not None and Task.from_json(document.source).state in UNFINISHED
+        task = await self.task(task_id)
+        return task is not None and task.state in UNFINISHED
 
     async def left_over(self) -> list[tuple[str, Task]]:
         """Return the unfinished tasks of this node that an earlier run of it created, with their ids."""

@@ -1,6 +1,9 @@
 """Amazon's services as they are: they recompute the signature of every request."""
 
+import base64
 import json
+import struct
+import zlib
 from typing import Any
 from urllib.parse import unquote
 
@@ -10,6 +13,7 @@ from botocore.credentials import Credentials
 
 from tests.connectors.fakes import (
     GREETING,
+    PIECES,
     Call,
     Error,
     Handler,
@@ -59,15 +63,46 @@ def _bedrock(call: Call) -> Answer:
         data = {"inputDataConfig": dict, "outputDataConfig": dict}
         fields(call.body, {"jobName": str, "modelId": str, "roleArn": str, **data})
         return Answer(200, {"jobArn": "arn:aws:bedrock:us-east-1:1:model-invocation-job/abc"})
+    if path == "/model-invocation-job/arn:aws:bedrock:us-east-1:1:model-invocation-job/abc":
+        if "%2F" not in call.path:
+            raise Refused(404, "the job's name must be one part of the path")
+        return Answer(200, {"jobArn": path.removeprefix("/model-invocation-job/"), "status": "Completed"})
     model, _, verb = path.removeprefix("/model/").rpartition("/")
     if verb == "converse":
         return _converse(call.body)
+    if verb == "converse-stream":
+        _converse(call.body)
+        told: list[tuple[str, Any]] = [("contentBlockDelta", {"delta": {"text": piece}}) for piece in PIECES]
+        return _streamed([("messageStart", {"role": "assistant"}), *told, ("messageStop", {"stopReason": "end_turn"})])
+    if verb == "invoke-with-response-stream":
+        _claude(call.body)
+        deltas = [{"type": "content_block_delta", "delta": {"text": piece}} for piece in PIECES]
+        inner: list[Any] = [{"type": "message_start"}, *deltas, {"type": "message_stop"}]
+        return _streamed([("chunk", {"bytes": base64.b64encode(json.dumps(one).encode()).decode()}) for one in inner])
     if verb != "invoke":
         raise Refused(404, "unknown operation")
     for known, invoke in _MODELS.items():
         if model.startswith(known):
             return invoke(call.body)
     raise Refused(400, "The provided model identifier is invalid.")
+
+
+def _streamed(told: list[tuple[str, Any]]) -> Answer:
+    """Answer in Amazon's event stream."""
+    whole = b"".join(_frame(name, json.dumps(value, ensure_ascii=False).encode()) for name, value in told)
+    parts = [whole[start : start + 7] for start in range(0, len(whole), 7)]
+    return Answer(200, parts=parts, headers={"Content-Type": "application/vnd.amazon.eventstream"})
+
+
+def _frame(name: str, payload: bytes) -> bytes:
+    """Return a message: lengths and their checksum, headers, payload, and the checksum of all of it."""
+    headers = b"".join(
+        struct.pack("!B", len(key)) + key + struct.pack("!BH", 7, len(value)) + value
+        for key, value in ((b":message-type", b"event"), (b":event-type", name.encode()))
+    )
+    lengths = struct.pack("!II", 16 + len(headers) + len(payload), len(headers))
+    message = lengths + struct.pack("!I", zlib.crc32(lengths)) + headers + payload
+    return message + struct.pack("!I", zlib.crc32(message))
 
 
 def _rerank(body: Any) -> Answer:

@@ -144,6 +144,8 @@ def _openai(call: Call) -> Answer:
             return chat(call)
         case "POST", "/v1/completions":
             fields(call.body, {"model": str, "prompt": str, "max_tokens": int}, "stream")
+            if call.body.get("stream"):
+                return events(*(dumped({"choices": [{"text": piece}]}) for piece in PIECES), "[DONE]")
             return Answer(200, {"object": "text_completion", "choices": [{"text": GREETING, "finish_reason": "stop"}]})
         case "POST", "/v1/batches":
             fields(call.body, {"input_file_id": str, "endpoint": str, "completion_window": str}, "metadata")

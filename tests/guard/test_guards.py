@@ -148,5 +148,6 @@ async def test_guardrail_that_fails(fault: Exception, caplog: pytest.LogCaptureF
 async def test_guardrail_that_takes_too_long(caplog: pytest.LogCaptureFixture) -> None:
     """A guardrail that does not answer in time refuses, and the log says so."""
     with caplog.at_level(logging.WARNING):
-        assert await refused(broken(None, 0.01), "a text")
+        async with asyncio.timeout(10):
+            assert await refused(broken(None, 0.01), "a text")
     assert "a guardrail on input took longer" in caplog.text

@@ -131,6 +131,12 @@ async def test_redos(regex: str) -> None:
     assert best < 0.1
 
 
+async def test_costly_expression() -> None:
+    """An expression that costs RE2 as much as one may holds the event loop up no more than others."""
+    made = guard(regex=[".*(a|b){900}c"])
+    assert min([await longest_pause(made.check("input", "ab" * 10_000)) for _ in range(3)]) < 0.1
+
+
 async def stop_words(path: Path, *queries: Mapping[str, Any]) -> StopWords:
     """Return the indices of an embedded store, one of them filled with queries."""
     words = StopWords(await EmbeddedStore.open(path / "store.db"))

@@ -85,6 +85,8 @@ async def test_malformed_answers(malformed: Mapping[str, Any], side: Any) -> Non
         return malformed
 
     assert await refused(guard(ask=ask, side=side, **JUDGE), "text", "text", side=side)
+    loose = {**JUDGE, "response_validation_regex": '"accept"'}
+    assert await refused(guard(ask=ask, side=side, **loose), "text", "text", side=side)
 
 
 @pytest.mark.parametrize("side", ["input", "output"])

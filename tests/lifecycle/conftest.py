@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from mlcommons_py.app import App, wire
+from mlcommons_py.models import changes
+from mlcommons_py.models.documents import Model
 from mlcommons_py.plugin_settings import PREFIX
+from mlcommons_py.rest.services import Services
 from mlcommons_py.settings import Operator
-from mlcommons_py.store import Store
+from mlcommons_py.store import Store, Written
 from mlcommons_py.store.embedded import EmbeddedStore
 from tests.lifecycle.hooked import HookedStore
 
@@ -92,6 +95,12 @@ class House:
         """Return how many documents an index has."""
         answer = await self.app.store.search(index, {"size": 0})
         return int(answer["hits"]["total"]["value"])
+
+
+async def update(services: Services, model_id: str, body: Mapping[str, Any]) -> tuple[Model, Written]:
+    """Change a model as a PUT does."""
+    connect = services.remote_models.connection
+    return await changes.update(services.models, services.groups, connect, model_id, body)
 
 
 def description(archive: bytes) -> dict[str, Any]:

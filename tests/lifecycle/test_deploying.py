@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from mlcommons_py.errors import BadRequest, IllegalArgument, LimitExceeded, NotFound
-from mlcommons_py.models import changes
-from tests.lifecycle.conftest import House, description
+from tests.lifecycle.conftest import House, description, update
 
 
 async def test_documents_of_a_deploy(house: House, tiny: bytes) -> None:
@@ -115,9 +114,17 @@ async def test_dimension_of_a_proven_model_stays(house: House, tiny: bytes) -> N
     model_id = await house.proven(tiny)
 
     with pytest.raises(BadRequest, match="is 64, but the model's embeddings have 32"):
-        await changes.update(services.models, services.groups, model_id, {"model_config": {"embedding_dimension": 64}})
+        await update(
+            services,
+            model_id,
+            {"model_config": {"embedding_dimension": 64}},
+        )
 
-    await changes.update(services.models, services.groups, model_id, {"model_config": {"embedding_dimension": 32}})
+    await update(
+        services,
+        model_id,
+        {"model_config": {"embedding_dimension": 32}},
+    )
 
 
 async def test_predict_does_not_wait_for_what_was_given_up(house: House, tiny: bytes) -> None:
@@ -195,7 +202,11 @@ async def test_new_options_replace_the_worker(house: House, tiny: bytes) -> None
     model_id = await house.upload(tiny)
     await house.deploy(model_id)
     before = services.deployments.get(model_id)
-    await changes.update(services.models, services.groups, model_id, {"model_config": {"compute_type": "int8"}})
+    await update(
+        services,
+        model_id,
+        {"model_config": {"compute_type": "int8"}},
+    )
 
     await house.deploy(model_id)
 

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from mlcommons_py.errors import Conflict, InvalidModel, LimitExceeded, MLCommonsError
-from mlcommons_py.models import changes
 from mlcommons_py.models.documents import MODELS, chunk_id
 from mlcommons_py.tasks.board import TASKS
-from tests.lifecycle.conftest import House, description
+from tests.lifecycle.conftest import House, description, update
 from tests.lifecycle.hooked import Call
 
 
@@ -274,8 +273,10 @@ async def test_changed_options_are_taken_up(house: House, tiny: bytes) -> None:
     await house.deploy(model_id)
     before = services.deployments.get(model_id)
 
-    model, _ = await changes.update(
-        services.models, services.groups, model_id, {"model_config": {"framework_type": "sentence_transformers"}}
+    model, _ = await update(
+        services,
+        model_id,
+        {"model_config": {"framework_type": "sentence_transformers"}},
     )
     services.keeper.refresh(model_id, model)
     answer = await services.predictor.predict(model_id, {"text_docs": ["rain"]})
@@ -298,7 +299,7 @@ async def test_recent_never_keeps_what_is_older(house: House, tiny: bytes) -> No
     async with house.store.stopped(lambda call: call.name == "get" and call.doc_id == model_id, after=True) as stop:
         reading = asyncio.create_task(services.models.recent(model_id))
         await stop.reached.wait()
-        await changes.update(services.models, services.groups, model_id, {"is_enabled": False})
+        await update(services, model_id, {"is_enabled": False})
     await reading
 
     assert (await services.models.recent(model_id)).is_enabled is False

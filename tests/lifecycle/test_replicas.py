@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from mlcommons_py.errors import IllegalArgument, InvalidModel, MLCommonsError
-from mlcommons_py.models import changes
 from mlcommons_py.models.documents import GROUPS, MODELS, Model
 from mlcommons_py.models.registration import Registration
-from mlcommons_py.tasks.board import TaskType
-from tests.lifecycle.conftest import House, description
+from mlcommons_py.tasks.board import TASKS, TaskType
+from tests.lifecycle.conftest import House, description, update
 from tests.lifecycle.hooked import Call
 
 
@@ -178,15 +177,14 @@ async def test_registration_of_a_gone_node_is_taken_over(join: Callable[..., Any
     first, second = await join(), await join()
 
     def proves(call: Call) -> bool:
-        return call.name == "content"
+        return call.name == "put" and call.index == TASKS and call.source.get("state") == "RUNNING"
 
     async with second.store.stopped(proves) as stop:
         meta = await second.app.services.registrar.register_meta(description(tiny))
         model_id = str(meta["model_id"])
-        uploading = asyncio.create_task(second.app.services.registrar.upload_chunk(model_id, 0, tiny))
+        await second.app.services.registrar.upload_chunk(model_id, 0, tiny)
         await stop.reached.wait()
-    await uploading
-    await second.kill()
+        await second.kill()
 
     async def ended() -> bool:
         hits = (await first.app.services.tasks.search({}))["hits"]["hits"]
@@ -324,7 +322,7 @@ async def test_no_update_is_lost(join: Callable[..., Any], tiny: bytes) -> None:
     async def change(number: int) -> None:
         services = houses[number % 2].app.services
         body = {"model_config": {"additional_config": {}, f"key {number}": number}}
-        await changes.update(services.models, services.groups, model_id, body)
+        await update(services, model_id, body)
 
     for start in range(0, 200, 4):
         await asyncio.gather(*(change(start + one) for one in range(4)))

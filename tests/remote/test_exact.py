@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcommons_py.remote import exact
@@ -32,6 +32,7 @@ def test_how_an_exponent_looks_may_change(text: str) -> None:
     assert written.lower().partition("e")[0] == text.lower().partition("e")[0]
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"\A-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?\Z"))
 def test_any_digits_stay(text: str) -> None:
     """Whatever number JSON can spell keeps its value, and without an exponent its digits."""
@@ -71,6 +72,7 @@ def test_half_a_surrogate_pair_is_replaced() -> None:
     assert exact.loads('{"\\ud83d":["a\\uDE80b","\\ud83d\\ude80"]}') == {"\ufffd": ["a\ufffdb", "🚀"]}
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.text(st.characters(exclude_categories=["Cs"])), lambda inner: st.lists(inner)

@@ -2,16 +2,20 @@
 
 import contextlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
-from mlcommons_py.remote import exact
+from mlcommons_py.remote import exact, payload
+from mlcommons_py.remote.functions import Functions
+from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.outputs import check_answer, outputs
 from mlcommons_py.remote.payload import Prepared
+from mlcommons_py.remote.provider import PostProcess, Provider, Tensor
 from tests.remote.asked import FUNCTIONS, answer, connector, one
 
 POST = "connector.post_process."
@@ -140,6 +144,27 @@ def test_an_answer_of_the_wrong_form() -> None:
         read({"embeddings": "text"}, f"{POST}cohere.embedding", response_filter="$..embeddings")
 
 
+@pytest.mark.parametrize(
+    "fault", [TypeError("x"), KeyError("x"), IndexError("x"), AttributeError("x"), ValueError("x")]
+)
+def test_a_function_that_fails(fault: Exception) -> None:
+    """A provider's function that stumbles over an answer refuses it by name, whatever it raises."""
+
+    def stumble(found: Any) -> Sequence[Tensor]:
+        raise fault
+
+    own = Provider("own", post_process=(PostProcess("connector.post_process.own.x", "$.a", stumble),))
+    asked = payload.prepare(
+        connector('{"a":1}', post_process_function="connector.post_process.own.x"),
+        "predict",
+        ModelInput(),
+        {},
+        Functions({"own": own}),
+    )
+    with pytest.raises(IllegalArgument, match=r"^\[connector\.post_process\.own\.x\] cannot read the answer"):
+        outputs(asked[0], answer({"a": 1}))
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504, 301, 302, 199])
 def test_statuses(status: int) -> None:
     """A provider's refusal has its status and its text, and is told apart from one of ours."""
@@ -218,6 +243,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(ALL), ANYTHING)
 @example(f"{POST}default.rerank", [{"index": "a", "relevance_score": 1}])
 @example(f"{POST}mlcommons.passthrough", {"inference_results": [{"output": [5]}]})
@@ -228,6 +254,7 @@ def test_no_answer_breaks_a_function(post: str, value: Any) -> None:
         exact.dumps(entry)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=50), st.sampled_from([None, f"{POST}openai.embedding", f"{POST}mlcommons.passthrough"]))
 @example(b"\xff\xfe", None)
 @example(b"[" * 5000, None)

@@ -1,6 +1,8 @@
 """Processors: what each makes of a value, and what of its configuration is refused."""
 
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,6 +147,17 @@ def test_a_wrong_configuration(config: Any, said: str) -> None:
     """What is wrong with a step is said before it is run."""
     with pytest.raises(IllegalArgument, match=said):
         processors.chain(config)
+
+
+def test_every_step_is_documented() -> None:
+    """Each type of step has a row in the documentation, and no other."""
+    page = (Path(__file__).parents[2] / "docs" / "requests.md").read_text()
+    with pytest.raises(IllegalArgument) as raised:
+        processors.chain({"type": "dance"})
+
+    types = raised.value.reason.partition("there are ")[2].split(", ")
+    rows = page.partition("## Processors")[2]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE)) == sorted(types)
 
 
 def test_regular_expressions_take_linear_time() -> None:

@@ -1,5 +1,7 @@
 """Bodies with placeholders: what goes out for each value in each kind of place."""
 
+import contextlib
+import time
 from typing import Any
 
 import pytest
@@ -120,6 +122,7 @@ ANY_PLACE = (
 )
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_between_quotes_any_text_arrives(text: str) -> None:
     """Whatever Unicode text is sent, the provider reads exactly that between quotes."""
@@ -131,6 +134,7 @@ def test_between_quotes_any_text_arrives(text: str) -> None:
     assert body[text] == 1
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_alone_any_value_arrives(value: Any) -> None:
     """Whatever value is sent, the provider reads exactly that where it stands alone; texts that are JSON are it."""
@@ -140,6 +144,7 @@ def test_alone_any_value_arrives(value: Any) -> None:
     assert body == {"a": expected, "b": [0, expected]}
 
 
+@settings(deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=5))
 def test_texts_to_embed_arrive(texts: list[str]) -> None:
     """Whatever texts are to be embedded, the provider reads exactly those, in their order."""
@@ -148,6 +153,7 @@ def test_texts_to_embed_arrive(texts: list[str]) -> None:
     assert exact.loads(one(embedding, text_docs=texts).outgoing.body) == {"input": texts}
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_a_text_of_the_connectors_own_takes_any_text(before: str, text: str) -> None:
     """A text sent into a prompt of the connector's arrives whole; so does the prompt where it has no escapes."""
@@ -178,6 +184,29 @@ def test_a_circle_is_refused() -> None:
     """Parameters of the connector that name each other in a circle are refused, and the circle is shown."""
     with pytest.raises(IllegalArgument, match=r"in a circle: a -> b -> a$"):
         sent('{"a":"${parameters.a}"}', {}, {"a": "${parameters.b}", "b": "x ${parameters.a}"})
+
+
+def test_braces_without_end_are_no_work() -> None:
+    """Thousands of defaults that never end, or that nest, are read quickly, and refused or left as they are."""
+    started = time.perf_counter()
+    for body in ('{"a":"' + "${parameters.x:-" * 4000 + '}"}', "${parameters.x:-" * 4000 + "}" * 4000):
+        with contextlib.suppress(IllegalArgument):
+            sent(body)
+    assert sent('{"a":"' + "${parameters.x:-" * 40 + "b" + "}" * 40 + '"}') == '{"a":"b"}'
+
+    assert time.perf_counter() - started < 2
+
+
+def test_deep_values_are_refused() -> None:
+    """A value that nests without end, and a chain of a thousand parameters, are refused and break nothing."""
+    deep: list[Any] = []
+    for _ in range(2000):
+        deep = [deep]
+    with pytest.raises(IllegalArgument, match=r"^\[parameters\.x\] cannot be sent: "):
+        sent('{"a":${parameters.x}}', {"x": deep})
+    chain = {f"p{number}": f"${{parameters.p{number + 1}}}" for number in range(1000)} | {"p1000": "x"}
+    with pytest.raises(IllegalArgument, match=r"nest too deep$"):
+        sent('{"a":"${parameters.p0}"}', {}, chain)
 
 
 def test_doubling_again_and_again_is_refused() -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -86,6 +86,7 @@ def test_dots_do_not_come_together() -> None:
         filled({"a": ".", "b": "."}, {}, "https://host.example/${parameters.a}${parameters.b}/x")
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_no_text_changes_the_structure(text: str) -> None:
     """Whatever text is sent, host, number of path segments, and names in the query are those of the template."""

@@ -110,25 +110,33 @@ async def test_models_that_use_it(client: httpx.AsyncClient, service: App, made:
     assert (status, reason.startswith(f"2 {still} delete or update the models first: [")) == (409, True)
 
 
-async def _canaries(client: httpx.AsyncClient, service: App) -> tuple[str, set[str]]:
-    """Make a connector and a model with its own; return the connector's id, and all that must not be seen of them."""
+async def _canaries(client: httpx.AsyncClient, service: App) -> str:
+    """Make a connector, whose id is returned, and a model with its own."""
     made = (await client.post(f"{ML}/connectors/_create", json=openai())).json()["connector_id"]
     own = await service.services.connectors.inline(openai(), "m")
-    await service.store.put(
-        ".plugins-ml-model", "m", {"name": "m", "algorithm": "REMOTE", "connector": own, "model_state": "REGISTERED"}
-    )
-    stored = await service.store.get(CONNECTORS, made)
-    key = await service.store.get(".plugins-ml-config", "master_key")
-    assert stored is not None
+    model = {"name": "m", "algorithm": "REMOTE", "connector": own, "model_state": "REGISTERED"}
+    await service.store.put(".plugins-ml-model", "m", model)
+    return str(made)
+
+
+async def _unseen(service: App, made: str) -> set[str]:
+    """Return all that must not be seen of them: the secret, how it is encrypted now, and the key."""
+    connector, model, key = [
+        await service.store.get(*place)
+        for place in ((CONNECTORS, made), (".plugins-ml-model", "m"), (".plugins-ml-config", "master_key"))
+    ]
+    assert connector is not None
+    assert model is not None
     assert key is not None
-    secrets = {CANARY, own["credential"]["openAI_key"], stored.source["credential"]["openAI_key"]}
-    return made, {*secrets, key.source["master_key"]}
+    ciphertexts = {connector.source["credential"]["openAI_key"], model.source["connector"]["credential"]["openAI_key"]}
+    return {CANARY, key.source["master_key"], *ciphertexts}
 
 
 async def test_a_canary(client: httpx.AsyncClient, service: App, caplog: pytest.LogCaptureFixture) -> None:
     """No answer and no log line at DEBUG has a secret, its ciphertext or the master key in it (test 17)."""
     caplog.set_level(logging.DEBUG)
-    made, unseen = await _canaries(client, service)
+    made = await _canaries(client, service)
+    unseen = await _unseen(service, made)
     path, create = f"{ML}/connectors/{made}", f"{ML}/connectors/_create"
     secret = {"credential": {"openAI_key": CANARY}}
     wrong: list[dict[str, Any]] = [
@@ -168,6 +176,8 @@ async def test_a_canary(client: httpx.AsyncClient, service: App, caplog: pytest.
     answers += [await client.get(one) for one in everything]
     answers += [await client.post(f"{ML}/models/m/_predict", json={"parameters": {}})]
 
+    unseen |= await _unseen(service, made)
+    assert len(unseen) == 5
     for answer in answers:
         assert not [one for one in unseen if one in answer.text], (str(answer.request.url), answer.text)
     assert all(answer.status_code == 400 for answer in answers[:7])

@@ -17,8 +17,9 @@ NO_MODEL = "Failed to find model to create the corresponding model controller wi
 
 @pytest.fixture(autouse=True)
 async def open_to_uploads(client: httpx.AsyncClient) -> None:
-    """Allow uploads."""
-    setting = {"plugins.ml_commons.allow_registering_model_via_local_file": True}
+    """Allow uploads and URLs."""
+    names = ("allow_registering_model_via_local_file", "allow_registering_model_via_url")
+    setting = {f"plugins.ml_commons.{name}": True for name in names}
     assert (await client.put("/_cluster/settings", json={"transient": setting})).status_code == 200
 
 
@@ -193,7 +194,8 @@ async def test_vetted(client: httpx.AsyncClient, fields: dict[str, Any], text: s
     at_first = await client.post(f"{ML}/models/_register_meta", json={**META, **fields})
     model_id = await register(client)
     later = await client.put(f"{ML}/models/{model_id}", json=fields)
-    for answer in (at_first, later):
+    by_url = await client.post(f"{ML}/models/_register", json={**META, "url": "http://127.0.0.1:9/x.zip", **fields})
+    for answer in (at_first, later, by_url):
         assert (answer.status_code, answer.json()["error"]["type"]) == (400, "illegal_argument_exception")
         assert text in reason(answer)
     assert set(fields).isdisjoint((await client.get(f"{ML}/models/{model_id}")).json())

@@ -1,0 +1,223 @@
+"""Calling remote models: from a request's input to the provider, and back."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mlcommons_py.errors import CredentialUnreadable, Forbidden, IllegalArgument, InvalidModel, NotFound, Unavailable
+from mlcommons_py.guard.guards import Guard, Guards
+from mlcommons_py.inference.remotes import Remotes
+from mlcommons_py.models.documents import Model
+from mlcommons_py.models.interface import Interfaces
+from mlcommons_py.models.registry import Models
+from mlcommons_py.models.states import ModelState
+from mlcommons_py.models.throttle import Throttle
+from mlcommons_py.nodes import Nodes
+from mlcommons_py.observe.metrics import Metrics
+from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.connectors import Connectors
+from mlcommons_py.remote.documents import ActionType, Connector, Protocol
+from mlcommons_py.remote.exchange import Outgoing
+from mlcommons_py.remote.functions import Functions
+from mlcommons_py.remote.input import ModelInput
+from mlcommons_py.remote.outputs import check_answer, outputs, text_of
+from mlcommons_py.remote.payload import Prepared, prepare
+from mlcommons_py.remote.signing import signer
+from mlcommons_py.remote.transport import Transport
+
+_BIG = 64 << 10
+"""Bytes from which on bodies are made and read in a thread: they would hold up the event loop."""
+
+Deploy = Callable[[str], Awaitable[None]]
+"""Deploys a model that is called before anybody deployed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What goes out to a provider for one request, with all checks passed.
+
+    Attributes:
+        prepared: one or more requests, each an entry of the answer.
+        guard: what their answers have to pass; None where there is none.
+    """
+
+    model_id: str
+    model: Model
+    connector: Connector
+    credential: Mapping[str, str]
+    prepared: Sequence[Prepared]
+    guard: Guard | None
+
+    def outgoing(self, prepared: Prepared) -> Outgoing:
+        """Return a request as it goes out, signed where the connector says so."""
+        outgoing = prepared.outgoing
+        if self.connector.protocol != Protocol.AWS_SIGV4:
+            return outgoing
+        return replace(outgoing, sign=signer(self.credential, self.connector.parameters or {}))
+
+
+class Caller:
+    """Calls remote models, in ML Commons' order of checks."""
+
+    def __init__(
+        self,
+        models: Models,
+        connectors: Connectors,
+        transport: Transport,
+        functions: Functions,
+        guards: Guards,
+        interfaces: Interfaces,
+        throttle: Throttle,
+        nodes: Nodes,
+        remotes: Remotes,
+        deploy: Deploy,
+        settings: PluginSettings,
+        metrics: Metrics,
+    ) -> None:
+        self.transport = transport
+        self.functions = functions
+        self._models = models
+        self._connectors = connectors
+        self._guards = guards
+        self._interfaces = interfaces
+        self._throttle = throttle
+        self._nodes = nodes
+        self._remotes = remotes
+        self._deploy = deploy
+        self._settings = settings
+        self._metrics = metrics
+
+    async def ready(self, model_id: str, model: Model) -> None:
+        """See whether a model can be called: its connector is there, and its credential can be opened.
+
+        Raises:
+            InvalidModel: it cannot.
+            Unavailable: the store does not answer.
+        """
+        try:
+            await self._connection(model_id, model)
+        except (NotFound, CredentialUnreadable) as fault:
+            raise InvalidModel(fault.reason) from fault
+
+    async def _connection(self, model_id: str, model: Model) -> tuple[Connector, Mapping[str, str]]:
+        """Return a model's connector, and its credential as the provider wants it."""
+        if model.connector_id is not None:
+            return await self._connectors.recent(model.connector_id)
+        return await self._connectors.opened(Connector.from_json(model.connector or {}), model_id)
+
+    async def predict(
+        self, model_id: str, model: Model, body: Mapping[str, Any], algorithm: str, user: str | None = None
+    ) -> dict[str, Any]:
+        """Return the answer of ``_predict``.
+
+        Raises:
+            BadRequest: remote models are switched off, or the input or the output does not fit the interface.
+            Forbidden: the model is disabled.
+            IllegalArgument: the body is wrong, a guardrail refuses it, or the model is not deployed.
+            StatusError: 429, a rate limit is reached.
+            RemoteFailed: the provider refuses or fails.
+        """
+        call = await self.begin(model_id, model, ModelInput.of(body, algorithm), user)
+        with self._remotes.timed(model_id):
+            answer = {"inference_results": await self._answers(call)}
+        interface = self._interfaces.of(model.interface)
+        if interface is not None:
+            await interface.check_output(answer)
+        return answer
+
+    async def begin(self, model_id: str, model: Model, given: ModelInput, user: str | None = None) -> Call:
+        """Return the call that a predict stands for, all checks passed.
+
+        Raises:
+            MLCommonsError: as :meth:`predict`, but for the provider.
+        """
+        self._settings.check_remote_models()
+        if model.is_enabled is False:
+            raise Forbidden("Model is disabled.")
+        interface = self._interfaces.of(model.interface)
+        if interface is not None:
+            await interface.check_input(given.as_json())
+        model = await self._deployed(model_id, model)
+        return await self._prepared(model_id, model, given, ActionType.PREDICT, user)
+
+    async def act(self, model_id: str, model: Model, given: ModelInput, action_type: str) -> list[dict[str, Any]]:
+        """Carry out another action of a model's connector, such as ``batch_predict``; return its entries.
+
+        Raises:
+            MLCommonsError: as :meth:`predict`.
+        """
+        self._settings.check_remote_models()
+        if model.is_enabled is False:
+            raise Forbidden("Model is disabled.")
+        return await self._answers(await self._prepared(model_id, model, given, action_type, None))
+
+    async def _deployed(self, model_id: str, model: Model) -> Model:
+        """Deploy a model that is deployed nowhere, if that is allowed, and return it as it is then.
+
+        Nothing of it runs anywhere: what one node has deployed, any of them may call.
+        """
+        if model_id in self._remotes or model.state in (ModelState.DEPLOYED, ModelState.PARTIALLY_DEPLOYED):
+            return model
+        if not self._settings["model_auto_deploy.enable"]:
+            raise IllegalArgument("Model not ready yet. Please deploy the model first.")
+        if (model.deploy_setting or {}).get("is_auto_deploy_enabled") is False:
+            raise IllegalArgument(
+                f"Auto deployment disabled for this model, please deploy model first Model ID: {model_id}"
+            )
+        await self._deploy(model_id)
+        model = await self._models.recent(model_id)
+        if model_id not in self._remotes:
+            raise Unavailable(f"model {model_id} cannot be deployed: {model.state_reason or 'it was undeployed'}")
+        return model
+
+    async def _prepared(
+        self, model_id: str, model: Model, given: ModelInput, action_type: str, user: str | None
+    ) -> Call:
+        connector, credential = await self._connection(model_id, model)
+        arguments = (connector, action_type, given, credential, self.functions)
+        began = time.monotonic()
+        if given.size() > _BIG:
+            prepared = await asyncio.to_thread(prepare, *arguments)
+        else:
+            prepared = prepare(*arguments)
+        self._metrics.stage(model_id, "prepared", time.monotonic() - began)
+        await self._throttle.check(model_id, model, user, len(self._nodes.running(model_id)))
+        guard = self._guards.of(model.guardrails)
+        if guard is not None:
+            for one in prepared:
+                await guard.check("input", one.payload, given.asked())
+        return Call(model_id, model, connector, credential, prepared, guard)
+
+    async def _answers(self, call: Call) -> list[dict[str, Any]]:
+        return await _all([self._exchange(call, one) for one in call.prepared])
+
+    async def _exchange(self, call: Call, prepared: Prepared) -> dict[str, Any]:
+        """Return one entry of the answer."""
+        began = time.monotonic()
+        incoming = await self.transport.send(call.outgoing(prepared), call.connector.config, model_id=call.model_id)
+        answered = time.monotonic()
+        self._metrics.stage(call.model_id, "provider", answered - began)
+        check_answer(incoming, prepared)
+        if call.guard is not None:
+            await call.guard.check("output", text_of(incoming, prepared))
+        if len(incoming.body) > _BIG:
+            entry = await asyncio.to_thread(outputs, prepared, incoming)
+        else:
+            entry = outputs(prepared, incoming)
+        self._metrics.stage(call.model_id, "read", time.monotonic() - answered)
+        return entry
+
+
+async def _all(calls: Sequence[Awaitable[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return what comes of calls, in order; the first that fails ends them all."""
+    if len(calls) == 1:
+        return [await calls[0]]
+    running = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*running))
+    finally:
+        for one in running:
+            one.cancel()
+        await asyncio.wait(running)

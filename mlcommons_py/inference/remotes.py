@@ -1,0 +1,42 @@
+"""The remote models that are deployed here: nothing of them runs, but calls may go out."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlcommons_py.observe.latencies import Latencies
+
+
+class Remotes:
+    """The remote models of this node, each with how long its last calls took."""
+
+    def __init__(self) -> None:
+        self._deployed: dict[str, Latencies] = {}
+
+    def deploy(self, model_id: str) -> None:
+        """Let calls of a model go out; one that is deployed already is left alone."""
+        self._deployed.setdefault(model_id, Latencies())
+
+    def undeploy(self, model_id: str) -> bool:
+        """Let no call of a model go out any more; return whether it was deployed."""
+        return self._deployed.pop(model_id, None) is not None
+
+    def __contains__(self, model_id: str) -> bool:
+        """Return whether a model is deployed here."""
+        return model_id in self._deployed
+
+    def ids(self) -> list[str]:
+        """Return the models that are deployed here."""
+        return sorted(self._deployed)
+
+    def latencies(self, model_id: str) -> Latencies | None:
+        """Return how long the last calls of a model took; None where it is not deployed."""
+        return self._deployed.get(model_id)
+
+    @contextmanager
+    def timed(self, model_id: str) -> Iterator[None]:
+        """Take down how long this block takes, as one call of a model, unless it raises."""
+        began = time.monotonic()
+        yield
+        if (latencies := self._deployed.get(model_id)) is not None:
+            latencies.add(time.monotonic() - began)

@@ -1,0 +1,106 @@
+"""Streamed answers of remote models: pieces of text as the provider sends them, guarded on their way."""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from mlcommons_py.errors import BadRequest, IllegalArgument, RemoteFailed
+from mlcommons_py.guard.stream import GuardedStream
+from mlcommons_py.inference.remote import Call, Caller
+from mlcommons_py.models.documents import Model
+from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote import events
+from mlcommons_py.remote.exchange import Incoming, Outgoing
+from mlcommons_py.remote.input import ModelInput
+from mlcommons_py.remote.outputs import check_answer, hide
+from mlcommons_py.remote.provider import Delta, Streaming
+
+INTERFACE = "_llm_interface"
+"""The parameter that says how the provider streams."""
+
+
+class Streamer:
+    """Streams the answers of remote models."""
+
+    def __init__(self, caller: Caller, settings: PluginSettings) -> None:
+        self._caller = caller
+        self._settings = settings
+
+    async def stream(
+        self, model_id: str, model: Model, body: Mapping[str, Any], user: str | None = None
+    ) -> AsyncGenerator[Delta]:
+        """Return the pieces of a model's answer; the last one says that it is.
+
+        What goes wrong before the provider begins to answer is raised by this call, what goes wrong later by the
+        iteration. Closing the iterator ends the call.
+
+        Raises:
+            BadRequest: streaming is switched off, or the model does not live at a provider.
+            MLCommonsError: as :meth:`~mlcommons_py.inference.remote.Caller.predict`.
+        """
+        if not self._settings["stream_enabled"]:
+            raise BadRequest(
+                "Streaming is currently disabled. To enable it, update the setting"
+                ' "plugins.ml_commons.stream_enabled" to true.'
+            )
+        if not model.is_remote:
+            raise BadRequest("Streaming is only supported for remote models")
+        given = ModelInput.of(body, model.algorithm)
+        call = await self._caller.begin(model_id, model, given, user)
+        way = self._way(given.parameters or {}, call.connector.parameters or {})
+        pieces = self._pieces(call, way)
+        first = await anext(pieces, None)  # by then the provider has accepted the request
+        return _with_first(first, pieces)
+
+    def _way(self, parameters: Mapping[str, Any], connector: Mapping[str, str]) -> Streaming:
+        """Return how a provider streams, as the request's parameters or the connector's say."""
+        functions = self._caller.functions
+        way = functions.streaming(str(parameters.get(INTERFACE, connector.get(INTERFACE))))
+        if way is None:
+            raise IllegalArgument(
+                f"[parameters.{INTERFACE}] must say how the provider streams;"
+                f" it is one of {', '.join(functions.interfaces())}"
+            )
+        return way
+
+    async def _pieces(self, call: Call, way: Streaming) -> AsyncGenerator[Delta]:
+        if len(call.prepared) != 1:
+            raise IllegalArgument(f"{len(call.prepared)} requests cannot be streamed at once; send one text")
+        prepared = call.prepared[0]
+        outgoing = _streamed(call.outgoing(prepared), way)
+        guard = GuardedStream(None) if call.guard is None else call.guard.stream()
+        async with self._caller.transport.stream(outgoing, call.connector.config, model_id=call.model_id) as answer:
+            if not 200 <= answer.status < 300:
+                body = await answer.read()
+                check_answer(Incoming(answer.status, answer.headers, body, answer.attempts), prepared)
+            async for name, data in events.read(way.framing, answer):
+                delta = way.read(name, data)
+                if delta is None:
+                    continue
+                if delta.error is not None:
+                    raise RemoteFailed(f"Error from remote service: {hide(delta.error, prepared)}", 502)
+                if text := await guard.feed(delta.content):
+                    yield Delta(text)
+                if delta.is_last:
+                    break
+            else:
+                raise RemoteFailed("Remote service ended its answer before it was complete", 502)
+            yield Delta(await guard.end(), is_last=True)
+
+
+def _streamed(outgoing: Outgoing, way: Streaming) -> Outgoing:
+    """Return a request as one for a streamed answer."""
+    body = orjson.dumps(way.request(orjson.loads(outgoing.body))) if outgoing.body else b""
+    return replace(outgoing, url=way.url(outgoing.url), headers={**outgoing.headers, **way.headers}, body=body)
+
+
+async def _with_first(first: Delta | None, rest: AsyncGenerator[Delta]) -> AsyncGenerator[Delta]:
+    try:
+        if first is not None:
+            yield first
+        async for delta in rest:
+            yield delta
+    finally:
+        await rest.aclose()

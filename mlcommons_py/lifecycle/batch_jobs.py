@@ -1,0 +1,162 @@
+"""Batch jobs: work that a provider does in the background, and the tasks that stand for it here."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from mlcommons_py.errors import BadRequest, IllegalArgument, LimitExceeded, NotFound, ResourceNotFound
+from mlcommons_py.inference.remote import Caller
+from mlcommons_py.models import fields
+from mlcommons_py.models.documents import Model
+from mlcommons_py.models.registry import Models
+from mlcommons_py.models.states import FunctionName
+from mlcommons_py.observe.counters import Counters
+from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.documents import ActionType
+from mlcommons_py.remote.input import ModelInput
+from mlcommons_py.tasks.board import UNFINISHED, Task, Tasks, TaskState, TaskType
+
+_STATES = {
+    "remote_job.status_regex.completed": TaskState.COMPLETED,
+    "remote_job.status_regex.cancelled": TaskState.CANCELLED,
+    "remote_job.status_regex.cancelling": TaskState.CANCELLING,
+    "remote_job.status_regex.expired": TaskState.EXPIRED,
+    "remote_job.status_regex.failed": TaskState.FAILED,
+}
+"""What a job's status has to match for a state; in this order, for it may match several."""
+
+_JOB_NAMES = ("TransformJobArn", "jobArn", "id", "invocationArn", "name", "job_id")
+"""Fields of a provider's answer that name the job (Amazon, OpenAI and Cohere, Google, others)."""
+
+
+class BatchJobs:
+    """Starts batch jobs, asks for their state, and cancels them."""
+
+    def __init__(
+        self, models: Models, tasks: Tasks, caller: Caller, settings: PluginSettings, counters: Counters
+    ) -> None:
+        self._models = models
+        self._tasks = tasks
+        self._caller = caller
+        self._settings = settings
+        self._counters = counters
+
+    async def start(self, model_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Start a job, and return the answer of ``_batch_predict``.
+
+        Raises:
+            BadRequest: batch jobs are switched off, or the model does not live at a provider.
+            NotFound: there is no such model, or the provider made no job.
+            LimitExceeded: ``max_batch_inference_tasks`` jobs run already.
+        """
+        if not self._settings["offline_batch_inference_enabled"]:
+            raise BadRequest(
+                "Offline Batch Inference is currently disabled. To enable it, update the setting"
+                ' "plugins.ml_commons.offline_batch_inference_enabled" to true.'
+            )
+        try:
+            model = await self._models.recent(model_id)
+        except ResourceNotFound as fault:
+            raise NotFound("Failed to find model") from fault
+        if not model.is_remote:
+            raise BadRequest(f"model {model_id} is {model.algorithm}; batch jobs are for REMOTE models")
+        given = _given(body)
+        if await self._tasks.running(TaskType.BATCH_PREDICTION) >= self._settings["max_batch_inference_tasks"]:
+            raise LimitExceeded(
+                "Exceeded maximum limit for BATCH_PREDICTION tasks. To increase the limit, update the"
+                " plugins.ml_commons.max_batch_inference_tasks setting."
+            )
+        with self._counters.counted(model.algorithm, "batch_predict", model_id):
+            job = await self._asked(model_id, model, given, ActionType.BATCH_PREDICT)
+            if not any(job.get(name) for name in _JOB_NAMES):
+                raise NotFound("Unable to create batch transform job")
+            if (dlq := body.get("dlq")) is not None:
+                job["dlq"] = dlq
+            task_id = await self._tasks.create(TaskType.BATCH_PREDICTION, FunctionName.REMOTE, model_id, remote_job=job)
+        return {"task_id": task_id, "status": TaskState.CREATED, "remote_job": job}
+
+    async def shown(self, task_id: str) -> dict[str, Any]:
+        """Return a task; of a job that was not over, its state is asked for first.
+
+        Raises:
+            NotFound: there is no such task.
+            MLCommonsError: the provider cannot be asked.
+        """
+        document = await self._tasks.get(task_id)
+        task = Task.from_json(document)
+        if not _is_job(task) or task.state not in UNFINISHED or task.model_id is None:
+            return document
+        try:
+            model = await self._models.model(task.model_id)
+        except ResourceNotFound:  # deleted: nobody can be asked any more
+            return document
+        found = await self._asked(
+            task.model_id, model, ModelInput(parameters=_arguments(task)), ActionType.BATCH_PREDICT_STATUS
+        )
+        job = {**(task.remote_job or {}), **found}
+        await self._tasks.follow(task_id, job, self._state(job))
+        return await self._tasks.get(task_id)
+
+    def _state(self, job: Mapping[str, Any]) -> TaskState | None:
+        """Return the state that a job's own status stands for; None where it says nothing of an end."""
+        for name in self._settings["remote_job.status_field"]:
+            if (status := job.get(name)) is None:
+                continue
+            for setting, state in _STATES.items():
+                if re.search(self._settings[setting], str(status), re.IGNORECASE):
+                    return state
+            return TaskState.RUNNING
+        return None
+
+    async def cancel(self, task_id: str) -> None:
+        """Cancel a job.
+
+        Raises:
+            NotFound: there is no such task.
+            BadRequest: it is no job.
+            MLCommonsError: the provider cannot be asked, or refuses.
+        """
+        task = await self._tasks.task(task_id)
+        if task is None:
+            raise NotFound("Fail to find task")
+        if not _is_job(task) or task.model_id is None:
+            raise BadRequest("The task ID you provided does not have any associated batch job")
+        model = await self._models.model(task.model_id)
+        await self._asked(
+            task.model_id, model, ModelInput(parameters=_arguments(task)), ActionType.CANCEL_BATCH_PREDICT
+        )
+        await self._tasks.follow(task_id, dict(task.remote_job or {}), TaskState.CANCELLING)
+
+    async def _asked(self, model_id: str, model: Model, given: ModelInput, action_type: str) -> dict[str, Any]:
+        """Return what the provider tells of a job; empty where it tells nothing."""
+        entries = await self._caller.act(model_id, model, given, action_type)
+        told: dict[str, Any] = {}
+        for entry in entries:
+            for tensor in entry.get("output", ()):
+                if isinstance(found := tensor.get("dataAsMap"), Mapping):
+                    told.update(orjson.loads(orjson.dumps(found)))
+        return told
+
+
+def _given(body: Mapping[str, Any]) -> ModelInput:
+    dlq = fields.mapping(body, "dlq")
+    if dlq is not None and (not dlq.get("bucket") or not dlq.get("region")):
+        raise IllegalArgument("DLQ bucketName or region cannot be null")
+    given = ModelInput.of(body, FunctionName.REMOTE)
+    return ModelInput(algorithm=given.algorithm, parameters=given.parameters, raw=body, action_type="BATCH_PREDICT")
+
+
+def _is_job(task: Task) -> bool:
+    return task.task_type == TaskType.BATCH_PREDICTION and task.function_name == FunctionName.REMOTE
+
+
+def _arguments(task: Task) -> dict[str, Any]:
+    """Return what the templates of the actions on a job may name: its own fields, and short names of Amazon's jobs."""
+    job = dict(task.remote_job or {})
+    if isinstance(arn := job.get("TransformJobArn"), str):
+        job["TransformJobName"] = arn.rpartition("/")[2]
+    if isinstance(arn := job.get("jobArn"), str):
+        job["processedJobArn"] = arn  # a template of a URL encodes what goes into it
+    return job

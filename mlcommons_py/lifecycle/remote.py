@@ -1,0 +1,131 @@
+"""Registering and changing remote models: those that live at a provider, behind a connector."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from mlcommons_py import content
+from mlcommons_py.errors import BadRequest, MLCommonsError, NotFound, ResourceNotFound
+from mlcommons_py.lifecycle.deploying import Deployer
+from mlcommons_py.models import fields
+from mlcommons_py.models.documents import Model
+from mlcommons_py.models.groups import Groups
+from mlcommons_py.models.registration import Registration
+from mlcommons_py.models.registry import Models
+from mlcommons_py.observe.counters import Counters
+from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.connectors import Connectors
+from mlcommons_py.remote.documents import ActionType, Connector
+from mlcommons_py.store import new_id
+from mlcommons_py.tasks.board import Tasks, TaskType
+
+log = logging.getLogger(__name__)
+
+
+class RemoteModels:
+    """Takes remote models in, and gives them other connectors."""
+
+    def __init__(
+        self,
+        groups: Groups,
+        models: Models,
+        tasks: Tasks,
+        connectors: Connectors,
+        deployer: Deployer,
+        settings: PluginSettings,
+        counters: Counters,
+    ) -> None:
+        self._groups = groups
+        self._models = models
+        self._tasks = tasks
+        self._connectors = connectors
+        self._deployer = deployer
+        self._settings = settings
+        self._counters = counters
+
+    async def register(self, body: Mapping[str, Any], *, deploy: bool) -> dict[str, Any]:
+        """Register a remote model and return the answer of ``_register``; its task is over by then.
+
+        Raises:
+            BadRequest: remote models are switched off.
+            IllegalArgument: a field is missing or wrong, or the connector is.
+            NotFound, ResourceNotFound: the connector, or the group, does not exist.
+        """
+        self._settings.check_remote_models()
+        registration = Registration.of_remote(body)
+        with self._counters.counted(registration.function, "register"):
+            group_id = registration.model_group_id
+            if group_id is not None and not await self._groups.exists(group_id):
+                raise ResourceNotFound(f"Model Group Response is empty for {group_id}")
+            registration = await self._connected(registration)
+            model_id, _ = await self._models.create(registration)
+            task_id = await self._tasks.create(TaskType.REGISTER_MODEL, registration.function, model_id)
+            await self._tasks.complete(task_id, model_id)
+        if deploy:
+            await self._deploy(model_id)
+        return {"task_id": task_id, "status": "CREATED", "model_id": model_id}
+
+    async def _connected(self, registration: Registration) -> Registration:
+        """Return a registration with its connector as it is stored, and the interface of a model that is known."""
+        if registration.connector_id is not None:
+            connector = await self._known(registration.connector_id)
+        else:
+            model_id = registration.model_id or new_id()  # to which the credential is bound
+            stored = await self._connectors.inline(registration.connector or {}, model_id)
+            connector = Connector.from_json(stored)
+            registration = replace(registration, model_id=model_id, connector=stored)
+        if registration.interface is None:
+            registration = replace(registration, interface=preset(connector))
+        return registration
+
+    async def _known(self, connector_id: str) -> Connector:
+        try:
+            return (await self._connectors.recent(connector_id))[0]
+        except NotFound as fault:
+            raise NotFound(f"Failed to find connector:{connector_id}") from fault
+
+    async def _deploy(self, model_id: str) -> None:
+        """Deploy a model that was registered for it; a refusal does not undo the registration, its document tells."""
+        try:
+            await self._deployer.deploy(model_id, {})
+        except MLCommonsError as fault:
+            reason = f"registered, but not deployed: {fault.reason}"
+            log.warning("model %s is %s", model_id, reason)
+            await self._models.change(model_id, lambda model: replace(model, state_reason=reason))
+
+    async def connection(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the body of a PUT changes of a model's connector, as it is stored.
+
+        Raises:
+            BadRequest: the model has its connector in the other way.
+            NotFound: the connector does not exist.
+        """
+        connector_id, given = fields.text(body, "connector_id"), fields.mapping(body, "connector")
+        if connector_id is not None:
+            if model.connector_id is None:
+                raise BadRequest("This remote does not have a connector_id field, maybe it uses an internal connector.")
+            await self._known(connector_id)
+            return {"connector_id": connector_id}
+        if given is not None:
+            if model.connector is None:
+                raise BadRequest(
+                    "Cannot update connector settings for this model. The model was created with a connector_id and"
+                    " does not have an inline connector."
+                )
+            return {"connector": await self._connectors.inline_changed(model.connector, given, model_id)}
+        return {}
+
+
+def preset(connector: Connector) -> dict[str, str] | None:
+    """Return the interface of a connector's model, as it is stored, where that is one whose interface is known."""
+    parameters = connector.parameters or {}
+    action = connector.action(ActionType.PREDICT)
+    asked = (str(parameters.get("service_name", "")), str(parameters.get("model", "")))
+    for provider in content.providers().values():
+        if (known := provider.interfaces.get(asked)) is not None:
+            shapes = known.interface(None if action is None else action.post_process_function)
+            return {side: orjson.dumps(schema).decode() for side, schema in shapes.items()}
+    return None

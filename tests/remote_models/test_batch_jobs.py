@@ -1,0 +1,105 @@
+"""Batch jobs: started, followed and cancelled."""
+
+from typing import Any
+
+from tests.remote.fake import Answer
+from tests.remote_models.conftest import Client
+
+
+def _actions(client: Client, *types: str) -> list[dict[str, Any]]:
+    """Return actions on jobs of the fake provider."""
+    jobs = f"{client.fake.url}/jobs"
+    all_of_them = {
+        "batch_predict": {
+            "method": "POST",
+            "url": jobs,
+            "request_body": '{"input":"${parameters.file}"}',
+        },
+        "batch_predict_status": {"method": "GET", "url": f"{jobs}/${{parameters.id}}"},
+        "cancel_batch_predict": {"method": "POST", "url": f"{jobs}/${{parameters.id}}/cancel"},
+    }
+    predict = {"method": "POST", "url": f"{client.fake.url}/chat", "request_body": "{}"}
+    return [{"action_type": "predict", **predict}] + [{"action_type": one, **all_of_them[one]} for one in types]
+
+
+ALL = ("batch_predict", "batch_predict_status", "cancel_batch_predict")
+
+
+async def _model(client: Client, *types: str) -> str:
+    body = {**client.connector(), "actions": _actions(client, *types)}
+    connector_id = (await client.ml("POST", "/connectors/_create", json=body))["connector_id"]
+    return await client.register(connector_id)
+
+
+async def test_a_job_is_started_and_followed_to_its_end(client: Client) -> None:
+    """The task tells the job and, whenever it is read, how far the provider is with it."""
+    client.fake.on("/jobs", Answer(200, {"id": "j 1", "status": "validating"}))
+    client.fake.on(
+        "/jobs/j%201", Answer(200, {"id": "j 1", "status": "in_progress"}), Answer(200, {"status": "completed"})
+    )
+    model_id = await _model(client, *ALL)
+
+    answer = await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}})
+    first = await client.ml("GET", f"/tasks/{answer['task_id']}")
+    second = await client.ml("GET", f"/tasks/{answer['task_id']}")
+    third = await client.ml("GET", f"/tasks/{answer['task_id']}")
+
+    assert answer["status"] == "CREATED"
+    assert answer["remote_job"] == {"id": "j 1", "status": "validating"}
+    assert (first["state"], first["task_type"], first["function_name"]) == ("RUNNING", "BATCH_PREDICTION", "REMOTE")
+    assert (second["state"], second["remote_job"]) == ("COMPLETED", {"id": "j 1", "status": "completed"})
+    assert third == second
+    assert [one.path for one in client.fake.requests] == ["/jobs", "/jobs/j%201", "/jobs/j%201"]
+
+
+async def test_a_job_is_cancelled(client: Client) -> None:
+    """The provider is told, and the task says that it is being cancelled."""
+    client.fake.on("/jobs", Answer(200, {"id": "j1"}))
+    client.fake.on("/jobs/j1/cancel", Answer(200, {"status": "cancelling"}))
+    client.fake.on("/jobs/j1", Answer(200, {"status": "cancelled"}))
+    model_id = await _model(client, *ALL)
+    task_id = (await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}}))[
+        "task_id"
+    ]
+
+    assert await client.ml("POST", f"/tasks/{task_id}/_cancel") == {"status": "OK"}
+    assert client.fake.requests[-1].path == "/jobs/j1/cancel"
+    assert (await client.ml("GET", f"/tasks/{task_id}"))["state"] == "CANCELLED"
+
+
+async def test_what_is_no_job(client: Client) -> None:
+    """An answer without a job is an error, and so is cancelling a task that stands for none."""
+    client.fake.on("/jobs", Answer(200, {"fine": True}))
+    model_id = await _model(client, "batch_predict")
+    registered = await client.ml("POST", "/tasks/_search", json={"query": {"match_all": {}}})
+
+    refused = await client.ml("POST", f"/models/{model_id}/_batch_predict", 404, json={"parameters": {"file": "f1"}})
+    other = await client.ml("POST", f"/tasks/{registered['hits']['hits'][0]['_id']}/_cancel", 400)
+    unknown = await client.ml("POST", "/tasks/unknown/_cancel", 404)
+
+    assert refused["error"]["reason"] == "Unable to create batch transform job"
+    assert other["error"]["reason"] == "The task ID you provided does not have any associated batch job"
+    assert unknown["error"]["reason"] == "Fail to find task"
+
+
+async def test_no_more_jobs_than_the_cluster_allows(client: Client) -> None:
+    """The limit of jobs that are not over holds."""
+    client.fake.on("/jobs", Answer(200, {"id": "j1"}))
+    model_id = await _model(client, *ALL)
+    await client.set(max_batch_inference_tasks=1)
+    path = f"/models/{model_id}/_batch_predict"
+    await client.ml("POST", path, json={"parameters": {"file": "f1"}})
+
+    refused = await client.ml("POST", path, 429, json={"parameters": {"file": "f2"}})
+
+    assert "Exceeded maximum limit for BATCH_PREDICTION tasks" in refused["error"]["reason"]
+
+
+async def test_a_job_whose_model_is_gone_is_still_shown(client: Client) -> None:
+    """Nobody can be asked about it, so that its task is shown as it was."""
+    client.fake.on("/jobs", Answer(200, {"id": "j1"}))
+    model_id = await _model(client, *ALL)
+    answer = await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}})
+    await client.ml("DELETE", f"/models/{model_id}")
+
+    assert (await client.ml("GET", f"/tasks/{answer['task_id']}"))["state"] == "CREATED"

@@ -1,0 +1,158 @@
+"""Calls of remote models: many at once, changed under way, refused and failed."""
+
+import asyncio
+from typing import Any
+
+from tests.remote.fake import SILENT, Answer, Asked
+from tests.remote_models.conftest import Client
+
+PROMPT = '{ "prompt": "${parameters.prompt}" }'
+ONE_BY_ONE: dict[str, Any] = {
+    "request_body": '{ "inputText": "${parameters.inputText}" }',
+    "pre_process_function": "connector.pre_process.bedrock.embedding",
+    "post_process_function": "connector.post_process.bedrock.embedding",
+}
+
+
+async def test_texts_sent_one_by_one_keep_their_order(client: Client) -> None:
+    """Each text is a request of its own and an entry of its own, whichever is answered first."""
+    texts = [f"text {number}" for number in range(6)]
+
+    def vector(asked: Asked) -> Answer:
+        number = int(asked.json()["inputText"].split()[1])
+        return Answer(200, {"embedding": [float(number)]}, delay=0.05 * (number % 3 == 0))
+
+    client.fake.on("/chat", vector)
+    model_id = await client.deployed(**ONE_BY_ONE)
+
+    answer = await client.ml("POST", f"/models/{model_id}/_predict", json={"text_docs": texts})
+
+    assert [one["output"][0]["data"] for one in answer["inference_results"]] == [[float(n)] for n in range(6)]
+
+
+async def test_one_failure_ends_the_other_calls(client: Client) -> None:
+    """The first text that fails fails the request, and the calls for its neighbours are hung up on."""
+
+    def answer(asked: Asked) -> Answer:
+        return Answer(400, {"error": "no"}) if asked.json()["inputText"] == "bad" else SILENT
+
+    client.fake.on("/chat", answer)
+    model_id = await client.deployed(**ONE_BY_ONE)
+
+    refused = await client.ml("POST", f"/models/{model_id}/_predict", 400, json={"text_docs": ["a", "bad", "b"]})
+    await client.fake.idle(1)
+
+    assert refused["error"]["reason"] == 'Error from remote service: {"error": "no"}'
+
+
+async def test_a_changed_connector_holds_within_a_second(client: Client) -> None:
+    """A model that is not deployed can get another credential; the calls after a second have it."""
+    client.fake.on("/chat", Answer(200, {"ok": True}))
+    connector_id = await client.connect(request_body=PROMPT)
+    model_id = await client.register(connector_id)
+    await client.predict(model_id, {"prompt": "a"})
+    in_use = await client.ml("PUT", f"/connectors/{connector_id}", 400, json={"credential": {"key": "other"}})
+    await client.ml("POST", f"/models/{model_id}/_undeploy")
+    await client.ml("PUT", f"/connectors/{connector_id}", json={"credential": {"key": "other"}})
+    await client.predict(model_id, {"prompt": "a"})
+
+    assert model_id in in_use["error"]["reason"]
+    assert [one.header("Authorization") for one in client.fake.requests] == ["Bearer s3cret", "Bearer other"]
+
+
+async def test_changes_of_a_deployed_model_hold_within_a_second(client: Client) -> None:
+    """is_enabled, rate_limiter, guardrails and interface of a deployed model hold at once."""
+    client.fake.on("/chat", Answer(200, {"ok": True}))
+    model_id = await client.deployed(request_body=PROMPT)
+    ask = {"prompt": "kill"}
+    await client.predict(model_id, ask)
+    path = f"/models/{model_id}"
+
+    guardrails = {"type": "local_regex", "input_guardrail": {"regex": [".*kill.*"]}}
+    await client.ml("PUT", path, json={"guardrails": guardrails})
+    guarded = await client.predict(model_id, ask, 400)
+    interface = {"input": {"type": "object", "properties": {"parameters": {"required": ["other"]}}}}
+    await client.ml("PUT", path, json={"interface": interface})
+    unfit = await client.predict(model_id, ask, 400)
+    await client.ml("PUT", path, json={"is_enabled": False})
+    disabled = await client.predict(model_id, ask, 403)
+    await client.ml("PUT", path, json={"is_enabled": True, "interface": {"input": {}}})
+    await client.ml("PUT", path, json={"rate_limiter": {"limit": "0", "unit": "DAYS"}})
+    limited = await client.predict(model_id, {"prompt": "fine"}, 429)
+
+    assert guarded["error"]["reason"] == "guardrails triggered for user input"
+    assert "Error validating input schema" in unfit["error"]["reason"]
+    assert disabled["error"]["reason"] == "Model is disabled."
+    assert limited["error"]["reason"] == "Request is throttled at model level."
+
+
+async def test_the_providers_overload_is_told_from_ours(client: Client) -> None:
+    """A 429 of the provider has its status and its request's id beside the reason; one of ours has not."""
+    busy = Answer(429, {"error": "slow down"}, headers={"Retry-After": "7", "x-request-id": "r1"})
+    client.fake.on("/chat", busy)
+    model_id = await client.deployed(request_body=PROMPT)
+
+    answer = await client.http.post(f"/_plugins/_ml/models/{model_id}/_predict", json={"parameters": {"prompt": "a"}})
+
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "7"
+    error = answer.json()["error"]
+    assert error["reason"] == 'Error from remote service: {"error": "slow down"}'
+    assert (error["remote"]["status"], error["remote"]["request_id"]) == (429, "r1")
+
+
+async def test_who_goes_away_ends_the_call(client: Client) -> None:
+    """A call that nobody waits for any more is hung up on."""
+    client.fake.on("/chat", SILENT)
+    model_id = await client.deployed(request_body=PROMPT)
+    calling = asyncio.create_task(client.app.services.predictor.predict(model_id, {"parameters": {"prompt": "a"}}))
+    await client.fake.asked(1)
+
+    calling.cancel()
+    await client.fake.idle()
+
+    assert client.fake.open == 0
+
+
+async def test_a_model_with_a_connector_of_its_own(client: Client) -> None:
+    """It is called as any other, its credential shows nowhere, and a PUT changes the connector."""
+    client.fake.on("/chat", Answer(200, {"ok": True}))
+    model_id = await client.register(connector=client.connector(request_body=PROMPT))
+    await client.predict(model_id, {"prompt": "a"})
+    await client.ml("POST", f"/models/{model_id}/_undeploy")
+    await client.ml("PUT", f"/models/{model_id}", json={"connector": {"credential": {"key": "new"}}})
+    await client.predict(model_id, {"prompt": "b"})
+    model = await client.ml("GET", f"/models/{model_id}")
+    found = await client.ml("POST", "/models/_search", json={"query": {"match_all": {}}})
+
+    assert [one.header("Authorization") for one in client.fake.requests] == ["Bearer s3cret", "Bearer new"]
+    assert "credential" not in model["connector"]
+    assert "credential" not in found["hits"]["hits"][0]["_source"]["connector"]
+    assert model["connector"]["name"] == "a connector"
+
+
+async def test_what_a_registration_must_have(client: Client) -> None:
+    """A remote model needs one connector, which is there, and a group that is there."""
+    connector_id = await client.connect()
+    body = {"name": "a remote model", "function_name": "remote"}
+
+    async def refused(status: int, **fields: object) -> str:
+        answer = await client.ml("POST", "/models/_register", status, json={**body, **fields})
+        return str(answer["error"]["reason"])
+
+    assert await refused(400) == (
+        "You must provide connector content when creating a remote model without connector id!"
+    )
+    assert await refused(404, connector_id="nowhere") == "Failed to find connector:nowhere"
+    assert await refused(404, connector_id=connector_id, model_group_id="g") == "Model Group Response is empty for g"
+    inline = client.connector()
+    inline["actions"] = [{**inline["actions"][0], "action_type": "execute"}]
+    assert await refused(400, connector=inline) == (
+        "Connector endpoint is required when creating a remote model without connector id!"
+    )
+    config = {"model_type": "text_embedding", "embedding_dimension": 4, "framework_type": "sentence_transformers"}
+    assert await refused(400, connector_id=connector_id, model_config=config) == (
+        "Space type must be provided in additional_config for remote text embedding model"
+    )
+    await client.set(remote_inference__enabled=False)
+    assert "Remote Inference is currently disabled" in await refused(400, connector_id=connector_id)

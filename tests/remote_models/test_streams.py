@@ -1,0 +1,100 @@
+"""Streamed answers, from the provider's first event to the client's last."""
+
+import asyncio
+import json
+from typing import Any
+
+from tests.remote.fake import Answer, events
+from tests.remote_models.conftest import Client
+
+OPENAI = {"_llm_interface": "openai/v1/chat/completions"}
+HELLO = {"messages": [{"role": "user", "content": "hello"}], **OPENAI}
+
+
+def _delta(text: str) -> str:
+    return json.dumps({"choices": [{"delta": {"content": text}, "finish_reason": None}]}, ensure_ascii=False)
+
+
+async def _streamed(client: Client, model_id: str, parameters: dict[str, Any] = HELLO) -> list[Any]:
+    """Return the data of the events that a call gets."""
+    path = f"/_plugins/_ml/models/{model_id}/_predict/stream"
+    async with client.http.stream("POST", path, json={"parameters": parameters}) as answer:
+        text = (await answer.aread()).decode()
+        assert answer.status_code == 200, text
+        assert answer.headers["content-type"].startswith("text/event-stream")
+    return [json.loads(frame.removeprefix("data: ")) for frame in text.split("\n\n") if frame]
+
+
+def _contents(frames: list[Any]) -> list[tuple[str, bool]]:
+    shown = [frame["inference_results"][0]["output"][0]["dataAsMap"] for frame in frames]
+    return [(one["content"], one["is_last"]) for one in shown]
+
+
+async def test_a_stream_comes_through(client: Client) -> None:
+    """Each piece is an event of its own, in order, and the last one says that it is."""
+    client.fake.on("/chat", events(_delta("Grüß"), _delta(" dich 🚀"), "[DONE]"))
+    model_id = await client.deployed()
+
+    frames = await _streamed(client, model_id)
+
+    assert _contents(frames) == [("Grüß", False), (" dich 🚀", False), ("", True)]
+    assert client.fake.requests[0].json()["stream"] is True
+
+
+async def test_a_refusal_before_the_stream_is_an_ordinary_error(client: Client) -> None:
+    """What goes wrong before the provider begins to answer comes with its status."""
+    client.fake.on("/chat", Answer(401, {"error": "who are you"}))
+    model_id = await client.deployed()
+    path = f"/models/{model_id}/_predict/stream"
+
+    refused = await client.ml("POST", path, 401, json={"parameters": HELLO})
+    unnamed = await client.ml("POST", path, 400, json={"parameters": {"messages": []}})
+    await client.set(stream_enabled=False)
+    off = await client.ml("POST", path, 400, json={"parameters": HELLO})
+
+    assert refused["error"]["reason"] == 'Error from remote service: {"error": "who are you"}'
+    assert "openai/v1/chat/completions" in unnamed["error"]["reason"]
+    assert "plugins.ml_commons.stream_enabled" in off["error"]["reason"]
+
+
+async def test_a_stream_that_breaks_off_says_so(client: Client) -> None:
+    """The last event is the error: a client never takes a part for the whole."""
+    whole = events(_delta("one"), _delta("two"), "[DONE]")
+    assert whole.parts is not None
+    client.fake.on("/chat", events(_delta("one"), cut=len(whole.parts[0]), reset=True))
+    cut_id = await client.deployed()
+    client.fake.on("/short", events(_delta("one")))
+    short_id = await client.deployed("/short", model={"name": "short"})
+
+    for model_id in (cut_id, short_id):
+        *pieces, last = await _streamed(client, model_id)
+
+        assert _contents(pieces) == [("one", False)]
+        assert list(last) == ["error"]
+
+
+async def test_a_guardrail_reads_across_pieces(client: Client) -> None:
+    """What is forbidden is stopped wherever the provider cuts it, and nothing of it reaches the client."""
+    guardrails = {"type": "local_regex", "output_guardrail": {"regex": [".*how to build a bomb.*"]}}
+    client.fake.on("/chat", events(*(_delta(one) for one in ("Well, how ", "to bui", "ld a b", "omb is")), "[DONE]"))
+    model_id = await client.deployed(model={"guardrails": guardrails})
+
+    answer = await client.http.post(f"/_plugins/_ml/models/{model_id}/_predict/stream", json={"parameters": HELLO})
+
+    assert "guardrails triggered for LLM output" in answer.text
+    assert "bomb" not in answer.text
+
+
+async def test_who_goes_away_ends_the_call(client: Client) -> None:
+    """When the client of a stream hangs up, the provider is hung up on."""
+    never = asyncio.Event()
+    client.fake.on("/chat", events(_delta("one"), _delta("two"), after=never))
+    model_id = await client.deployed()
+    model = await client.app.services.models.recent(model_id)
+
+    stream = await client.app.services.streamer.stream(model_id, model, {"parameters": HELLO})
+    first = await anext(stream)
+    await stream.aclose()
+    await client.fake.idle()
+
+    assert first.content == "one"

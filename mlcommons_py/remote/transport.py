@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,6 +32,7 @@ from mlcommons_py.remote.trust import Reach, Trust
 
 if TYPE_CHECKING:
     import aiohttp
+    import yarl
 
 _KEPT_SECONDS = {"http": 4.0, "https": 30.0}
 """How long a connection waits for the next request. Servers without TLS, mostly one's own, often hang up after five
@@ -161,7 +163,6 @@ class Transport:
         if call.outgoing.sign is not None:
             await _load("botocore.auth")
         import aiohttp
-        import yarl
 
         endpoint = call.target.endpoint
         session = self._session(endpoint.scheme, call.target.reach)
@@ -171,7 +172,7 @@ class Transport:
             signed = call.outgoing if call.outgoing.sign is None else call.outgoing.sign(call.outgoing)
             wire = await session.request(
                 signed.method,
-                yarl.URL(endpoint.url, encoded=True),
+                _url(endpoint.url),
                 data=_body(signed.body),
                 headers=signed.headers,
                 allow_redirects=False,
@@ -224,6 +225,14 @@ class Transport:
         if self._authorities is not None:
             context.load_verify_locations(self._authorities)
         return context
+
+
+@lru_cache(maxsize=1024)
+def _url(text: str) -> "yarl.URL":
+    """Return a URL for the client, which takes it as it is and remembers what it found in it."""
+    import yarl
+
+    return yarl.URL(text, encoded=True)
 
 
 async def _load(module: str) -> None:

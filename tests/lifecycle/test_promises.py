@@ -1,5 +1,6 @@
 """Interfaces, guardrails and limits of local models that run."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from mlcommons_py.errors import BadRequest, IllegalArgument, MLCommonsError
 from tests.lifecycle.conftest import House
 
+AT_USER = "Request is throttled at user level. If you think there's an issue, please contact your cluster admin."
 INTERFACE = {
     "input": {
         "properties": {
@@ -36,10 +38,10 @@ async def house(build: Callable[..., Any]) -> House:
     return made
 
 
-async def refusal(house: House, model_id: str, *texts: str | None, **body: Any) -> str | None:
+async def refusal(house: House, model_id: str, *texts: str | None, user: str | None = None) -> str | None:
     """Return why a predict is refused; None if it is answered."""
     try:
-        answer = await house.app.services.predictor.predict(model_id, {"text_docs": list(texts), **body})
+        answer = await house.app.services.predictor.predict(model_id, {"text_docs": list(texts)}, user=user)
     except MLCommonsError as fault:
         return fault.reason
     assert len(answer["inference_results"]) == len(texts)
@@ -94,3 +96,38 @@ async def test_what_others_stored(
     await house.deploy(model_id)
     with pytest.raises(kind, match=text):
         await house.app.services.predictor.predict(model_id, {"text_docs": ["x"]})
+
+
+async def test_limits_over_services(join: Callable[..., Any], tiny: bytes) -> None:
+    """Two services let half of a limit through each, and one hears within a second what the other was told."""
+    first, second = await join(), await join()
+    limit = {"limit": "4", "unit": "DAYS"}
+    model_id = await first.proven(tiny, rate_limiter=limit)
+    await first.deploy(model_id)
+    both = sorted([first.node_id, second.node_id])
+    for house in (first, second):
+
+        async def known(house: House = house) -> bool:
+            return house.app.services.nodes.running(model_id) == both
+
+        await house.until(known)
+
+    at_model = "Request is throttled at model level."
+    for house in (first, second):
+        assert [await refusal(house, model_id, "x") for _ in range(4)] == [None, None, at_model, at_model]
+
+    free = {"limit": "1000000", "unit": "SECONDS"}
+    await first.app.services.models.change(model_id, lambda read: replace(read, rate_limiter=free))
+    ann = {"user_rate_limiter": {"ann": {"limit": "0", "unit": "DAYS"}}}
+    assert await refusal(second, model_id, "x", user="ann") in (None, at_model)
+    await first.app.services.controllers.create(model_id, ann)
+    await hears(second, model_id, AT_USER)
+    await first.app.services.controllers.update(model_id, {"user_rate_limiter": {"ann": free}})
+    await hears(second, model_id, None)
+
+
+async def hears(house: House, model_id: str, wanted: str | None) -> None:
+    """Wait until a request of a user is refused so, or answered; a second and a half at most."""
+    async with asyncio.timeout(1.5):
+        while await refusal(house, model_id, "x", user="ann") != wanted:
+            await asyncio.sleep(0.01)

@@ -18,7 +18,7 @@ from mlcommons_py.models.registry import Models
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
-from mlcommons_py.remote.documents import ActionType, Connector
+from mlcommons_py.remote.documents import Connector
 from mlcommons_py.store import new_id
 from mlcommons_py.tasks.board import Tasks, TaskType
 
@@ -121,11 +121,5 @@ class RemoteModels:
 
 def preset(connector: Connector) -> dict[str, str] | None:
     """Return the interface of a connector's model, as it is stored, where that is one whose interface is known."""
-    parameters = connector.parameters or {}
-    action = connector.action(ActionType.PREDICT)
-    asked = (str(parameters.get("service_name", "")), str(parameters.get("model", "")))
-    for provider in content.providers().values():
-        if (known := provider.interfaces.get(asked)) is not None:
-            shapes = known.interface(None if action is None else action.post_process_function)
-            return {side: orjson.dumps(schema).decode() for side, schema in shapes.items()}
-    return None
+    shapes = content.interface(connector)
+    return None if shapes is None else {side: orjson.dumps(schema).decode() for side, schema in shapes.items()}

@@ -126,5 +126,7 @@ def _headers(wire: "aiohttp.ClientResponse") -> Headers:
     headers: dict[str, str] = {}
     for name, value in wire.headers.items():
         key = name.lower()
+        if not value.isascii():  # the client hands on bytes that are no text as half surrogates
+            value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         headers[key] = f"{headers[key]}, {value}" if key in headers else value
     return headers

@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,11 +27,12 @@ from mlcommons_py.remote.documents import ClientConfig
 from mlcommons_py.remote.exchange import Headers, Incoming, Outgoing
 from mlcommons_py.remote.faults import Broken
 from mlcommons_py.remote.places import Places
-from mlcommons_py.remote.resolver import Lookup, Resolver, system_lookup
+from mlcommons_py.remote.resolver import Lookup, Resolver, SystemLookup
 from mlcommons_py.remote.trust import Reach, Trust
 
 if TYPE_CHECKING:
     import aiohttp
+    import yarl
 
 _KEPT_SECONDS = {"http": 4.0, "https": 30.0}
 """How long a connection waits for the next request. Servers without TLS, mostly one's own, often hang up after five
@@ -59,7 +61,7 @@ class Transport:
         settings: PluginSettings,
         *,
         authorities: Path | None = None,
-        lookup: Lookup = system_lookup,
+        lookup: Lookup | None = None,
         breaker: Breaker | None = None,
         places: Places | None = None,
         reads: int = READS,
@@ -72,7 +74,7 @@ class Transport:
             trust: decides what may be called.
             settings: ``max_json_size`` bounds answers.
             authorities: a file, in PEM, of those that certificates may be from, beside the system's.
-            lookup: finds the addresses of a host.
+            lookup: finds the addresses of a host; None for the system.
             breaker: says which models' calls are refused.
             places: bounds the requests under way.
             reads: how many times its ``read_timeout`` an answer may take in all, unless it is streamed.
@@ -82,7 +84,8 @@ class Transport:
         self._trust = trust
         self._settings = settings
         self._authorities = authorities
-        self._lookup = lookup
+        self._system = SystemLookup()
+        self._lookup = self._system if lookup is None else lookup
         self.breaker = Breaker() if breaker is None else breaker
         self._places = Places() if places is None else places
         self._reads = reads
@@ -147,6 +150,7 @@ class Transport:
         """Hang up on every provider."""
         while self._sessions:
             await self._sessions.popitem()[1].close()
+        self._system.close()
 
     def _call(self, outgoing: Outgoing, config: ClientConfig, model_id: str, private: bool | None) -> Call:
         target = self._trust.check(outgoing.url, private=private)
@@ -159,7 +163,6 @@ class Transport:
         if call.outgoing.sign is not None:
             await _load("botocore.auth")
         import aiohttp
-        import yarl
 
         endpoint = call.target.endpoint
         session = self._session(endpoint.scheme, call.target.reach)
@@ -169,7 +172,7 @@ class Transport:
             signed = call.outgoing if call.outgoing.sign is None else call.outgoing.sign(call.outgoing)
             wire = await session.request(
                 signed.method,
-                yarl.URL(endpoint.url, encoded=True),
+                _url(endpoint.url),
                 data=_body(signed.body),
                 headers=signed.headers,
                 allow_redirects=False,
@@ -222,6 +225,14 @@ class Transport:
         if self._authorities is not None:
             context.load_verify_locations(self._authorities)
         return context
+
+
+@lru_cache(maxsize=1024)
+def _url(text: str) -> "yarl.URL":
+    """Return a URL for the client, which takes it as it is and remembers what it found in it."""
+    import yarl
+
+    return yarl.URL(text, encoded=True)
 
 
 async def _load(module: str) -> None:

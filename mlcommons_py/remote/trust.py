@@ -159,8 +159,13 @@ def _not_listed(text: str) -> IllegalArgument:
 
 
 def _matches(setting: str, patterns: Sequence[str], text: str) -> bool:
+    return _do_match(setting, tuple(patterns), text)
+
+
+@lru_cache(maxsize=1024)
+def _do_match(setting: str, patterns: tuple[str, ...], text: str) -> bool:
     try:
-        return any(one.fullmatch(text) is not None for one in _compiled(setting, tuple(patterns)))
+        return any(one.fullmatch(text) is not None for one in _compiled(setting, patterns))
     except UnicodeEncodeError as fault:
         raise IllegalArgument("Connector URL has a lone surrogate in it") from fault
 

@@ -60,6 +60,18 @@ def test_every_blueprint_works(name: str, client: Client, providers: Fake) -> No
         assert json.dumps(GREETING, ensure_ascii=False)[1:-1] in json.dumps(found, ensure_ascii=False)
 
 
+@pytest.mark.parametrize("name", ["bedrock-titan-embedding-v1", "comprehend-language", "textract-text"])
+def test_known_models_have_an_interface(name: str, client: Client, providers: Fake) -> None:
+    """A model of a service whose inputs are known has an interface, and a wrong input is not sent there."""
+    made = applying.apply(client, filled(name, providers), Wish(change_settings=True))
+    asked = len(providers.requests)
+
+    assert client.call("GET", f"{ML}/models/{made['model_id']}")["interface"].keys() == {"input", "output"}
+    with pytest.raises(StatusError, match="Error validating input schema"):
+        client.call("POST", f"{ML}/models/{made['model_id']}/_predict", {"parameters": {"unknown": 7}})
+    assert len(providers.requests) == asked
+
+
 def test_settings_are_not_changed_unasked(client: Client, providers: Fake) -> None:
     """Where the settings forbid the call and nobody allows a change, nothing is made, and the text has the way out."""
     recipe = filled("openai-embedding", providers, endpoint="http://127.0.0.2:1/openai")

@@ -1,11 +1,13 @@
 """The address that was checked is the one that is called."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from mlcommons_py.errors import IllegalArgument, RemoteFailed
 from mlcommons_py.remote.documents import ClientConfig
+from mlcommons_py.remote.resolver import SystemLookup
 from mlcommons_py.remote.transport import Transport
 from mlcommons_py.remote.trust import Trust
 from tests.remote.conftest import asking, settings_of
@@ -152,6 +154,23 @@ async def test_a_name_without_an_address_is_a_fault_of_the_way() -> None:
     assert failed.value.reason == ("Error communicating with remote model: nowhere.example: Name or service not known")
     assert (failed.value.remote, len(names.asked)) == ({"attempts": 4}, 4)
     await transport.close()
+
+
+async def test_a_name_is_asked_for_once_by_all_who_wait_for_it() -> None:
+    """Many first calls to a provider at the same time are one question to the name server."""
+    lookup = SystemLookup()
+
+    found = await asyncio.gather(*(lookup("localhost", 80) for _ in range(50)))
+    again = asyncio.ensure_future(lookup("localhost", 80))
+    impatient = asyncio.ensure_future(lookup("localhost", 80))
+    await asyncio.sleep(0)
+    impatient.cancel()
+
+    assert {*map(tuple, found)} == {tuple(await again)}
+    assert lookup._running == {}
+    with pytest.raises(OSError):
+        await lookup("nowhere.invalid", 80)
+    lookup.close()
 
 
 async def test_the_system_is_asked_by_default(fake: Fake, transport: Transport) -> None:

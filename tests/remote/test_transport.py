@@ -72,6 +72,17 @@ async def test_a_malformed_header_is_refused(fake: Fake, transport: Transport, h
     assert fake.connections == 0
 
 
+async def test_headers_of_an_answer_are_text(fake: Fake, transport: Transport) -> None:
+    """Names are in lower case, values of one name are joined, and bytes that are no text do no harm."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-A: 1\r\nx-a: 2\r\nX-Request-Id: \xff\xd0\xb6\r\n\r\n"
+    fake.on("/", Answer(raw=head))
+
+    incoming = await transport.send(asking(f"{fake.url}/"), ONCE, model_id="m")
+
+    assert incoming.headers == {"content-length": "0", "x-a": "1, 2", "x-request-id": "\ufffdж"}
+    assert incoming.request_id == "\ufffdж"
+
+
 async def test_a_long_body_arrives(fake: Fake, transport: Transport) -> None:
     """Megabytes go out and come back as they are."""
     fake.on(ANY, lambda asked: Answer(200, asked.body))

@@ -1,0 +1,165 @@
+"""What a call to a provider costs: the service's transport beside the same HTTP library without it.
+
+::
+
+    python -m benchmarks.remote [--seconds 5] [--delays 0 20 200] [--clients 1 16 256]
+    python -m benchmarks.remote --leaks
+
+The provider is a process on the loopback that answers after a pause. Both sides take turns within each cell, and the
+better of ``--rounds`` counts. ``--leaks`` makes 10,000 calls over 50 connectors and shows descriptors and memory.
+"""
+
+import argparse
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import orjson
+import uvloop
+
+from benchmarks.provider import provider
+from mlcommons_py.plugin_settings import PREFIX, PluginSettings
+from mlcommons_py.remote.documents import ClientConfig
+from mlcommons_py.remote.exchange import Outgoing
+from mlcommons_py.remote.transport import Transport
+from mlcommons_py.remote.trust import Trust
+
+BODY = orjson.dumps({"model": "fake", "input": ["a text of about as many words as a search has"]})
+HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer key"}
+CONNECTORS = 50
+CALLS = 10_000
+
+Call = Callable[[], Awaitable[int]]
+"""Makes one request; returns the length of its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What some clients came to in some seconds.
+
+    Attributes:
+        rate: requests a second.
+        p50, p99: of the latencies, in milliseconds.
+    """
+
+    rate: float
+    p50: float
+    p99: float
+
+
+async def measure(call: Call, clients: int, seconds: float) -> Cell:
+    """Return what so many clients come to, each of which calls again as soon as it is answered."""
+    latencies: list[float] = []
+    began = time.perf_counter()
+
+    async def client() -> None:
+        while time.perf_counter() - began < seconds:
+            sent = time.perf_counter()
+            if await call() < 1000:
+                raise RuntimeError("the answer is too short")
+            latencies.append(time.perf_counter() - sent)
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    took = time.perf_counter() - began
+    latencies.sort()
+    last = len(latencies) - 1
+    return Cell(
+        len(latencies) / took, 1e3 * latencies[len(latencies) // 2], 1e3 * latencies[min(last, int(last * 0.99))]
+    )
+
+
+def transport_to(private: str = "127.0.0.0/8") -> Transport:
+    """Return the service's transport, which may call the loopback."""
+    settings = PluginSettings({f"{PREFIX}trusted_connector_endpoints_regex": ["^http://127[.].*$"]})
+    return Transport(Trust(settings, private), settings)
+
+
+async def compare(port: int, clients: int, seconds: float, rounds: int) -> dict[str, Cell]:
+    """Return the better cell of each side."""
+    url = f"http://127.0.0.1:{port}/v1/embeddings"
+    transport = transport_to()
+    config = ClientConfig(max_connection=clients)
+    outgoing = Outgoing("POST", url, HEADERS, BODY)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def direct() -> int:
+            async with session.post(url, data=BODY, headers=HEADERS) as answer:
+                return len(await answer.read())
+
+        async def through() -> int:
+            return len((await transport.send(outgoing, config, model_id="m")).body)
+
+        best: dict[str, Cell] = {}
+        for _ in range(rounds):
+            for name, call in (("direct", direct), ("transport", through)):
+                await measure(call, clients, 0.2)
+                cell = await measure(call, clients, seconds)
+                if name not in best or cell.rate > best[name].rate:
+                    best[name] = cell
+    await transport.close()
+    return best
+
+
+def _held() -> tuple[int, float]:
+    """Return the open descriptors and the resident megabytes of this process."""
+    gc.collect()
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+    return len([*Path("/proc/self/fd").iterdir()]), resident
+
+
+async def leaks(port: int) -> None:
+    """Make many calls over many connectors, and show what this process holds meanwhile."""
+    transport = transport_to()
+    before = _held()
+    print(f"{'calls':>8} {'descriptors':>12} {'MB':>8}\n{0:8} {before[0]:12} {before[1]:8.1f}")
+    for turn in range(4 * CALLS // 1000):
+        if turn == CALLS // 1000:
+            print("and as many three times more:")
+
+        async def calls(connector: int) -> None:
+            url = f"http://127.0.1.{connector + 1}:{port}/v1/embeddings"
+            for _ in range(1000 // CONNECTORS):
+                await transport.send(Outgoing("POST", url, HEADERS, BODY), ClientConfig(), model_id=f"m{connector}")
+
+        await asyncio.gather(*(calls(connector) for connector in range(CONNECTORS)))
+        if turn % 5 == 4:
+            descriptors, resident = _held()
+            print(f"{(turn + 1) * 1000:8} {descriptors:12} {resident:8.1f}")
+    await transport.close()
+    descriptors, resident = _held()
+    print(f"{'closed':>8} {descriptors:12} {resident:8.1f}")
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--delays", type=int, nargs="+", default=[0, 20, 200], help="milliseconds")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 256])
+    parser.add_argument("--leaks", action="store_true")
+    given = parser.parse_args()
+    if given.leaks:
+        with provider(0) as port:
+            uvloop.run(leaks(port))
+        return
+    print("after ms  clients             requests/s   p50 ms   p99 ms     +p50  share")
+    for delay in given.delays:
+        with provider(delay) as port:
+            for clients in given.clients:
+                cells = uvloop.run(compare(port, clients, given.seconds, given.rounds))
+                for name, cell in cells.items():
+                    added, share = cell.p50 - cells["direct"].p50, cell.rate / cells["direct"].rate
+                    print(
+                        f"{delay:8} {clients:8} {name:10} {cell.rate:11.0f} {cell.p50:8.2f} {cell.p99:8.2f}"
+                        f" {added:8.2f} {share:6.2f}",
+                        flush=True,
+                    )
+
+
+if __name__ == "__main__":
+    main()

@@ -88,7 +88,7 @@ class Filling:
         if found is None:
             if hole.default is None:
                 return self._miss(hole)
-            return self._pieces(_default_pieces(hole.default))
+            return self._pieces(template.of_quoted(hole.default))
         origin, value = found
         if not isinstance(value, str):
             return self._written(hole.name, lambda: exact.quoted(exact.dumps(value).decode()))
@@ -203,8 +203,3 @@ def _cannot(name: str, fault: ValueError) -> IllegalArgument:
     of_surrogate = isinstance(fault, UnicodeEncodeError) or "surrogates" in str(fault)
     why = "it has half a surrogate pair (U+D800 to U+DFFF), which is no character" if of_surrogate else str(fault)
     return IllegalArgument(f"[parameters.{name}] cannot be sent: {why}")
-
-
-def _default_pieces(default: str) -> Pieces:
-    """Return the pieces of a default between quotes: it is written there as JSON already."""
-    return tuple(one.encode() if isinstance(one, str) else one for one in template.of_text(default, Place.QUOTED))

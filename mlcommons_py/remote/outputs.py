@@ -39,9 +39,7 @@ def check_answer(incoming: Incoming, prepared: Prepared | None = None) -> None:
             it answered is empty.
     """
     kind = ActionType.PREDICT if prepared is None else prepared.action_type
-    remote: dict[str, str | int] = {"status": incoming.status, "attempts": incoming.attempts}
-    if incoming.request_id is not None:
-        remote["request_id"] = incoming.request_id
+    remote = _remote(incoming)
     retry_after = incoming.headers.get("retry-after")
     if 200 <= incoming.status <= 300:
         if not incoming.body.strip() and kind != ActionType.CANCEL_BATCH_PREDICT:
@@ -101,8 +99,9 @@ def _of_function(prepared: Prepared, incoming: Incoming) -> Sequence[Tensor] | N
     value = _loaded(prepared, incoming) if function.path == "$" else _quickly(prepared, incoming)
     found = paths.MISSING if value is paths.MISSING else paths.read(value, wanted or function.path)
     if found is paths.MISSING or found is None:
-        raise _unreadable(prepared, incoming, wanted or function.path)
+        raise _unreadable(prepared, incoming, f"nothing at {wanted or function.path}")
     made = _made(function, found)
+    _check_number(prepared, incoming, made)
     if made is None or wanted is None or (named := _TYPE_IN_FILTER.search(wanted)) is None:
         return made
     return [{**one, "data_type": named[1].upper()} if "data_type" in one else one for one in made]
@@ -123,12 +122,25 @@ def _made(function: PostProcess, found: Any) -> Sequence[Tensor] | None:
         raise IllegalArgument(f"[{function.name}] cannot read the answer of the remote service: {fault!r}") from fault
 
 
-def _unreadable(prepared: Prepared, incoming: Incoming, path: str) -> MLCommonsError:
+def _check_number(prepared: Prepared, incoming: Incoming, made: Sequence[Tensor] | None) -> None:
+    """Refuse vectors that are not one for each text: nobody could tell which is whose."""
+    if made is None or prepared.vectors is None:
+        return
+    vectors = sum(1 for one in made if one.get("name") == "sentence_embedding")
+    if vectors == len(made) != prepared.vectors:
+        raise _unreadable(prepared, incoming, f"{vectors} vectors for {prepared.vectors} texts")
+
+
+def _unreadable(prepared: Prepared, incoming: Incoming, what: str) -> MLCommonsError:
     reason = f"Fail to execute {prepared.action_type.upper()} in aws connector"
+    return RemoteFailed(f"{reason}: the answer of the remote service has {what}", 502, remote=_remote(incoming))
+
+
+def _remote(incoming: Incoming) -> dict[str, str | int]:
     remote: dict[str, str | int] = {"status": incoming.status, "attempts": incoming.attempts}
     if incoming.request_id is not None:
         remote["request_id"] = incoming.request_id
-    return RemoteFailed(f"{reason}: the answer of the remote service has nothing at {path}", 502, remote=remote)
+    return remote
 
 
 def _loaded(prepared: Prepared, incoming: Incoming) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.remote import charsets, exact, headers, processors, template, url
+from mlcommons_py.remote import charsets, exact, headers, processors, structured_output, template, url
 from mlcommons_py.remote.documents import Action, ActionType, Connector
 from mlcommons_py.remote.exchange import Outgoing
 from mlcommons_py.remote.filling import Filling
@@ -17,6 +17,7 @@ from mlcommons_py.remote.functions import DEFAULT, Functions, Post, Pre
 from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.parameters import Parameters
 from mlcommons_py.remote.provider import Texts
+from mlcommons_py.remote.steps import as_text
 
 _OF_JOBS = (ActionType.BATCH_PREDICT_STATUS, ActionType.CANCEL_BATCH_PREDICT)
 _METHODS = ("POST", "GET", "PUT", "DELETE")
@@ -29,8 +30,6 @@ _WRONG_INPUT = {
     "question_answering": "This pre_process_function can only support QuestionAnsweringInputDataSet with 'question' and"
     " 'context'",
 }
-_STRUCTURED = ("response_format", "generationConfig", "toolConfig")
-"""Fields that ``_<field>_json`` and ``_<field>_additions_json`` may set: no others, such as the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,7 @@ class Prepared:
         payload: the body as a text, for guardrails; empty where there is none.
         action_type: of the action, as :class:`ActionType` has it.
         post: what makes tensors of the answer; None where the answer itself is wanted.
+        vectors: how many vectors are to come, where each text is to have one of its own; None where that is not known.
         hidden: what must never be shown: the values of the credential.
     """
 
@@ -49,6 +49,7 @@ class Prepared:
     action_type: str
     parameters: Parameters
     post: Post | None = None
+    vectors: int | None = None
     hidden: tuple[str, ...] = field(default=(), repr=False)
 
 
@@ -172,7 +173,8 @@ class _Maker:
             charset,
         )
         text = payload.decode() if isinstance(payload, bytes) else payload
-        return Prepared(outgoing, text, self._action.action_type, parameters, self._post, self._hidden)
+        vectors = _listed(parameters.made, texts) if texts is not None and texts.query is None else None
+        return Prepared(outgoing, text, self._action.action_type, parameters, self._post, vectors, self._hidden)
 
     def _find_pre(self) -> Pre | None:
         name = self._named(self._action.pre_process_function)
@@ -253,7 +255,7 @@ class _Maker:
         """Return a body with what is still to be done to it as a value."""
         changes: list[Callable[[Any], Any]] = []
         if self._action.supports_structured_output:
-            changes.append(lambda value: _structured(value, parameters))
+            changes.append(lambda value: structured_output.asked(value, parameters))
         model = parameters.text("model")
         if model is not None and (make := self._functions.body(model)) is not None:
             changes.append(make)
@@ -271,11 +273,22 @@ class _Maker:
         chain = processors.chain(parameters.value("input_processors"))
         if not chain:
             return body
-        return processors.as_text(processors.apply(body.decode(), chain)).encode()
+        return as_text(processors.apply(body.decode(), chain)).encode()
 
 
 def _given(asked: ModelInput) -> Mapping[str, Any]:
-    return asked.parameters or {}
+    """Return the parameters of a request; beside texts, the kind of text is in upper case, as ML Commons has it."""
+    given = asked.parameters or {}
+    kind = given.get("content_type")
+    if asked.text_docs is None or not isinstance(kind, str) or kind.upper() not in ("QUERY", "PASSAGE"):
+        return given
+    return {**given, "content_type": kind.upper()}
+
+
+def _listed(made: Mapping[str, Any], texts: Texts) -> int | None:
+    """Return the number of texts if a list of as many goes out, which tells a batch from a text with its image."""
+    number = len(texts.docs)
+    return number if any(isinstance(value, list) and len(value) == number for value in made.values()) else None
 
 
 def _unfilled(parameters: Parameters) -> bytes | str:
@@ -289,26 +302,3 @@ def _unfilled(parameters: Parameters) -> bytes | str:
 def _refuse_missing(filling: Filling, parameters: Parameters) -> None:
     if filling.missing and not parameters.flag("skip_validating_missing_parameters"):
         raise IllegalArgument(f"Some parameter placeholder not filled in payload: {', '.join(filling.missing)}")
-
-
-def _structured(body: Any, parameters: Parameters) -> Any:
-    """Return a body with the fields that a wish for structured output sets (``HttpConnector.java``)."""
-    if not isinstance(body, dict):
-        return body
-    changed = dict(body)
-    for name in _STRUCTURED:
-        if (value := _object(parameters.value(f"_{name}_json"))) is not None:
-            changed[name] = value
-        if (more := _object(parameters.value(f"_{name}_additions_json"))) is not None:
-            before = changed.get(name)
-            changed[name] = {**(before if isinstance(before, dict) else {}), **more}
-    return changed
-
-
-def _object(value: Any) -> dict[str, Any] | None:
-    if isinstance(value, str):
-        try:
-            value = exact.loads(value)
-        except ValueError:
-            return None
-    return value if isinstance(value, dict) else None

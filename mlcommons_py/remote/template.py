@@ -119,7 +119,7 @@ def of_json(text: str) -> Template:
 def of_quoted(text: str) -> Pieces:
     """Return the pieces of a text of the connector's own that is to stand between quotes."""
     found = list(_holes(text, Place.QUOTED))
-    literal = "".join(one for one in found if isinstance(one, str))
+    literal = "".join(one if isinstance(one, str) else "." for one in found)  # no escape may reach into a hole
     is_escaped = "\\" in literal and exact.is_json(f'"{literal}"')
     encode = _encoded if is_escaped else exact.quoted
     return tuple(encode(one) if isinstance(one, str) else one for one in found)
@@ -249,7 +249,8 @@ class _Reader:
         """Yield what is in the string that begins at a place; return where it ends."""
         text, at = self._text, start + 1
         limit = self._closing_quote(at)
-        only = _hole(text, at, Place.NULLABLE, limit)
+        is_key = self._open[-1:] == ["{"] and self._before != ":"
+        only = None if is_key else _hole(text, at, Place.NULLABLE, limit)
         if only is not None and only[1] == limit and only[0].default == "null":
             yield text[self._done : start]
             yield only[0]

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote.definition import Definition, check_connector
@@ -190,3 +193,37 @@ def test_parameters_become_texts() -> None:
         "list": '["a",{"é":1}]',
         "text": "1.0",
     }
+
+
+TEXTS = st.text(max_size=8) | st.sampled_from(
+    ["${parameters.endpoint}", "${parameters.x:-${parameters.x}}", "\0", "http", "-1"]
+)
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_odd_bodies(data: st.DataObject) -> None:
+    """A body with something odd anywhere is refused as the client's mistake, or stored as texts with nothing lost."""
+    body = openai(client_config={"read_timeout": 5})
+    place: Any = data.draw(st.sampled_from([body, body["actions"][0], body["client_config"], body["parameters"]]))
+    place[data.draw(st.sampled_from(sorted(place)) | TEXTS)] = data.draw(ODD)
+    body["credential"] = data.draw(st.dictionaries(TEXTS, TEXTS | ODD, min_size=1, max_size=2) | ODD)
+    try:
+        connector = check(body)
+    except IllegalArgument:
+        return
+
+    stored = Connector.from_json(orjson.loads(orjson.dumps(connector.to_json())))
+    assert stored.credential == {
+        name: value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in body["credential"].items()
+    }
+    for name, value in (body["parameters"] or {}).items():
+        text = (stored.parameters or {})[name]
+        assert text == value if isinstance(value, str) else orjson.loads(text) == value
+    assert len(list(stored.each_action())) == len(body["actions"] or ())

@@ -138,6 +138,34 @@ def test_an_answer_without_what_the_function_looks_for() -> None:
     )
 
 
+@pytest.mark.parametrize("vectors", [0, 1, 3])
+def test_vectors_that_are_not_one_for_each_text(vectors: int) -> None:
+    """An answer with more or fewer vectors than texts is none: nobody could tell which is whose."""
+    both = one(
+        connector('{"input":${parameters.input}}', post_process_function=f"{POST}openai.embedding"),
+        text_docs=["a", "b"],
+    )
+    with pytest.raises(RemoteFailed, match=rf"has {vectors} vectors for 2 texts$") as raised:
+        outputs(both, answer({"data": [{"embedding": [1.0]}] * vectors}))
+
+    assert raised.value.status == 502
+    assert len(outputs(both, answer({"data": [{"embedding": [1.0]}] * 2}))["output"]) == 2
+
+
+def test_a_text_and_its_image_have_one_vector() -> None:
+    """Two docs that go together are one thing to embed."""
+    pair = one(
+        connector(
+            '{"t":"${parameters.inputText}","i":"${parameters.inputImage}"}',
+            pre_process_function="connector.pre_process.bedrock.multimodal_embedding",
+            post_process_function=f"{POST}bedrock.embedding",
+        ),
+        text_docs=["a", "aW1n"],
+    )
+
+    assert len(outputs(pair, answer({"embedding": [1.0]}))["output"]) == 1
+
+
 def test_an_answer_of_the_wrong_form() -> None:
     """What a function refuses is refused in its words."""
     with pytest.raises(IllegalArgument, match=r"^The embedding should be a non-empty List"):

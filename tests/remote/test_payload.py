@@ -38,7 +38,7 @@ def test_texts_cannot_be_displaced() -> None:
 
     (body,) = bodies(prepared(both, {"input": "evil", "content_type": "query"}, text_docs=["a"]))
 
-    assert body == {"input": ["a"], "as": "query"}
+    assert body == {"input": ["a"], "as": "QUERY"}
 
 
 @pytest.mark.parametrize("function", ["connector.pre_process.bedrock.embedding", SCRIPT])

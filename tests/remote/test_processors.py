@@ -1,14 +1,18 @@
 """Processors: what each makes of a value, and what of its configuration is refused."""
 
+import contextlib
 import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote import processors
+from mlcommons_py.remote.steps import as_text
 
 USER = {"user": {"name": "Jo", "age": 30}, "tags": ["a", "b"]}
 CASES: list[tuple[dict[str, Any], Any, Any]] = [
@@ -71,10 +75,10 @@ CASES: list[tuple[dict[str, Any], Any, Any]] = [
 @pytest.mark.parametrize(("config", "value", "expected"), CASES)
 def test_what_a_step_makes(config: dict[str, Any], value: Any, expected: Any) -> None:
     """A step makes of a value what ML Commons' makes of it, and leaves the value itself alone."""
-    before = processors.as_text(value)
+    before = as_text(value)
 
     assert processors.apply(value, processors.chain([config])) == expected
-    assert processors.as_text(value) == before
+    assert as_text(value) == before
 
 
 @pytest.mark.parametrize(
@@ -147,6 +151,75 @@ def test_a_wrong_configuration(config: Any, said: str) -> None:
     """What is wrong with a step is said before it is run."""
     with pytest.raises(IllegalArgument, match=said):
         processors.chain(config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        [{"type": "process_and_set", "path": "$.a", "processors": [{"type": "to_string"}]}] * 40,
+        [{"type": "process_and_set", "path": "$.a", "processors": [{"type": "jsonpath_filter", "path": "$"}]}] * 40,
+        [{"type": "regex_replace", "pattern": "x*?", "replacement": "x" * 1000}] * 3,
+        [{"type": "set_field", "path": "$.a", "value": 1}] * 50_000,
+        [
+            {
+                "type": "for_each",
+                "path": "$.b",
+                "processors": [{"type": "set_field", "path": "$.c", "value": "x" * 100_000}],
+            }
+        ],
+    ],
+)
+def test_no_chain_fills_the_memory(config: list[dict[str, Any]]) -> None:
+    """Steps that make a value grow again and again, or that go on and on, are refused in time."""
+    started = time.perf_counter()
+    chain = processors.chain(config)
+    with pytest.raises(IllegalArgument, match=r"would look at or write more than 67108864 characters in all$"):
+        processors.apply({"a": "x" * 5000, "b": [{}] * 2000}, chain)
+
+    assert time.perf_counter() - started < 20
+
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=3)
+)
+ODD = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+)
+PATHS = st.sampled_from(["$", "$.a", "$.a.b", "$.a[0]", "$.a[*]", "$..a", "$[*]", "$.a.length()", "$['b','c']", "a"])
+PATTERNS = st.sampled_from(["a", "(.)(.)", "", "a*"])
+CONDITIONS = st.sampled_from(["exists", ">1", "a", "regex:."])
+TYPES = st.sampled_from(
+    "to_string extract_json jsonpath_filter regex_replace regex_capture remove_jsonpath set_field process_and_set"
+    " for_each conditional".split()
+)
+
+
+def step(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Return a strategy for a step that has others within."""
+    return st.fixed_dictionaries(
+        {"type": TYPES, "path": PATHS, "pattern": PATTERNS, "paths": st.lists(PATHS)},
+        optional={
+            "value": ODD,
+            "source_path": PATHS,
+            "default": ODD | st.lists(inner, max_size=2),
+            "processors": st.lists(inner, max_size=2),
+            "routes": st.lists(st.dictionaries(CONDITIONS, inner, max_size=2)),
+            "groups": st.sampled_from(["1", "[1,2]", [0], 7]),
+            "replacement": st.sampled_from(["", "$1", "x"]),
+        },
+    )
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.recursive(ODD, step, max_leaves=4) | step(ODD), max_size=3), ODD)
+def test_no_chain_breaks(config: list[Any], value: Any) -> None:
+    """Whatever the steps and the value, the value is changed or the steps are refused."""
+    with contextlib.suppress(IllegalArgument):
+        as_text(processors.apply(value, processors.chain(config)))
 
 
 def test_every_step_is_documented() -> None:

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlcommons_py.errors import IllegalArgument
@@ -170,6 +170,72 @@ def test_long_texts_arrive(text: str) -> None:
     long = text * 1000
 
     assert exact.loads(sent(ANY_PLACE, {"x": long}))["null"] == long
+
+
+PARTS = st.sampled_from(
+    [
+        *(
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            '"',
+            "\\",
+            "\n",
+            " ",
+            "1",
+            "null",
+            "a",
+            "é",
+            '{"a":',
+            '{"a":1}',
+            "[1,2]",
+            '"b"',
+        ),
+        *("${parameters.x}", "${parameters.own}", "${parameters.y:-", "${parameters.y:-null}", "${parameters.", "$"),
+    ]
+)
+
+
+GOOD = [
+    '{"a":"${parameters.x}"}',
+    '{"a":${parameters.x},"b":${parameters.own}}',
+    '[${parameters.own}{"r":"${parameters.x}"}${parameters.y:-}]',
+    '{"a":1}\n{"b":${parameters.x}}',
+    '"${parameters.own}"',
+    "${parameters.own}",
+]
+
+
+@st.composite
+def templates(draw: st.DrawFn) -> str:
+    """Make a template of one that is good, with up to two parts put into it or in place of some of it."""
+    made = draw(st.sampled_from(GOOD))
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(made)))
+        made = made[:at] + draw(PARTS) + made[at + draw(st.integers(0, 2)) :]
+    return made
+
+
+@settings(deadline=None, max_examples=300)
+@given(templates(), templates() | st.lists(PARTS, max_size=5).map("".join), VALUES)
+@example('{"a":1}\n${parameters.x}', "", '{"b":\n1}')
+@example("[${parameters.own}]", "1,2", 0)
+@example('{"a":${parameters.x}\n}', "", 0)
+@example('{"a":1}${parameters.x}', "", 0)
+@example("${parameters.own}", '{"${parameters.y:-null}":1}', 0)
+@example("${parameters.own}", "\\${parameters.y:-null}\\", 0)
+@example("${parameters.own}", '{"a":${parameters.y:-b "c"}x', 0)
+def test_what_goes_out_is_json_whatever_the_template(body: str, own: str, value: Any) -> None:
+    """Whatever a template looks like, and its values, what goes out is JSON or NDJSON, or it is refused."""
+    try:
+        made = sent(body, {"x": value}, {"own": own})
+    except IllegalArgument:
+        return
+
+    assert exact.is_json(made) or exact.is_lines(made)
 
 
 @pytest.mark.parametrize("body", ['{"a":"${parameters.x}"}', '{"a":${parameters.x}}', "${parameters.x}"])

@@ -3,12 +3,16 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlcommons_py.errors import IllegalArgument, ParsingFailed
 from mlcommons_py.store.client_search import api_body
 from mlcommons_py.store.concealed import conceal, reaches
 from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.store.fields import Candidate
 from mlcommons_py.store.opensearch import OpenSearchStore
+from mlcommons_py.store.search import Search
 
 CANARY = "canary-7f3a"
 INDEX = ".plugins-ml-connector"
@@ -197,3 +201,91 @@ def test_reaches() -> None:
 
     assert [one for one in reaching if not reaches(one, field)] == []
     assert [one for one in others if reaches(one, field)] == []
+
+
+FIELDS = st.sampled_from(
+    "name name.keyword version protocol credential credential.key credential.* cred* *.key * c*l c?edential connector"
+    " parameters.model _id credential.key.keyword cr\\edential.key \\u0063redential.key *ential.key".split()
+)
+WORDS = st.sampled_from(["left", "right", "le*", "OpenAI", "*", "l", "x"])
+TERMS = st.builds(
+    lambda kind, field, word: {kind: {field: word}},
+    st.sampled_from("term match prefix wildcard regexp match_phrase".split()),
+    FIELDS,
+    WORDS,
+)
+TEXTS = st.lists(
+    st.builds(
+        lambda sign, field, word: f"{sign}{field}{word}",
+        st.sampled_from(["", "+", "-", "NOT "]),
+        st.one_of(st.just(""), FIELDS.map(lambda one: one + ":"), FIELDS.map(lambda one: one + " : ")),
+        WORDS | st.just('"left"') | FIELDS,
+    ),
+    min_size=1,
+    max_size=3,
+).map(" ".join)
+LEAVES = st.one_of(
+    TERMS,
+    FIELDS.map(lambda field: {"exists": {"field": field}}),
+    st.builds(lambda field, word: {"terms": {field: [word]}}, FIELDS, WORDS),
+    st.builds(lambda field, word: {"range": {field: {"gte": word}}}, FIELDS, WORDS),
+    st.builds(
+        lambda fields, word: {"multi_match": {"query": word, **({"fields": fields} if fields else {})}},
+        st.lists(FIELDS, max_size=2),
+        WORDS,
+    ),
+    TEXTS.map(lambda text: {"query_string": {"query": text}}),
+    st.builds(lambda text, field: {"query_string": {"query": text, "default_field": field}}, TEXTS, FIELDS),
+    FIELDS.map(lambda field: {"query_string": {"query": f"_exists_:{field}"}}),
+)
+QUERIES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.builds(
+            lambda key, some: {"bool": {key: some}},
+            st.sampled_from("must filter should must_not".split()),
+            st.lists(inner, max_size=2),
+        ),
+        inner.map(lambda one: {"constant_score": {"filter": one}}),
+        inner.map(lambda one: {"dis_max": {"queries": [one]}}),
+    ),
+    max_leaves=4,
+)
+AGGREGATIONS = st.one_of(
+    st.builds(
+        lambda kind, field: {kind: {"field": field}},
+        st.sampled_from("terms cardinality min value_count".split()),
+        FIELDS,
+    ),
+    QUERIES.map(lambda query: {"filter": query}),
+    QUERIES.map(lambda query: {"filters": {"filters": {"x": query}}}),
+)
+SEARCHES = st.fixed_dictionaries(
+    {},
+    optional={
+        "query": QUERIES,
+        "sort": FIELDS | st.lists(FIELDS.map(lambda field: {field: "asc"}), max_size=2),
+        "aggs": AGGREGATIONS.map(lambda one: {"a": one}),
+        "_source": st.one_of(
+            st.booleans(), FIELDS, st.lists(FIELDS), st.lists(FIELDS).map(lambda some: {"include": some})
+        ),
+        "post_filter": QUERIES,
+    },
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(body=SEARCHES)
+def test_no_search_tells_one_secret_from_another(body: dict[str, Any]) -> None:
+    """Two indices that differ in a concealed value alone, or in having one, answer every search alike (test 17)."""
+    try:
+        search = Search(shaped(body))
+    except (IllegalArgument, ParsingFailed):
+        return
+    answers = []
+    for credential in ({"key": "left"}, {"key": "right"}, {"l": "left", "m": "x"}):
+        source = {"name": "OpenAI chat", "version": "1", "parameters": {"model": "x"}, "credential": credential}
+        answer = search.run([Candidate(INDEX, "a", 0, 1, source)], lambda _: None)
+        answers.append({**answer, "took": 0})
+
+    assert answers[0] == answers[1] == answers[2]

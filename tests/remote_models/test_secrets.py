@@ -1,0 +1,148 @@
+"""Secrets of connectors while their models are called: nobody sees them, and their keys may change or get lost."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from mlcommons_py.remote.documents import CONNECTORS
+from mlcommons_py.remote.keys import CONFIG, MASTER_KEY
+from mlcommons_py.remote.rotation import Rotation
+from tests.remote.fake import Answer, Asked, Reply, events
+from tests.remote_models.conftest import Client
+
+CANARY = "sk-the-canary-in-the-coal-mine"
+ASK = {"messages": [{"role": "user", "content": "hello"}]}
+STREAM = {**ASK, "_llm_interface": "openai/v1/chat/completions"}
+MODELS = ".plugins-ml-model"
+
+
+def echo(status: int, kind: str = "application/json") -> Reply:
+    """Return what answers with all that the provider was sent, the credential too."""
+
+    def answer(asked: Asked) -> Answer:
+        sent = {"error": {"message": f"Incorrect API key provided: {asked.header('Authorization')}"}}
+        return Answer(status, sent if kind == "application/json" else str(sent), headers={"Content-Type": kind})
+
+    return answer
+
+
+async def unseen(client: Client, *places: tuple[str, str, str]) -> set[str]:
+    """Return all that must not be seen: the secret, the master key, and ciphertexts."""
+    store = client.app.store
+    key = await store.get(CONFIG, MASTER_KEY)
+    assert key is not None
+    found = {CANARY, key.source["master_key"]}
+    for index, doc_id, field in places:
+        document = await store.get(index, doc_id)
+        assert document is not None
+        holder: Any = document.source if not field else document.source[field]
+        found.update(holder["credential"].values())
+    return found
+
+
+@pytest.mark.parametrize("kind", ["embedded", "opensearch"])
+async def test_a_canary(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes well or wrong with a call, no answer and no line of the log shows the secret (test 17)."""
+    caplog.set_level(logging.DEBUG)
+    fake = client.fake
+    credential = {"key": CANARY, "other": CANARY + "-2"}
+    connector_id = await client.connect(credential=credential)
+    one = await client.register(connector_id, deploy=True)
+    own = await client.register(connector=client.connector(credential=credential), deploy=True)
+    places = (CONNECTORS, connector_id, ""), (MODELS, own, "connector")
+    answers: list[str] = []
+
+    async def say(method: str, path: str, **arguments: Any) -> None:
+        answers.append((await client.http.request(method, path, **arguments)).text)
+
+    replies: list[Reply] = [
+        Answer(200, {"choices": []}),
+        *(echo(status) for status in (400, 401, 403, 404, 422, 500, 503)),
+        echo(401, "text/plain"),
+        Answer(200, b"{half"),
+        Answer(200, b""),
+        Answer(reset=True),
+        Answer(302, headers={"Location": "http://169.254.169.254/"}),
+    ]
+    for reply in replies:
+        fake.on("/chat", reply)
+        for model_id in (one, own):
+            await say("POST", f"/_plugins/_ml/models/{model_id}/_predict", json={"parameters": ASK})
+            await say("POST", f"/_plugins/_ml/models/{model_id}/_predict/stream", json={"parameters": STREAM})
+    fake.on("/chat", lambda asked: events(f'{{"error":{{"message":"wrong: {asked.header("Authorization")}"}}}}'))
+    await say("POST", f"/_plugins/_ml/models/{one}/_predict/stream", json={"parameters": STREAM})
+    assert "wrong: Bearer ***" in answers[-1]
+    asked = {asked.header("Authorization") for asked in fake.requests}
+    assert asked == {f"Bearer {CANARY}"}
+    for path in (f"models/{one}", f"models/{own}", f"connectors/{connector_id}", "stats", "profile", "profile/models"):
+        await say("GET", f"/_plugins/_ml/{path}")
+    for noun in ("connectors", "models", "tasks"):
+        await say("POST", f"/_plugins/_ml/{noun}/_search", json={"size": 100, "_source": ["*"]})
+    await say("GET", "/metrics")
+    await say("PUT", f"/_plugins/_ml/models/{own}", json={"connector": {"credential": {"key": 5, "x": [CANARY]}}})
+    await say(
+        "PUT", f"/_plugins/_ml/models/{own}", json={"connector": {"credential": {"key": CANARY}, "actions": [{}]}}
+    )
+    await say("POST", "/_plugins/_ml/models/_register", json={"name": "x", "connector": {"credential": CANARY}})
+
+    for secret in await unseen(client, *places):
+        assert not [answer for answer in answers if secret in answer]
+        assert secret not in caplog.text
+
+
+async def test_the_key_is_changed_under_way(client: Client) -> None:
+    """Calls go on, with the right credential, while the key is rotated again and again (test 19)."""
+    client.fake.on("/chat", Answer(200, {"choices": []}))
+    connector_id = await client.connect(credential={"key": CANARY})
+    one = await client.register(connector_id, deploy=True)
+    own = await client.register(connector=client.connector(credential={"key": CANARY}), deploy=True)
+    secrets = client.app.services.connectors._secrets
+    running = True
+
+    async def call(model_id: str) -> int:
+        count = 0
+        while running:
+            await client.predict(model_id, ASK)
+            count += 1
+        return count
+
+    calls = [asyncio.create_task(call(model_id)) for model_id in (one, own)]
+    keys = set()
+    for _ in range(5):
+        done = await Rotation(client.app.store, secrets).run()
+        assert (done.changed, done.unreadable) == (2, {})
+        keys.add(done.key)
+        before = len(client.fake.requests)
+        await client.fake.asked(before + 4)
+    running = False
+
+    assert min(await asyncio.gather(*calls)) > 5
+    assert len(keys) == 5
+    assert {asked.header("Authorization") for asked in client.fake.requests} == {f"Bearer {CANARY}"}
+
+
+async def test_a_lost_key_is_said_to_who_calls(client: Client) -> None:
+    """A call whose key is lost is refused with the cause and the cure, and works again with the key (test 19)."""
+    client.fake.on("/chat", Answer(200, {"choices": []}))
+    connector_id = await client.connect(credential={"key": CANARY})
+    model_id = await client.register(connector_id, deploy=True)
+    store, services = client.app.store, client.app.services
+    key = await store.get(CONFIG, MASTER_KEY)
+    assert key is not None
+    await store.delete(CONFIG, MASTER_KEY)
+    services.connectors._secrets._plain.clear()
+    services.connectors._recent.gone(connector_id)
+    await services.connectors._secrets.keys.all(anew=True)
+
+    refused = await client.predict(model_id, ASK, 500)
+    created = await client.ml("POST", "/connectors/_create", 500, json=client.connector())
+
+    assert "was encrypted with master key [" in refused["error"]["reason"]
+    assert "or PUT the credential again" in refused["error"]["reason"]
+    assert created["error"]["reason"].startswith("the master key is lost")
+    assert client.fake.requests == []
+    await store.put(CONFIG, MASTER_KEY, key.source)
+    await client.predict(model_id, ASK)
+    assert client.fake.requests[-1].header("Authorization") == f"Bearer {CANARY}"

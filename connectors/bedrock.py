@@ -286,6 +286,22 @@ PROVIDER = Provider(
             "if (params['amazon-bedrock-guardrailAction']=='INTERVENED') throw new "
             'IllegalArgumentException("test guardrail from post process function");'
         ): "connector.post_process.bedrock.guardrail",
+        # What was published of Titan before.
+        (
+            'StringBuilder builder = new StringBuilder(); builder.append("\\""); String first = '
+            'params.text_docs[0]; if (first.contains("\\"")) { first = first.replace("\\"", "\\\\\\""); } if '
+            '(first.contains("\\\\t")) { first = first.replace("\\\\t", "\\\\\\\\\\\\t"); } if (first.contains(\'\')) '
+            "{ first = first.replace('', '\\\\n'); } builder.append(first); builder.append(\"\\\"\"); def "
+            'parameters = "{" +"\\"inputText\\":" + builder + "}"; return "{" +"\\"parameters\\":" + '
+            'parameters + "}";'
+        ): "connector.pre_process.bedrock.embedding",
+        (
+            'def name = "sentence_embedding"; def dataType = "FLOAT32"; if (params.embedding == null || '
+            "params.embedding.length == 0) { return params.message; } def shape = "
+            '[params.embedding.length]; def json = "{" + "\\"name\\":" + "\\"" + name + "\\"" + "," + '
+            '"\\"data_type\\":" + "\\"" + dataType + "\\"" + "," + "\\"shape\\":" + shape + "," + "\\"data\\":" + '
+            'params.embedding + "}"; return json;'
+        ): _BY_BEDROCK,
     },
     streaming=(
         *(

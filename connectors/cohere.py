@@ -9,7 +9,7 @@ from mlcommons_py.remote import deltas, tensors
 from mlcommons_py.remote.jobs import below
 from mlcommons_py.remote.provider import Delta, PostProcess, PreProcess, Provider, Streaming, Tensor, Texts
 
-_TYPES = {"float": "FLOAT32", "int8": "INT8", "uint8": "UINT8", "binary": "BINARY", "ubinary": "UBINARY"}
+_TYPES = {"int8": "INT8", "uint8": "UINT8", "float": "FLOAT32", "binary": "BINARY", "ubinary": "UBINARY"}
 
 
 def _texts(texts: Texts) -> Mapping[str, Any]:
@@ -38,10 +38,10 @@ def _some_scores(found: Any) -> Sequence[Tensor]:
 
 def _any_type(found: Any) -> Sequence[Tensor]:
     """Return the tensors of whichever type there is, marked as FLOAT32, for clients that know only that."""
-    for kind in ("int8", "uint8", "float"):
+    for kind in _TYPES:
         if deltas.pick(found, kind) is not None:
             return tensors.vectors(found[kind])
-    raise IllegalArgument("Invalid embedding result: the answer has neither int8, uint8 nor float embeddings.")
+    raise IllegalArgument("Invalid embedding result: the answer has no embeddings of any type.")
 
 
 def _chat_event(_event: str, data: str) -> Delta | None:
@@ -149,6 +149,69 @@ PROVIDER = Provider(
             "def name = 'response'; def result = params.text; def json = '{ \"name\": \"' + name + '\",' + "
             '\'"dataAsMap": { "completion": "\' + escape(result) + \'"}}\'; return json;'
         ): "connector.post_process.cohere.generate",
+        # Embed 4 on Amazon Bedrock, and what was published before.
+        (
+            'def name = "sentence_embedding"; def data_type = "FLOAT32"; def result; if '
+            '(params.embeddings.int8 != null) { data_type = "INT8"; result = params.embeddings.int8; } '
+            'else if (params.embeddings.uint8 != null) { data_type = "UINT8"; result = '
+            'params.embeddings.uint8; } if (params.embeddings.binary != null) { data_type = "BINARY"; '
+            "result = params.embeddings.binary; } else if (params.embeddings.ubinary != null) { data_type "
+            '= "UBINARY"; result = params.embeddings.ubinary; } else if (params.embeddings.float != null) '
+            '{ data_type = "FLOAT32"; result = params.embeddings.float; } if (result == null) { return '
+            '"Invalid embedding result"; } def embedding_list = new StringBuilder("["); for (int m=0; '
+            "m<result.length; m++) { def embedding_size = result[m].length; def embedding = new "
+            'StringBuilder("["); def shape = [embedding_size]; for (int i=0; i<embedding_size; i++) { def '
+            'val; if ("FLOAT32".equals(data_type)) { val = result[m][i].floatValue(); } else if '
+            '("INT8".equals(data_type) || "UINT8".equals(data_type)) { val = result[m][i].intValue(); } '
+            'else if ("BINARY".equals(data_type) || "UBINARY".equals(data_type)) { val = '
+            "result[m][i].intValue(); } embedding.append(val); if (i < embedding_size - 1) { "
+            'embedding.append(","); } } embedding.append("]"); def dummy_data_type = \'FLOAT32\'; def json = '
+            "'{' + '\"name\":\"' + name + '\",' + '\"data_type\":\"' + dummy_data_type + '\",' + '\"shape\":' + "
+            "shape + ',' + '\"data\":' + embedding + '}'; embedding_list.append(json); if (m < result.length "
+            '- 1) { embedding_list.append(","); } } embedding_list.append("]"); return '
+            "embedding_list.toString();"
+        ): "connector.post_process.cohere_v2.embedding.any",
+        (
+            "def query_text = params.query_text; def text_docs = params.text_docs; def textDocsBuilder = "
+            "new StringBuilder('['); for (int i=0; i<text_docs.length; i++) { textDocsBuilder.append('\"'); "
+            "textDocsBuilder.append(text_docs[i].replace('\\\\', '\\\\\\\\').replace('\"', '\\\\\"')); "
+            "textDocsBuilder.append('\"'); if (i<text_docs.length - 1) { textDocsBuilder.append(','); } } "
+            "textDocsBuilder.append(']'); def escapedQuery = query_text.replace('\\\\', '\\\\\\\\').replace('\"', "
+            '\'\\\\"\'); def parameters = \'{ "query": "\' + escapedQuery + \'", "documents": \' + '
+            "textDocsBuilder.toString() + ' }'; return '{\"parameters\": ' + parameters + '}';"
+        ): "connector.pre_process.cohere.rerank_all",
+        (
+            "def query_text = params.query_text; def text_docs = params.text_docs; def textDocsBuilder = "
+            "new StringBuilder('['); for (int i=0; i<text_docs.length; i++) { "
+            "textDocsBuilder.append('\\\"'); textDocsBuilder.append(text_docs[i]); "
+            "textDocsBuilder.append('\\\"'); if (i<text_docs.length - 1) { textDocsBuilder.append(','); } } "
+            "textDocsBuilder.append(']'); def parameters = '{ \\\"query\\\": \\\"' + query_text + '\\\", "
+            "\\\"documents\\\": ' + textDocsBuilder.toString() + ' }'; return '{\\\"parameters\\\": ' + parameters "
+            "+ '}';"
+        ): "connector.pre_process.cohere.rerank_all",
+        (
+            "if (params.result == null || params.result.length > 0) { throw new "
+            'IllegalArgumentException("Post process function input is empty."); } def outputs = '
+            "params.results; def relevance_scores = new Double[outputs.length]; for (int i=0; "
+            "i<outputs.length; i++) { def index = new BigDecimal(outputs[i].index.toString()).intValue(); "
+            "relevance_scores[index] = outputs[i].relevance_score; } def resultBuilder = new "
+            "StringBuilder('['); for (int i=0; i<relevance_scores.length; i++) { resultBuilder.append(' "
+            '{\\"name\\": \\"similarity\\", \\"data_type\\": \\"FLOAT32\\", \\"shape\\": [1],\'); '
+            "resultBuilder.append('\\\"data\\\": ['); resultBuilder.append(relevance_scores[i]); "
+            "resultBuilder.append(']}'); if (i<outputs.length - 1) { resultBuilder.append(','); } } "
+            "resultBuilder.append(']'); return resultBuilder.toString();"
+        ): "connector.post_process.cohere.rerank_all",
+        (
+            'if (params.results == null) { return "no result generated"; } def outputs = params.results; '
+            "def relevance_scores = new Double[outputs.length]; for (int i=0; i<outputs.length; i++) { def "
+            "index = new BigDecimal(outputs[i].index.toString()).intValue(); relevance_scores[index] = "
+            "outputs[i].relevance_score; } def resultBuilder = new StringBuilder('['); for (int i=0; "
+            'i<relevance_scores.length; i++) { resultBuilder.append(\' {\\"name\\": \\"similarity\\", '
+            '\\"data_type\\": \\"FLOAT32\\", \\"shape\\": [1],\'); resultBuilder.append(\'\\"data\\": [\'); '
+            "resultBuilder.append(relevance_scores[i]); resultBuilder.append(']}'); if (i<outputs.length - "
+            "1) { resultBuilder.append(','); } } resultBuilder.append(']'); return "
+            "resultBuilder.toString();"
+        ): "connector.post_process.cohere.rerank_all",
     },
     streaming=(
         Streaming("cohere/v2/chat", _chat_event),

@@ -14,6 +14,10 @@ def _pairs(texts: Texts) -> Mapping[str, Any]:
     return {"inputs": [{"text": texts.query, "text_pair": doc} for doc in texts.docs]}
 
 
+def _joined(texts: Texts) -> Mapping[str, Any]:
+    return {"inputs": [f"{texts.query} . {doc}" for doc in texts.docs]}
+
+
 def _question(texts: Texts) -> Mapping[str, Any]:
     return {"question": texts.query, "context": texts.docs[0]}
 
@@ -29,6 +33,7 @@ PROVIDER = Provider(
     name="sagemaker",
     pre_process=(
         PreProcess("connector.pre_process.sagemaker.text_pairs", _pairs, takes="text_similarity"),
+        PreProcess("connector.pre_process.sagemaker.joined_pairs", _joined, takes="text_similarity"),
         PreProcess("connector.pre_process.sagemaker.highlighting", _question, takes="question_answering"),
     ),
     post_process=(
@@ -77,6 +82,25 @@ PROVIDER = Provider(
             "'{\"parameters\":{\"inputs\":' + inputsJson + '}}'; } else { throw new "
             'IllegalArgumentException("Invalid input format: must provide either (question and context) or '
             '(inputs)"); }'
+        ): "connector.pre_process.sagemaker.highlighting",
+        # What was published of these before.
+        (
+            'String escape(def input) { if (input.contains("\\\\")) { input = input.replace("\\\\", "\\\\\\\\"); } '
+            'if (input.contains("\\"")) { input = input.replace("\\"", "\\\\\\""); } if (input.contains(\' \')) { '
+            "input = input = input.replace(' ', '\\\\r'); } if (input.contains(\"\\\\t\")) { input = "
+            "input.replace(\"\\\\t\", \"\\\\\\\\\\\\t\"); } if (input.contains(' ')) { input = input.replace(' ', "
+            "'\\\\n'); } if (input.contains('\x08')) { input = input.replace('\x08', '\\\\b'); } if "
+            "(input.contains(' ')) { input = input.replace(' ', '\\\\f'); } return input; } String query = "
+            "params.query_text; StringBuilder builder = new StringBuilder('['); for (int i=0; "
+            "i<params.text_docs.length; i ++) { builder.append('\"'); builder.append(escape(query)); "
+            "builder.append(' . '); builder.append(escape(params.text_docs[i])); builder.append('\"'); if "
+            "(i<params.text_docs.length - 1) { builder.append(','); } } builder.append(']'); def "
+            "parameters = '{ \"inputs\": ' + builder + ' }'; return '{\"parameters\": ' + parameters + '}';"
+        ): "connector.pre_process.sagemaker.joined_pairs",
+        (
+            'if (params.question != null && params.context != null) { return \'{"parameters":{"question":"\' '
+            '+ params.question + \'","context":"\' + params.context + \'"}}\'; } else { throw new '
+            'IllegalArgumentException("Missing required parameters: question and context"); }'
         ): "connector.pre_process.sagemaker.highlighting",
     },
     batch_jobs=beside(

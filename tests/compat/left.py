@@ -12,6 +12,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "models": OF_MODELS,
     "tasks": {"match_all": {}},
 }
+LIMITS = {"ann": {"limit": 4, "unit": "MINUTES"}, "bob": {"limit": "0.5", "unit": "SECONDS"}}
 # What changes in a model's document when other nodes run it.
 OF_NODES = {
     "model_state",
@@ -63,9 +64,11 @@ def work(api: Api, group: str, large: Archive, small: Archive) -> Left:
     vectors = {model_id: embeddings(api, model_id) for model_id in (undeployed, deployed)}
     api.ml("POST", f"/models/{undeployed}/_undeploy")
     until(lambda: state(api, undeployed) == "UNDEPLOYED", "the undeploy")
+    api.ml("POST", f"/controllers/{deployed}", json={"user_rate_limiter": LIMITS})
+    until(lambda: api.ml("GET", f"/models/{deployed}").get("is_controller_enabled") is True, "the controller")
     found = {noun: sources(api, noun) for noun in QUERIES}
     assert found["models"][undeployed]["model_state"] == "UNDEPLOYED"
-    paths = [f"/{noun}/{one}" for noun, some in found.items() for one in some]
+    paths = [f"/controllers/{deployed}", *(f"/{noun}/{one}" for noun, some in found.items() for one in some)]
     return Left(
         group=group,
         group_id=group_id,
@@ -76,6 +79,19 @@ def work(api: Api, group: str, large: Archive, small: Archive) -> Left:
         found=found,
         vectors=vectors,
     )
+
+
+def check_controller(api: Api, left: Left) -> None:
+    """Change and take away, through a server, the controller that the other one stored."""
+    path, ann = f"/controllers/{left.deployed}", {"limit": "7", "unit": "DAYS"}
+    api.ml("PUT", path, json={"user_rate_limiter": {"ann": ann}})
+    assert api.ml("GET", path) == {
+        "model_id": left.deployed,
+        "user_rate_limiter": {"ann": ann, "bob": {"limit": "0.5", "unit": "SECONDS"}},
+    }
+    api.ml("DELETE", path)
+    api.ml("GET", path, 404)
+    until(lambda: api.ml("GET", f"/models/{left.deployed}")["is_controller_enabled"] is False, "no controller")
 
 
 def sources(api: Api, noun: str) -> dict[str, Any]:

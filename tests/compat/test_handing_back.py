@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.opensearch import Node
-from tests.compat.left import Left, check_documents, work
+from tests.compat.left import Left, check_controller, check_documents, work
 from tests.compat.peer import Peer, chunks, embeddings, least_cosine, state, traced
 from tests.e2e.api import Api, until
 from tests.e2e.service import Service, running
@@ -78,6 +78,11 @@ def test_what_was_undeployed_can_be_deployed(handed_back: HandedBack) -> None:
 
     assert task["state"] == "COMPLETED", task
     assert least_cosine(embeddings(peer, model_id), handed_back.left.vectors[model_id]) >= 0.99999
+
+
+def test_controllers_are_there(handed_back: HandedBack) -> None:
+    """ML Commons merges new limits into those of users that the service stored, and takes them away."""
+    check_controller(handed_back.peer, handed_back.left)
 
 
 def test_versions_go_on(handed_back: HandedBack) -> None:

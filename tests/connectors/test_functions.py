@@ -68,6 +68,7 @@ MADE: dict[str, tuple[Texts, Mapping[str, Any]]] = {
         PAIRS,
         {"inputs": [{"text": "q", "text_pair": "a"}, {"text": "q", "text_pair": "b"}]},
     ),
+    "sagemaker.joined_pairs": (PAIRS, {"inputs": ["q . a", "q . b"]}),
     "sagemaker.highlighting": (Texts(("the context",), "q"), {"question": "q", "context": "the context"}),
     "gemini.embedding": (Texts(("a",)), {"content": {"parts": [{"text": "a"}]}}),
     "vertex.embedding": (TWO, {"instances": [{"content": "a"}, {"content": "b"}]}),
@@ -164,6 +165,7 @@ FOUND: dict[str, tuple[Any, list[dict[str, Any]] | None]] = {
     "ollama.generate": ("hello", [text("hello")]),
     "vllm.score": ([{"index": 1, "score": 0.9}, {"index": 0, "score": 0.2}], [score(0.2), score(0.9)]),
     "aleph_alpha.embedding": ([0.5], [vector(0.5)]),
+    "aleph_alpha.plain_embedding": ([0.5], [{**vector(0.5), "name": "embedding"}]),
     "aleph_alpha.batch_embedding": ([[0.5]], [vector(0.5)]),
     "aleph_alpha.complete": ("hello", [text("hello")]),
     "qianfan.embedding": ({"data": [{"embedding": [0.5], "index": 0}]}, [vector(0.5)]),
@@ -327,6 +329,6 @@ def test_published_scripts_name_functions_that_are_there() -> None:
     ]
     functions = {pre.name for pre in PRE.values()} | {post.name for post in POST.values()}
 
-    assert len(scripts) == 24
-    assert len({script for script, _ in scripts}) == 24
+    assert len(scripts) == 38
+    assert len({script for script, _ in scripts}) == 38
     assert {name for _, name in scripts} <= functions

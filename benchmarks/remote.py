@@ -1,23 +1,29 @@
-"""What a call to a provider costs: the service's transport beside the same HTTP library without it.
+"""What a call to a provider costs: through the service, and through the real ML Commons, beside calling it directly.
 
 ::
 
     python -m benchmarks.remote [--seconds 5] [--delays 0 20 200] [--clients 1 16 256]
+    python -m benchmarks.remote --sides direct service ml-commons
     python -m benchmarks.remote --leaks
 
-The provider is a process on the loopback that answers after a pause. Both sides take turns within each cell, and the
-better of ``--rounds`` counts. ``--leaks`` makes 10,000 calls over 50 connectors and shows descriptors and memory.
+The provider is a process on the loopback that answers after a pause, and so is each side but ``direct``, which is the
+HTTP client alone, and ``transport``, which is the service's part that speaks to providers, in this process. The sides
+take turns within each cell, and the better of ``--rounds`` counts. ``--leaks`` makes 10,000 calls over 50 connectors
+and shows descriptors and memory.
 """
 
 import argparse
 import asyncio
 import gc
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import httpx
 import orjson
 import uvloop
 
@@ -27,9 +33,24 @@ from mlcommons_py.remote.documents import ClientConfig
 from mlcommons_py.remote.exchange import Outgoing
 from mlcommons_py.remote.transport import Transport
 from mlcommons_py.remote.trust import Trust
+from scripts.opensearch import running as opensearch
+from tests.e2e.api import Api
+from tests.e2e.service import running
 
-BODY = orjson.dumps({"model": "fake", "input": ["a text of about as many words as a search has"]})
+TEXTS = ["a text of about as many words as a search has"]
+BODY = orjson.dumps({"model": "fake", "input": TEXTS})
+ASKED = orjson.dumps({"text_docs": TEXTS})
 HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer key"}
+JSON = {"Content-Type": "application/json"}
+SIDES = ("direct", "transport", "service", "ml-commons")
+ML = "/_plugins/_ml"
+OPEN = {
+    f"{PREFIX}connector.private_ip_enabled": True,
+    f"{PREFIX}trusted_connector_endpoints_regex": ["^http://127[.].*$"],
+    f"{PREFIX}only_run_on_ml_node": False,
+    f"{PREFIX}jvm_heap_memory_threshold": 100,
+    f"{PREFIX}disk_free_space_threshold": "-1",
+}
 CONNECTORS = 50
 CALLS = 10_000
 
@@ -78,28 +99,73 @@ def transport_to(private: str = "127.0.0.0/8") -> Transport:
     return Transport(Trust(settings, private), settings)
 
 
-async def compare(port: int, clients: int, seconds: float, rounds: int) -> dict[str, Cell]:
-    """Return the better cell of each side."""
-    url = f"http://127.0.0.1:{port}/v1/embeddings"
+def model_at(base: str, provider_url: str) -> str:
+    """Make whoever speaks ML Commons' API under a URL call the provider; return the URL to predict at."""
+    api = Api(httpx.Client(base_url=base, timeout=60))
+    answer = api.http.put("/_cluster/settings", json={"persistent": OPEN})
+    assert answer.status_code == 200, answer.text
+    action = {
+        "action_type": "predict",
+        "method": "POST",
+        "url": provider_url,
+        "headers": {"Authorization": "Bearer ${credential.key}"},
+        "request_body": '{ "model": "${parameters.model}", "input": ${parameters.input} }',
+        "pre_process_function": "connector.pre_process.openai.embedding",
+        "post_process_function": "connector.post_process.openai.embedding",
+    }
+    connector = {
+        "name": "embeddings",
+        "version": 1,
+        "description": "a fake",
+        "protocol": "http",
+        "parameters": {"model": "fake"},
+        "credential": {"key": "key"},
+        "client_config": {"max_connection": 512},
+        "actions": [action],
+    }
+    connector_id = api.ml("POST", "/connectors/_create", json=connector)["connector_id"]
+    body = {"name": provider_url, "function_name": "remote", "connector_id": connector_id}
+    model_id = api.ml("POST", "/models/_register?deploy=true", json=body)["model_id"]
+    path = f"{ML}/_predict/text_embedding/{model_id}"
+    for _ in range(100):
+        if api.http.post(path, content=ASKED, headers=JSON).status_code == 200:
+            return base + path
+        time.sleep(0.1)
+    raise RuntimeError(f"{base} does not call the provider: {api.http.post(path, content=ASKED, headers=JSON).text}")
+
+
+async def compare(urls: dict[str, str], clients: int, seconds: float, rounds: int) -> dict[str, Cell]:
+    """Return the better cell of each side; ``urls`` are where each is called."""
     transport = transport_to()
     config = ClientConfig(max_connection=clients)
-    outgoing = Outgoing("POST", url, HEADERS, BODY)
+    outgoing = Outgoing("POST", urls["direct"], HEADERS, BODY)
+
+    async def through() -> int:
+        return len((await transport.send(outgoing, config, model_id="m")).body)
+
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
-        async def direct() -> int:
-            async with session.post(url, data=BODY, headers=HEADERS) as answer:
-                return len(await answer.read())
+        def asks(url: str, body: bytes) -> Call:
+            async def ask() -> int:
+                async with session.post(url, data=body, headers=HEADERS) as answer:
+                    content = await answer.read()
+                    if answer.status != 200:
+                        raise RuntimeError(f"{url}: {content[:500]!r}")
+                    return len(content)
 
-        async def through() -> int:
-            return len((await transport.send(outgoing, config, model_id="m")).body)
+            return ask
 
+        calls = {
+            side: through if side == "transport" else asks(url, BODY if side == "direct" else ASKED)
+            for side, url in urls.items()
+        }
         best: dict[str, Cell] = {}
         for _ in range(rounds):
-            for name, call in (("direct", direct), ("transport", through)):
-                await measure(call, clients, 0.2)
+            for side, call in calls.items():
+                await measure(call, clients, 0.3)
                 cell = await measure(call, clients, seconds)
-                if name not in best or cell.rate > best[name].rate:
-                    best[name] = cell
+                if side not in best or cell.rate > best[side].rate:
+                    best[side] = cell
     await transport.close()
     return best
 
@@ -141,24 +207,44 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--delays", type=int, nargs="+", default=[0, 20, 200], help="milliseconds")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 256])
+    parser.add_argument("--sides", nargs="+", default=["direct", "transport", "service"], choices=SIDES)
     parser.add_argument("--leaks", action="store_true")
     given = parser.parse_args()
     if given.leaks:
         with provider(0) as port:
             uvloop.run(leaks(port))
         return
+    with ExitStack() as stack:
+        bases: dict[str, str] = {}
+        if "service" in given.sides:
+            data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            bases["service"] = str(stack.enter_context(running(data)).http.base_url)
+        if "ml-commons" in given.sides:
+            bases["ml-commons"] = stack.enter_context(opensearch(flavour="ml", heap="1g")).url
+        table(bases, given)
+
+
+def table(bases: dict[str, str], given: argparse.Namespace) -> None:
+    """Measure every cell, and print it."""
     print("after ms  clients             requests/s   p50 ms   p99 ms     +p50  share")
     for delay in given.delays:
         with provider(delay) as port:
+            url = f"http://127.0.0.1:{port}/v1/embeddings"
+            urls = {side: model_at(bases[side], url) if side in bases else url for side in ("direct", *given.sides)}
             for clients in given.clients:
-                cells = uvloop.run(compare(port, clients, given.seconds, given.rounds))
-                for name, cell in cells.items():
-                    added, share = cell.p50 - cells["direct"].p50, cell.rate / cells["direct"].rate
-                    print(
-                        f"{delay:8} {clients:8} {name:10} {cell.rate:11.0f} {cell.p50:8.2f} {cell.p99:8.2f}"
-                        f" {added:8.2f} {share:6.2f}",
-                        flush=True,
-                    )
+                cells = uvloop.run(compare(urls, clients, given.seconds, given.rounds))
+                show(delay, clients, cells)
+
+
+def show(delay: int, clients: int, cells: dict[str, Cell]) -> None:
+    """Print the sides of one cell."""
+    for name, cell in cells.items():
+        added, share = cell.p50 - cells["direct"].p50, cell.rate / cells["direct"].rate
+        print(
+            f"{delay:8} {clients:8} {name:10} {cell.rate:11.0f} {cell.p50:8.2f} {cell.p99:8.2f}"
+            f" {added:8.2f} {share:6.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

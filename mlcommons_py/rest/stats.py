@@ -140,7 +140,7 @@ def _node(services: Services, asked: Asked) -> dict[str, Any]:
         "ml_executing_task_count": counters.executing,
         "ml_request_count": sum(counters.requests.values()),
         "ml_failure_count": sum(counters.failures.values()),
-        "ml_deployed_model_count": len(services.deployments.ids()),
+        "ml_deployed_model_count": len(services.residents.ids()),
         "ml_circuit_breaker_trigger_count": 0,
     }
     shown = _only(values, asked.node) if "node" in asked.levels else {}

@@ -13,15 +13,16 @@ import pytest_asyncio
 from mlcommons_py.remote.ciphertext import OWNER, context_of
 from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.documents import CONNECTORS, Connector
-from mlcommons_py.remote.keys import CONFIG, MASTER_KEY
 from mlcommons_py.remote.rotation import Rotation
 from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.store.link import Link
 from mlcommons_py.store.opensearch import OpenSearchStore
 from scripts.opensearch import Node
 from tests.compat.peer import Peer
+from tests.e2e.api import Api
+from tests.e2e.service import Service
 from tests.remote.fake import Answer, Fake
-from tests.remote.making import Only, connectors, keys
+from tests.remote.making import Only, connectors, keys, openai
 
 pytestmark = [pytest.mark.compat, pytest.mark.asyncio(loop_scope="module")]
 
@@ -33,11 +34,13 @@ class Both:
     """A cluster with ML Commons, and what a service does on it.
 
     Attributes:
-        ours: the connectors of the service.
+        service: a service on the cluster.
+        ours: connectors as a service has them that has just started.
         fake: the provider.
     """
 
     peer: Peer
+    service: Service
     store: OpenSearchStore
     ours: Connectors
     fake: Fake
@@ -67,20 +70,27 @@ class Both:
         """Send a request to ML Commons."""
         return await asyncio.to_thread(self.peer.ml, *arguments, **options)
 
-    async def called(self, model_id: str) -> str | None:
-        """Have ML Commons call a model; return the credential that the provider was shown."""
-        await self.ml("POST", f"/models/{model_id}/_deploy")
-        await self.ml("POST", f"/models/{model_id}/_predict", json={"parameters": {"q": "x"}})
-        return self.fake.requests[-1].header("Authorization")
+    async def called(self, model_id: str, by: Api | None = None) -> str | None:
+        """Have ML Commons, or the service, call a model; return the credential that the provider was shown."""
+        api, count = by or self.peer, len(self.fake.requests)
+        await asyncio.to_thread(api.deploy, model_id)
+        question = {"parameters": {"q": "Ünï"}}
+        answer = await asyncio.to_thread(api.ml, "POST", f"/models/{model_id}/_predict", json=question)
+        assert answer["inference_results"][0]["output"] == [{"name": "response", "dataAsMap": {"answer": "yes"}}]
+        (asked,) = self.fake.requests[count:]
+        assert asked.json() == {"q": "Ünï"}
+        return asked.header("Authorization")
 
-    async def registered(self, **fields: Any) -> str:
-        """Have ML Commons register a remote model; return its id."""
+    async def registered(self, by: Api | None = None, **fields: Any) -> str:
+        """Have ML Commons, or the service, register a remote model; return its id."""
         body = {"name": "remote", "function_name": "remote", **fields}
-        return str((await self.ml("POST", "/models/_register", json=body))["model_id"])
+        return str((await asyncio.to_thread((by or self.peer).ml, "POST", "/models/_register", json=body))["model_id"])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def both(directory: Path) -> AsyncIterator[Both]:
+async def both(
+    directory: Path, flags: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Both]:
     """A service has made the cluster's key and changed it before ML Commons first needs one."""
     node = Node(directory, flavour="ml")
     async with Fake() as fake:
@@ -93,8 +103,17 @@ async def both(directory: Path) -> AsyncIterator[Both]:
             fake.on("/v1", Answer(200, {"answer": "yes"}))
             store = OpenSearchStore.open(Link((node.url,)))
             ours = connectors(store, trust=Only(fake.url))
+            made = await ours.create({**openai(), "actions": [], "connector_id": "first"})
+            assert (await Rotation(store, Secrets(keys(store))).run()).changed == 1
+            await ours.delete(made["connector_id"])
+            chosen = [f"{key}={value.strip(chr(39))}" for key, value in settings.items()]
+            data = tmp_path_factory.mktemp("service") / "data"
             with closing(peer.http):
-                yield Both(peer, store, ours, fake)
+                service = await asyncio.to_thread(Service(data, *chosen, flags=(*flags, "--store", node.url)).start)
+                try:
+                    yield Both(peer, service, store, ours, fake)
+                finally:
+                    await asyncio.to_thread(service.close)
             await store.close()
         finally:
             await asyncio.to_thread(node.stop)
@@ -103,12 +122,6 @@ async def both(directory: Path) -> AsyncIterator[Both]:
 async def test_ours_is_called_by_the_plugin(both: Both) -> None:
     """With the key that the service made and rotated, ML Commons decrypts what is bound to our connector, and calls."""
     made = (await both.ours.create(both.body("ours")))["connector_id"]
-    first = await both.store.get(CONFIG, MASTER_KEY)
-    assert (await Rotation(both.store, Secrets(keys(both.store))).run()).changed == 1
-    second = await both.store.get(CONFIG, MASTER_KEY)
-    assert first is not None
-    assert second is not None
-    assert first.source["master_key"] != second.source["master_key"]
 
     assert await both.called(await both.registered(connector_id=made)) == "Bearer ours"
 
@@ -156,3 +169,44 @@ async def test_connectors_within_models(both: Both) -> None:
     await both.store.put(MODELS, model_id, {**document.source, "connector": own})
 
     assert await both.called(model_id) == "Bearer ours"
+
+
+async def test_the_service_calls_what_the_plugin_registered(both: Both) -> None:
+    """The service calls models that ML Commons registered: with a connector by its id, and with one of their own."""
+    made = (await both.ml("POST", "/connectors/_create", json=both.body("theirs")))["connector_id"]
+    with_id = await both.registered(connector_id=made)
+    with_own = await both.registered(connector=both.body("within"))
+
+    assert await both.called(with_id, both.service) == "Bearer theirs"
+    assert await both.called(with_own, both.service) == "Bearer within"
+
+
+async def test_the_plugin_calls_what_the_service_registered(both: Both) -> None:
+    """ML Commons calls models that the service registered: with a connector by its id, and with one of their own."""
+    created = await asyncio.to_thread(both.service.ml, "POST", "/connectors/_create", json=both.body("ours"))
+    with_id = await both.registered(both.service, connector_id=created["connector_id"])
+    with_own = await both.registered(both.service, connector=both.body("within ours"))
+
+    assert await both.called(with_id) == "Bearer ours"
+    assert await both.called(with_own) == "Bearer within ours"
+
+
+async def test_controllers(both: Both) -> None:
+    """Limits of users that one sets are those that the other shows and changes."""
+    limits = {"user_rate_limiter": {"admin": {"limit": "5", "unit": "MINUTES"}}}
+    more = {"user_rate_limiter": {"guest": {"limit": "1", "unit": "HOURS"}}}
+    made = (await both.ml("POST", "/connectors/_create", json=both.body("theirs")))["connector_id"]
+    pairs: list[tuple[Api, Api]] = [(both.peer, both.service), (both.service, both.peer)]
+    for one, other in pairs:
+        model_id = await both.registered(connector_id=made)
+        path = f"/controllers/{model_id}"
+        await asyncio.to_thread(one.ml, "POST", path, json=limits)
+        assert await asyncio.to_thread(other.ml, "GET", path) == {"model_id": model_id, **limits}
+
+        await asyncio.to_thread(other.ml, "PUT", path, json=more)
+
+        merged = {**limits["user_rate_limiter"], **more["user_rate_limiter"]}
+        answer = await asyncio.to_thread(one.ml, "GET", path)
+        assert answer == {"model_id": model_id, "user_rate_limiter": merged}
+        await asyncio.to_thread(one.ml, "DELETE", path)
+        await asyncio.to_thread(other.ml, "GET", path, 404)

@@ -63,6 +63,8 @@ async def test_deploy_a_remote_model(client: Client) -> None:
     assert answer["status"] == "COMPLETED"
     assert (task["state"], task["function_name"]) == ("COMPLETED", "REMOTE")
     model = await client.ml("GET", f"/models/{model_id}")
+    stats = await client.ml("GET", "/stats")
+    assert stats["nodes"][client.app.services.node.id]["ml_deployed_model_count"] == 1
     assert (model["algorithm"], model["model_state"]) == ("REMOTE", "DEPLOYED")
     assert model["current_worker_node_count"] == 1
 

@@ -2,15 +2,22 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlcommons_py.app import wire
+from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.remote.documents import CONNECTORS
-from mlcommons_py.remote.keys import CONFIG, MASTER_KEY
+from mlcommons_py.remote.keys import CONFIG, MASTER_KEY, Key
 from mlcommons_py.remote.rotation import Rotation
-from tests.remote.fake import Answer, Asked, Reply, events
-from tests.remote_models.conftest import Client
+from mlcommons_py.settings import Operator
+from mlcommons_py.store.embedded import EmbeddedStore
+from tests.remote.fake import Answer, Asked, Fake, Reply, events
+from tests.remote_models.conftest import OPEN, Client
 
 CANARY = "sk-the-canary-in-the-coal-mine"
 ASK = {"messages": [{"role": "user", "content": "hello"}]}
@@ -146,3 +153,44 @@ async def test_a_lost_key_is_said_to_who_calls(client: Client) -> None:
     await store.put(CONFIG, MASTER_KEY, key.source)
     await client.predict(model_id, ASK)
     assert client.fake.requests[-1].header("Authorization") == f"Bearer {CANARY}"
+
+
+@asynccontextmanager
+async def started(data: Path, fake: Fake) -> AsyncIterator[Client]:
+    """Run a service on a data directory."""
+    operator = Operator(data=data, heartbeat_seconds=0.1, plugin={PREFIX + name: one for name, one in OPEN.items()})
+    app = await wire(operator, await EmbeddedStore.open(data / "store.db"), data)
+    reconciling = asyncio.create_task(app.reconciler.run())
+    client = Client(app, fake)
+    try:
+        yield client
+    finally:
+        await client.http.aclose()
+        reconciling.cancel()
+        await asyncio.wait([reconciling])
+        await app.close()
+
+
+async def test_a_restart_without_the_key(tmp_path: Path, fake: Fake) -> None:
+    """A service that starts without its key says of its models which key is missing, makes none, and calls nobody."""
+    fake.on("/chat", Answer(200, {"choices": []}))
+    async with started(tmp_path, fake) as client:
+        model_id = await client.deployed(credential={"key": CANARY})
+        key = await client.app.store.get(CONFIG, MASTER_KEY)
+        assert key is not None
+        await client.app.store.delete(CONFIG, MASTER_KEY)
+
+    async with started(tmp_path, fake) as client:
+        async with asyncio.timeout(30):
+            while (model := await client.ml("GET", f"/models/{model_id}"))["model_state"] != "DEPLOY_FAILED":
+                await asyncio.sleep(0.01)
+        refused = await client.predict(model_id, ASK, 503)
+        assert await client.app.store.get(CONFIG, MASTER_KEY) is None
+        assert fake.requests == []
+        await client.app.store.put(CONFIG, MASTER_KEY, key.source)
+        await client.predict(model_id, ASK)
+
+    missing = f"was encrypted with master key [{Key.parse(key.source['master_key'], 'the store').id}]"
+    assert missing in refused["error"]["reason"]
+    assert missing in model["state_reason"]
+    assert [asked.header("Authorization") for asked in fake.requests] == [f"Bearer {CANARY}"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from mlcommons_py import exact
 from mlcommons_py.errors import BadRequest, IllegalArgument
 from mlcommons_py.models import fields
 from mlcommons_py.models.schema import Schema
@@ -127,5 +128,9 @@ def _is_small(instance: Any) -> bool:
 
 def _faults(schema: Schema, side: str, instance: Mapping[str, Any]) -> list[str]:
     # As the client sends or gets it: numbers of JSON, and lists in place of arrays.
-    plain = orjson.loads(orjson.dumps(instance, option=orjson.OPT_SERIALIZE_NUMPY))
+    sent = orjson.dumps(instance, default=exact.default, option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        plain = orjson.loads(sent)
+    except orjson.JSONDecodeError:  # numbers that no float can hold
+        plain = exact.plain(exact.loads(sent))
     return schema.faults(schema.restored(plain) if side == "input" else plain)

@@ -71,4 +71,4 @@ class Judge:
         finally:
             _asked.reset(token)
         response = answer["inference_results"][0]["output"][0]["dataAsMap"]["response"]
-        return self._accepted.fullmatch(orjson.dumps(response).decode()) is not None
+        return self._accepted.fullmatch(orjson.dumps(response, default=float).decode()) is not None

@@ -14,6 +14,7 @@ from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote import exact
 from mlcommons_py.remote.documents import ActionType
 from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.tasks.board import UNFINISHED, Task, Tasks, TaskState, TaskType
@@ -136,7 +137,7 @@ class BatchJobs:
         for entry in entries:
             for tensor in entry.get("output", ()):
                 if isinstance(found := tensor.get("dataAsMap"), Mapping):
-                    told.update(orjson.loads(orjson.dumps(found)))
+                    told.update(orjson.loads(exact.dumps(found)))
         return told
 
 

@@ -65,7 +65,7 @@ class Interface:
         schema = self._sides.get(side)
         if schema is None:
             return
-        sent = orjson.dumps(instance, option=orjson.OPT_SERIALIZE_NUMPY)
+        sent = orjson.dumps(instance, default=float, option=orjson.OPT_SERIALIZE_NUMPY)
         found = await asyncio.to_thread(_faults, schema, side, sent) if len(sent) > BIG else _faults(schema, side, sent)
         if found:
             raise BadRequest(

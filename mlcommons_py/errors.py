@@ -30,7 +30,10 @@ both into a body, nothing else does. The tree::
     └── InferenceFailed               500  m_l_exception                has ``caused_by``
 """
 
+import re
 from collections.abc import Mapping
+
+_PRINTED = re.compile("[ -~]{1,64}")
 
 
 class MLCommonsError(Exception):
@@ -218,7 +221,8 @@ class RemoteFailed(StatusError):
     ) -> None:
         super().__init__(reason, status)
         self.remote = dict(remote or {})
-        self._retry_after = retry_after
+        # It goes into a header of ours, and a provider may have written anything.
+        self._retry_after = retry_after if retry_after is not None and _PRINTED.fullmatch(retry_after) else None
 
     @property
     def headers(self) -> Mapping[str, str]:

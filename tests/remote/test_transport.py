@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import gzip
+import os
 import ssl
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Sequence
@@ -81,6 +84,29 @@ async def test_headers_of_an_answer_are_text(fake: Fake, transport: Transport) -
 
     assert incoming.headers == {"content-length": "0", "x-a": "1, 2", "x-request-id": "\ufffdж"}
     assert incoming.request_id == "\ufffdж"
+
+
+@pytest.mark.parametrize(("sent", "handed_on"), [("60", "60"), ("ж", None), ("1" * 65, None), ("", None)])
+async def test_a_wish_to_wait_is_handed_on_as_it_is(
+    fake: Fake, transport: Transport, sent: str, handed_on: str | None
+) -> None:
+    """``Retry-After`` goes on to the client, unless it is something that no header of ours can hold."""
+    fake.on("/", Answer(429, headers={"x-amzn-ErrorType": "ThrottlingException", "Retry-After": sent}))
+
+    with pytest.raises(RemoteFailed) as failed:
+        await transport.send(asking(f"{fake.url}/"), ONCE, model_id="m")
+
+    assert failed.value.headers.get("Retry-After") == handed_on
+
+
+def test_who_calls_nobody_loads_nothing() -> None:
+    """The HTTP client and its company are loaded with the first call, not with the service."""
+    code = "import sys; from mlcommons_py.remote import events, signing, transport; print(*sorted(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+
+    assert "mlcommons_py.remote.transport" in done.stdout
+    assert not {"aiohttp", "yarl", "idna", "botocore", "boto3", "re2", "tenacity"} & set(done.stdout.split())
 
 
 async def test_a_long_body_arrives(fake: Fake, transport: Transport) -> None:

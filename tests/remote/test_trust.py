@@ -1,8 +1,12 @@
 """What connectors may call."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 import pytest
+import yarl
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote.addresses import is_public
@@ -195,6 +199,28 @@ def test_a_disguised_address_is_an_address(host: str) -> None:
 
     with pytest.raises(IllegalArgument, match="Remote inference host name has private ip address"):
         trust.check(f"http://{host}/")
+
+
+@given(
+    st.one_of(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+        st.text("aZ09.-_:[]@#?/\\\\%x \t\r\n。１", max_size=20),
+        st.from_regex(r"[a-z0-9]{1,5}([.:@/?#\\\\%][a-z0-9\\[\\]]{0,5}){0,5}", fullmatch=True),
+    )
+)
+def test_the_client_reads_a_url_as_it_was_checked(rest: str) -> None:
+    """Whatever text comes behind the scheme: it is refused, or the HTTP client calls the very host that was checked."""
+    try:
+        endpoint = parse("https://" + rest)
+    except IllegalArgument:
+        return
+    called = yarl.URL(endpoint.url, encoded=True)
+
+    assert (called.raw_host, called.port, called.raw_user) == (endpoint.host, endpoint.port, None)
+    assert called.raw_path_qs == endpoint.target
+    assert parse(endpoint.url) == endpoint
+    split = urlsplit(endpoint.url)
+    assert (split.hostname, split.port or 443, split.fragment) == (endpoint.host, endpoint.port, "")
 
 
 def test_restricted_patterns_hold_where_private_addresses_are_allowed() -> None:

@@ -35,7 +35,9 @@ async def test_a_job_is_started_and_followed_to_its_end(client: Client) -> None:
     """The task tells the job and, whenever it is read, how far the provider is with it."""
     client.fake.on("/jobs", Answer(200, {"id": "j 1", "status": "validating"}))
     client.fake.on(
-        "/jobs/j%201", Answer(200, {"id": "j 1", "status": "in_progress"}), Answer(200, {"status": "completed"})
+        "/jobs/j%201",
+        Answer(200, {"id": "j 1", "status": "in_progress"}),
+        Answer(200, '{"status":"completed","n":1.10}'),
     )
     model_id = await _model(client, *ALL)
 

@@ -13,7 +13,6 @@ from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
-from mlcommons_py.remote import exact
 from mlcommons_py.remote.documents import ActionType
 from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.tasks.board import UNFINISHED, Task, Tasks, TaskState, TaskType

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from mlcommons_py import exact
 from mlcommons_py.errors import BadRequest, IllegalArgument
 from mlcommons_py.models import fields
 from mlcommons_py.models.schema import Schema
@@ -65,7 +66,7 @@ class Interface:
         schema = self._sides.get(side)
         if schema is None:
             return
-        sent = orjson.dumps(instance, option=orjson.OPT_SERIALIZE_NUMPY)
+        sent = orjson.dumps(instance, default=exact.default, option=orjson.OPT_SERIALIZE_NUMPY)
         found = await asyncio.to_thread(_faults, schema, side, sent) if len(sent) > BIG else _faults(schema, side, sent)
         if found:
             raise BadRequest(
@@ -75,7 +76,10 @@ class Interface:
 
 
 def _faults(schema: Schema, side: str, sent: bytes) -> list[str]:
-    instance = orjson.loads(sent)
+    try:
+        instance = orjson.loads(sent)
+    except orjson.JSONDecodeError:  # numbers that no float can hold
+        instance = exact.plain(exact.loads(sent))
     return schema.faults(schema.restored(instance) if side == "input" else instance)
 
 

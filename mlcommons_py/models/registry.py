@@ -1,8 +1,6 @@
 """Models: their registration in pieces, reading, changing and deleting them."""
 
 import asyncio
-import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,7 +14,6 @@ from mlcommons_py.errors import (
     InvalidModel,
     NotFound,
     ResourceNotFound,
-    Unavailable,
     VersionConflict,
 )
 from mlcommons_py.models.chunks import Chunks
@@ -27,13 +24,8 @@ from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.searching import api_body
 from mlcommons_py.models.states import ModelState
 from mlcommons_py.store import CONTENT, Document, Store, Written
+from mlcommons_py.store.recent import Recent
 from mlcommons_py.store.record import change, now
-
-FRESH = 1.0
-"""Seconds for which a predict may go by a model's document without reading it again."""
-
-SLOW = 0.5
-"""Seconds that a predict waits for the store before it goes by the document as it was last known."""
 
 
 class Models:
@@ -44,9 +36,7 @@ class Models:
         self._groups = groups
         self.chunks = Chunks(store, KeptChunks(None) if kept is None else kept)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._recent: dict[str, tuple[float, Model]] = {}
-        self._reading: dict[str, tuple[float, asyncio.Task[Model]]] = {}
-        self._changes = 0
+        self._recent = Recent(self.model)
 
     async def create(self, registration: Registration, *, task_id: str | None = None) -> tuple[str, bool]:
         """Store the meta document of a model that is being registered; return its id and whether its group is new.
@@ -227,44 +217,14 @@ class Models:
         return Model.from_json(document.source)
 
     async def recent(self, model_id: str) -> Model:
-        """Return a model as it was at most :data:`FRESH` seconds ago, or as this process last changed it.
+        """Return a model as it was at most a second ago, or as this process last changed it.
 
         While the store does not answer it is the model as it was last known: what is deployed goes on being served.
 
         Raises:
             ResourceNotFound: there is none of that id.
         """
-        at = time.monotonic()
-        kept = self._recent.get(model_id)
-        if kept is not None and at - kept[0] < FRESH:
-            return kept[1]
-        began, reading = self._reading.get(model_id) or self._read(model_id, at)
-        if kept is None:
-            return await asyncio.shield(reading)
-        await asyncio.wait([reading], timeout=max(0.0, began + SLOW - at))
-        if not reading.done() or isinstance(reading.exception(), Unavailable):
-            return kept[1]
-        return reading.result()
-
-    def _read(self, model_id: str, at: float) -> tuple[float, asyncio.Task[Model]]:
-        """Begin to read a model for all who ask for it meanwhile."""
-        changes = self._changes
-
-        async def read() -> Model:
-            model = await self.model(model_id)
-            if changes == self._changes:  # else what was read may be older than what this process wrote meanwhile
-                self._recent[model_id] = (at, model)
-            return model
-
-        def ended(done: asyncio.Task[Model]) -> None:
-            if self._reading.get(model_id) == begun:
-                del self._reading[model_id]
-            if not done.cancelled() and isinstance(done.exception(), ResourceNotFound):
-                self._recent.pop(model_id, None)
-
-        begun = self._reading[model_id] = (at, asyncio.create_task(read()))
-        begun[1].add_done_callback(ended)
-        return begun
+        return await self._recent.get(model_id)
 
     async def get(self, model_id: str) -> dict[str, Any]:
         """Return a model's document as the API shows it: the credential of its own connector is left out.
@@ -293,17 +253,8 @@ class Models:
         try:
             changed = await change(self._store, MODELS, model_id, Model, checked)
         finally:
-            self._forget(model_id, None if changed is None else changed[0])
+            self._recent.changed(model_id, None if changed is None else changed[0])
         return changed
-
-    def _forget(self, model_id: str, known: Model | None = None) -> None:
-        """Let nobody go by what is kept of a model, or known of it now, unless the store does not answer."""
-        self._changes += 1
-        self._reading.pop(model_id, None)
-        if known is None and (kept := self._recent.get(model_id)) is not None:
-            known = kept[1]
-        if known is not None:
-            self._recent[model_id] = (-math.inf, known)
 
     async def delete(self, model_id: str) -> tuple[Model, Written]:
         """Delete a model and its chunks; return what it was.
@@ -334,8 +285,8 @@ class Models:
                 tried = model, Written(MODELS, model_id, "deleted", document.version + 1, *at)
                 continue
             finally:
-                self._forget(model_id)
-            self._recent.pop(model_id, None)
+                self._recent.changed(model_id)
+            self._recent.gone(model_id)
             await self.chunks.delete(model_id)
             return model, written
         await self.chunks.delete(model_id)

@@ -73,12 +73,17 @@ class Recent(Generic[T]):
         begun[1].add_done_callback(ended)
         return begun
 
-    def changed(self, one_id: str) -> None:
-        """Read an id anew for the next who asks; what was known serves only while the store does not answer."""
+    def changed(self, one_id: str, known: T | None = None) -> None:
+        """Read an id anew for the next who asks; what is known of it now serves only while the store does not answer.
+
+        Without ``known`` that is what was known before.
+        """
         self._changes += 1
         self._reading.pop(one_id, None)
-        if (kept := self._kept.get(one_id)) is not None:
-            self._kept[one_id] = (-math.inf, kept[1])
+        if known is None and (kept := self._kept.get(one_id)) is not None:
+            known = kept[1]
+        if known is not None:
+            self._kept[one_id] = (-math.inf, known)
 
     def gone(self, one_id: str) -> None:
         """Forget an id."""

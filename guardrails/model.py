@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
-import orjson
-
 from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.expressions import compiled

@@ -4,8 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
+from mlcommons_py import exact
 from mlcommons_py.errors import BadRequest, IllegalArgument, RemoteFailed
 from mlcommons_py.guard.stream import GuardedStream
 from mlcommons_py.inference.remote import Call, Caller
@@ -92,7 +91,7 @@ class Streamer:
 
 def _streamed(outgoing: Outgoing, way: Streaming) -> Outgoing:
     """Return a request as one for a streamed answer."""
-    body = orjson.dumps(way.request(orjson.loads(outgoing.body))) if outgoing.body else b""
+    body = exact.dumps(way.request(exact.loads(outgoing.body))) if outgoing.body else b""
     return replace(outgoing, url=way.url(outgoing.url), headers={**outgoing.headers, **way.headers}, body=body)
 
 

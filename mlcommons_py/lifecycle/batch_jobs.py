@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
+from mlcommons_py import exact
 from mlcommons_py.errors import BadRequest, IllegalArgument, LimitExceeded, NotFound, ResourceNotFound
 from mlcommons_py.inference.remote import Caller
 from mlcommons_py.models import fields
@@ -136,7 +135,7 @@ class BatchJobs:
         for entry in entries:
             for tensor in entry.get("output", ()):
                 if isinstance(found := tensor.get("dataAsMap"), Mapping):
-                    told.update(orjson.loads(orjson.dumps(found)))
+                    told.update(exact.plain(found))
         return told
 
 

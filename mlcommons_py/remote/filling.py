@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.remote import exact, template
+from mlcommons_py.remote import template
 from mlcommons_py.remote.parameters import Origin, Parameters
 from mlcommons_py.remote.template import Hole, Pieces, Place, Template
 

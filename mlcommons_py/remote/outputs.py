@@ -11,8 +11,9 @@ from typing import Any
 
 import orjson
 
+from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
-from mlcommons_py.remote import exact, paths, processors
+from mlcommons_py.remote import paths, processors
 from mlcommons_py.remote.documents import ActionType
 from mlcommons_py.remote.exchange import Incoming
 from mlcommons_py.remote.payload import Prepared
@@ -79,7 +80,7 @@ def hide(text: str, prepared: Prepared | None) -> str:
 def outputs(prepared: Prepared, incoming: Incoming) -> dict[str, Any]:
     """Return the entry of ``inference_results`` that an answer makes: ``output`` and ``status_code``.
 
-    Numbers that are passed on keep their digits: write the entry with :func:`mlcommons_py.remote.exact.default`.
+    Numbers that are passed on keep their digits: write the entry with :func:`mlcommons_py.exact.default`.
 
     Raises:
         RemoteFailed: the answer is none, see :func:`check_answer`, or has nothing where the function looks.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from mlcommons_py.remote import exact
+from mlcommons_py import exact
 
 
 class Origin(StrEnum):

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.remote import charsets, exact, headers, processors, structured_output, template, url
+from mlcommons_py.remote import charsets, headers, processors, structured_output, template, url
 from mlcommons_py.remote.documents import Action, ActionType, Connector
 from mlcommons_py.remote.exchange import Outgoing
 from mlcommons_py.remote.filling import Filling
@@ -63,7 +64,7 @@ def find_action(connector: Connector, wanted: str, functions: Functions) -> Acti
     """
     kind = wanted.lower()
     if kind not in list(ActionType):
-        named = next((one for one in connector.each_action() if one.name == wanted), None)
+        named = next((one for one in connector.each_action if one.name == wanted), None)
         if named is None:
             raise IllegalArgument(f"no {wanted} action found")
         return named

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
+from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.remote import exact, paths, steps
+from mlcommons_py.remote import paths, steps
 from mlcommons_py.remote.steps import Config, Step, Work, as_text
 
 Chain = tuple[Step, ...]

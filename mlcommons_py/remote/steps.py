@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.remote import exact, paths
+from mlcommons_py.remote import paths
 
 Step = Callable[[Any, "Work"], Any]
 

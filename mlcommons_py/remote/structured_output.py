@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mlcommons_py.remote import exact
+from mlcommons_py import exact
 from mlcommons_py.remote.parameters import Parameters
 
 _FIELDS = ("response_format", "generationConfig", "toolConfig")

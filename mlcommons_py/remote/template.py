@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from mlcommons_py.remote import exact
+from mlcommons_py import exact
 
 _HOLE = re.compile(r"\$\{(parameters|credential)\.((?:[^{}\"\n:]|:(?!-))+)(:-|\})")
 _TO_STRING = ".toString()"

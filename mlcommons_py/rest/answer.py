@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response, StreamingResponse
 
+from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
-from mlcommons_py.remote import exact
 from mlcommons_py.rest.filter_path import FilterPath
 from mlcommons_py.rest.request import BIG, flag
 

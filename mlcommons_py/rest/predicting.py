@@ -22,7 +22,7 @@ async def predict(services: Services, request: Request) -> object:
         elsewhere = await services.nodes.addresses(model_id)
         if elsewhere:
             return await services.peers.send(request, elsewhere)
-    body = await request.json("request body is required")
+    body = await request.json("request body is required", digits=True)
     answer = await services.predictor.predict(
         model_id, body, algorithm=request.params.get("algorithm"), user=request.user
     )
@@ -32,7 +32,7 @@ async def predict(services: Services, request: Request) -> object:
 async def stream(services: Services, request: Request) -> object:
     """POST /models/{model_id}/_predict/stream."""
     model_id = request.params["model_id"]
-    body = await request.json("request body is required")
+    body = await request.json("request body is required", digits=True)
     try:
         model = await services.models.recent(model_id)
     except ResourceNotFound as fault:

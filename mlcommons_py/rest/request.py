@@ -1,12 +1,14 @@
 """A request as handlers see it: its path and query read, its body whole and bounded."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 
+from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument, JsonParseFailed, ParseFailed, ParsingFailed
 
 BIG = 64 << 10
@@ -56,27 +58,29 @@ class Request:
         """The client's name for itself; empty where it has none."""
         return self.headers.get("user-agent", "")
 
-    async def json(self, missing: str) -> dict[str, Any]:
-        """Return the body's object.
+    async def json(self, missing: str, *, digits: bool = False) -> dict[str, Any]:
+        """Return the body's object; with ``digits`` its numbers keep theirs, see :mod:`mlcommons_py.exact`.
 
         Raises:
             ParseFailed: there is no body; ``missing`` is the text.
             ParsingFailed: it is no JSON, or no object.
         """
-        value = await self.json_or_none()
+        value = await self.json_or_none(digits=digits)
         if value is None:
             raise ParseFailed(missing)
         return value
 
-    async def json_or_none(self) -> dict[str, Any] | None:
-        """Return the body's object, or None where there is no body.
+    async def json_or_none(self, *, digits: bool = False) -> dict[str, Any] | None:
+        """Return the body's object, or None where there is no body; ``digits`` as in :meth:`json`.
 
         Raises:
             ParsingFailed: it is no JSON, or no object.
         """
         if not self.body.strip():
             return None
-        value = await asyncio.to_thread(_parse, self.body) if len(self.body) > BIG else _parse(self.body)
+        loads = partial(exact.loads, repairs=False) if digits else orjson.loads
+        big = len(self.body) > BIG
+        value = await asyncio.to_thread(_parse, self.body, loads) if big else _parse(self.body, loads)
         if not isinstance(value, dict):
             raise ParsingFailed(
                 f"Failed to parse object: expecting token of type [START_OBJECT] but found [{_TOKENS[type(value)]}]"
@@ -107,10 +111,10 @@ def flag(query: Mapping[str, str], name: str) -> bool:
     return value != "false"
 
 
-def _parse(body: bytes) -> Any:
+def _parse(body: bytes, loads: Callable[[bytes], Any] = orjson.loads) -> Any:
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as fault:
+        value = loads(body)
+    except ValueError as fault:
         raise JsonParseFailed(f"the body is no valid JSON: {fault}") from fault
     if body.count(b"{") + body.count(b"[") > DEEPEST and _too_deep(value):
         raise ParsingFailed(f"the body nests objects and arrays more than {DEEPEST} deep")

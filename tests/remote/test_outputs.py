@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
-from mlcommons_py.remote import exact, payload
+from mlcommons_py.remote import payload
 from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.outputs import check_answer, outputs

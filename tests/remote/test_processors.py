@@ -214,7 +214,7 @@ def step(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.recursive(ODD, step, max_leaves=4) | step(ODD), max_size=3), ODD)
 def test_no_chain_breaks(config: list[Any], value: Any) -> None:
     """Whatever the steps and the value, the value is changed or the steps are refused."""

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.remote import exact
 from mlcommons_py.remote.parameters import Parameters
 from tests.remote.asked import connector, one, sent
 

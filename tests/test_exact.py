@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcommons_py.remote import exact
+from mlcommons_py import exact
 
 NUMBERS = [
     "0", "-0", "-0.0", "1.0", "1.10", "0.1", "9007199254740993", "-9223372036854775808", "18446744073709551615",

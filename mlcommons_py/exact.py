@@ -6,6 +6,7 @@ its digits for whoever writes.
 """
 
 import json
+import math
 import re
 from typing import Any
 
@@ -51,10 +52,12 @@ def default(value: object) -> Any:
     raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
 
 
-def loads(data: bytes | str) -> Any:
+def loads(data: bytes | str, *, repairs: bool = True) -> Any:
     """Return the value of a JSON text, each number with its digits.
 
-    Half a surrogate pair, which JSON can spell but UTF-8 cannot, becomes U+FFFD.
+    Args:
+        data: the text, in UTF-8.
+        repairs: whether half a surrogate pair, which JSON can spell but UTF-8 cannot, becomes U+FFFD, or is no JSON.
 
     Raises:
         ValueError: it is no JSON.
@@ -62,8 +65,13 @@ def loads(data: bytes | str) -> Any:
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     try:
         value = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return _slowly(raw)
+    except orjson.JSONDecodeError as fault:
+        if not repairs and _MAY_BE_LONE.search(raw):
+            raise
+        try:
+            return _slowly(raw)
+        except ValueError:
+            raise fault from None  # it says where
     return value if _bare(orjson.dumps(value)) == _bare(raw) else _slowly(raw)
 
 
@@ -77,6 +85,21 @@ def dumps(value: Any) -> bytes:
         return orjson.dumps(value, default=default)
     except TypeError as fault:
         raise ValueError(str(fault)) from fault
+
+
+def plain(value: Any) -> Any:
+    """Return a value whose numbers are Python's own, as near as they come, for whoever stores or sends it elsewhere.
+
+    >>> plain([Number("1.10"), Number("1e400")])
+    [1.1, '1e400']
+    """
+    if isinstance(value, Number):
+        return value.text if math.isinf(value) else float(value)
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    return value
 
 
 def quoted(text: str) -> bytes:

@@ -294,8 +294,8 @@ def test_no_search_tells_one_secret_from_another(body: dict[str, Any]) -> None:
 
 NAMES = st.sampled_from(
     "query post_filter sort aggs aggregations _source includes excludes exclude bool must must_not nested path filter"
-    " filters term terms match exists field fields multi_match query_string default_field boosting positive constant_score"
-    " composite sources script order credential".split()
+    " filters term terms match exists field fields multi_match query_string default_field boosting positive"
+    " constant_score composite sources script order credential".split()
 )
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | NAMES | st.text(max_size=4),

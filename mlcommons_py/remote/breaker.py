@@ -2,6 +2,7 @@
 
 A model's breaker opens after so many faults in a row: answers of status 5xx and faults of the network, never 4xx.
 Calls are refused then, until a pause is over; one call is let through to see, and its success closes the breaker.
+What is known of a provider says nothing of another: who corrects a connector's URL need not wait.
 """
 
 import time
@@ -22,6 +23,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 @dataclass(slots=True)
 class _State:
+    origin: str
     faults: int = 0
     last: str = ""
     until: float = 0.0
@@ -68,22 +70,25 @@ class Breaker:
             self._changed(model_id, False)
 
     @contextmanager
-    def call(self, model_id: str) -> Iterator[Verdict]:
-        """Let a call through; what its caller writes into the verdict counts.
+    def call(self, model_id: str, origin: str = "") -> Iterator[Verdict]:
+        """Let a call to an origin through; what its caller writes into the verdict counts.
 
         Raises:
             Unavailable: the breaker is open; the text names the model and the last fault.
         """
-        probe = self._enter(model_id)
+        probe = self._enter(model_id, origin)
         verdict = Verdict()
         try:
             yield verdict
         finally:
-            self._end(model_id, verdict.fault, probe=probe)
+            self._end(model_id, origin, verdict.fault, probe=probe)
 
-    def _enter(self, model_id: str) -> bool:
+    def _enter(self, model_id: str, origin: str) -> bool:
         """Return whether this call is the probe."""
         state = self._states.get(model_id)
+        if state is not None and state.origin != origin:
+            self.forget(model_id)
+            return False
         if state is None or not state.pause:
             return False
         left = state.until - self._clock()
@@ -96,8 +101,10 @@ class Breaker:
         state.probing = True
         return True
 
-    def _end(self, model_id: str, fault: str | None, *, probe: bool) -> None:
+    def _end(self, model_id: str, origin: str, fault: str | None, *, probe: bool) -> None:
         state = self._states.get(model_id)
+        if state is not None and state.origin != origin:
+            return
         if state is not None and probe:
             state.probing = False
         if fault is None:
@@ -106,7 +113,7 @@ class Breaker:
             if state is not None and (probe or not state.pause):
                 self.forget(model_id)
             return
-        state = self._states.setdefault(model_id, _State())
+        state = self._states.setdefault(model_id, _State(origin))
         state.faults += 1
         state.last = fault
         if probe:

@@ -121,7 +121,7 @@ class Transport:
                 answer.close()
             return Incoming(answer.status, answer.headers, body, call.attempts, call.target.endpoint.origin)
 
-        with self.breaker.call(model_id) as verdict, call.judged(verdict, self._observe):
+        with self.breaker.call(model_id, call.target.endpoint.origin) as verdict, call.judged(verdict, self._observe):
             return await call.repeated(attempt, _keep)
 
     @asynccontextmanager
@@ -138,7 +138,7 @@ class Transport:
         async def attempt() -> Answer:
             return await self._connect(call, None)
 
-        with self.breaker.call(model_id) as verdict, call.judged(verdict, self._observe):
+        with self.breaker.call(model_id, call.target.endpoint.origin) as verdict, call.judged(verdict, self._observe):
             answer = await call.repeated(attempt, lambda answer: answer.close())
             answer.attempts = call.attempts
             try:

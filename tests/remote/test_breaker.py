@@ -117,6 +117,23 @@ def test_calls_under_way_when_it_opens_do_not_close_it() -> None:
     assert breaker.open() == []
 
 
+def test_another_provider_begins_anew() -> None:
+    """When a connector leads elsewhere, its model's calls go out at once; a late outcome of the old one is void."""
+    changes = list[tuple[str, bool]]()
+    breaker = Breaker(1, 5.0, Clock(), lambda model_id, is_open: changes.append((model_id, is_open)))
+
+    with breaker.call("m", "http://wrong") as late:
+        with breaker.call("m", "http://wrong") as verdict:
+            verdict.fault = "Connection refused"
+        with breaker.call("m", "http://right") as verdict:
+            verdict.fault = ""
+        with breaker.call("m", "http://right") as verdict:
+            verdict.fault = None
+        late.fault = ""
+
+    assert (breaker.open(), changes) == ([], [("m", True), ("m", False)])
+
+
 async def test_only_faults_of_the_provider_count(fake: Fake) -> None:
     """Answers of 5xx and broken connections open a model's breaker; 4xx, cancelled calls and other models do not."""
     settings = settings_of()

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
-import orjson
-
+from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.expressions import compiled
 from mlcommons_py.guard import fields
@@ -71,4 +70,4 @@ class Judge:
         finally:
             _asked.reset(token)
         response = answer["inference_results"][0]["output"][0]["dataAsMap"]["response"]
-        return self._accepted.fullmatch(orjson.dumps(response).decode()) is not None
+        return self._accepted.fullmatch(exact.dumps(response).decode()) is not None

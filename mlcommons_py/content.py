@@ -91,7 +91,7 @@ def interface(connector: Connector) -> Mapping[str, Any] | None:
     """
     parameters = connector.parameters or {}
     service = parameters.get("service_name", "")
-    first = next(connector.each_action(), None)
+    first = next(iter(connector.each_action), None)
     for provider in providers().values():
         for name in (parameters.get("api_name"), parameters.get("model"), ""):
             preset = provider.interfaces.get((service, name or ""))

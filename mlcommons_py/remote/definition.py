@@ -146,7 +146,7 @@ def check_connector(connector: Connector, trust: Trusts, functions: Functions) -
         IllegalArgument: in ML Commons' words, where it has some.
     """
     check_protocol(connector.protocol)
-    for action in connector.each_action():
+    for action in connector.each_action:
         headers.check(action.headers)
     parameters, credential = connector.parameters or {}, connector.credential or {}
     if connector.protocol == "aws_sigv4":
@@ -157,7 +157,7 @@ def check_connector(connector: Connector, trust: Trusts, functions: Functions) -
                 raise IllegalArgument(f"Missing {text}")
     if connector.actions is None:
         raise IllegalArgument("No actions configured for this connector")
-    for action in connector.each_action():
+    for action in connector.each_action:
         trust.check(url.known(action.url, parameters))
         functions.check(action)
 

@@ -3,9 +3,10 @@
 Field names, their types and their order are those of ``HttpConnector.java`` and ``ConnectorAction.java``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from mlcommons_py.store.record import Record
@@ -101,16 +102,17 @@ class Connector(Record):
     created_time: int | None = None
     last_updated_time: int | None = None
 
-    @property
+    @cached_property
     def config(self) -> ClientConfig:
         """The limits and repetitions of its calls."""
         return ClientConfig.from_json(self.client_config or {})
 
-    def each_action(self) -> Iterator[Action]:
-        """Yield its actions."""
-        for action in self.actions or ():
-            yield Action.from_json({**action, "action_type": str(action["action_type"]).lower()})
+    @cached_property
+    def each_action(self) -> Sequence[Action]:
+        """Its actions."""
+        given = self.actions or ()
+        return [Action.from_json({**one, "action_type": str(one["action_type"]).lower()}) for one in given]
 
     def action(self, action_type: str) -> Action | None:
         """Return the action of a type, or None where there is none."""
-        return next((one for one in self.each_action() if one.action_type == action_type), None)
+        return next((one for one in self.each_action if one.action_type == action_type), None)

@@ -64,7 +64,7 @@ def find_action(connector: Connector, wanted: str, functions: Functions) -> Acti
     """
     kind = wanted.lower()
     if kind not in list(ActionType):
-        named = next((one for one in connector.each_action() if one.name == wanted), None)
+        named = next((one for one in connector.each_action if one.name == wanted), None)
         if named is None:
             raise IllegalArgument(f"no {wanted} action found")
         return named

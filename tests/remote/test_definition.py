@@ -226,4 +226,4 @@ def test_odd_bodies(data: st.DataObject) -> None:
     for name, value in (body["parameters"] or {}).items():
         text = (stored.parameters or {})[name]
         assert text == value if isinstance(value, str) else orjson.loads(text) == value
-    assert len(list(stored.each_action())) == len(body["actions"] or ())
+    assert len(list(stored.each_action)) == len(body["actions"] or ())

@@ -35,7 +35,9 @@ async def test_a_job_is_started_and_followed_to_its_end(client: Client) -> None:
     """The task tells the job and, whenever it is read, how far the provider is with it."""
     client.fake.on("/jobs", Answer(200, {"id": "j 1", "status": "validating"}))
     client.fake.on(
-        "/jobs/j%201", Answer(200, {"id": "j 1", "status": "in_progress"}), Answer(200, {"status": "completed"})
+        "/jobs/j%201",
+        Answer(200, {"id": "j 1", "status": "in_progress"}),
+        Answer(200, '{"status":"completed","n":1.10}'),
     )
     model_id = await _model(client, *ALL)
 
@@ -47,7 +49,7 @@ async def test_a_job_is_started_and_followed_to_its_end(client: Client) -> None:
     assert answer["status"] == "CREATED"
     assert answer["remote_job"] == {"id": "j 1", "status": "validating"}
     assert (first["state"], first["task_type"], first["function_name"]) == ("RUNNING", "BATCH_PREDICTION", "REMOTE")
-    assert (second["state"], second["remote_job"]) == ("COMPLETED", {"id": "j 1", "status": "completed"})
+    assert (second["state"], second["remote_job"]) == ("COMPLETED", {"id": "j 1", "status": "completed", "n": 1.1})
     assert third == second
     assert [one.path for one in client.fake.requests] == ["/jobs", "/jobs/j%201", "/jobs/j%201"]
 

@@ -156,3 +156,15 @@ async def test_what_a_registration_must_have(client: Client) -> None:
     )
     await client.set(remote_inference__enabled=False)
     assert "Remote Inference is currently disabled" in await refused(400, connector_id=connector_id)
+
+
+async def test_numbers_keep_their_digits_whatever_looks_at_them(client: Client) -> None:
+    """An answer that is passed on is the provider's to the digit, also where an interface and a guardrail read it."""
+    client.fake.on("/chat", Answer(200, '{"a": 1.10, "b": 9007199254740993, "c": 1e400, "d": [0.1]}'))
+    guardrails = {"type": "local_regex", "output_guardrail": {"regex": [".*kill.*"]}}
+    interface = {"output": {"type": "object", "properties": {"inference_results": {"type": "array"}}}}
+    model_id = await client.deployed(model={"guardrails": guardrails, "interface": interface}, request_body=PROMPT)
+
+    answer = await client.http.post(f"/_plugins/_ml/models/{model_id}/_predict", json={"parameters": {"prompt": "a"}})
+
+    assert '{"a":1.10,"b":9007199254740993,"c":1e400,"d":[0.1]}' in answer.text.replace("1E+400", "1e400")

@@ -20,7 +20,7 @@ TYPE = "local_regex"
 FIELDS = frozenset({"regex", "stop_words", "packs"})
 
 _SECONDS = 5.0
-_MOST_EXPRESSIONS = 1000
+_MOST_EXPRESSIONS = 200
 _INLINE = 1_000_000
 _PACK_WORK = 200
 

@@ -6,14 +6,13 @@ from typing import Any
 
 import orjson
 
-from mlcommons_py import exact
+from mlcommons_py import exact, fields
 from mlcommons_py.errors import BadRequest, IllegalArgument
-from mlcommons_py.models import fields
 from mlcommons_py.models.schema import Schema
 
 SIDES = ("input", "output")
 BIG = 16 << 10
-"""Bytes of JSON from which on an instance is validated in a thread: it would hold up the event loop."""
+"""Characters and values from which on an instance is validated in a thread: it would hold up the event loop."""
 
 _MOST_KEPT = 1000
 
@@ -40,64 +39,15 @@ def _text(side: str, schema: Any) -> str:
     return orjson.dumps(schema).decode()
 
 
-class Interface:
-    """What a model takes and gives, as far as it says."""
-
-    def __init__(self, sides: Mapping[str, Schema]) -> None:
-        self._sides = sides
-
-    async def check_input(self, instance: Mapping[str, Any]) -> None:
-        """Let an input pass: an object with ``algorithm``, ``parameters`` or texts, and perhaps ``action_type``.
-
-        Raises:
-            BadRequest: the schema does not allow it; the text has the JSON pointer and the reason.
-        """
-        await self._check("input", instance)
-
-    async def check_output(self, instance: Mapping[str, Any]) -> None:
-        """Let an answer pass: ``{"inference_results": [...]}``, whose vectors may be arrays of numpy.
-
-        Raises:
-            BadRequest: the schema does not allow it; the text has the JSON pointer and the reason.
-        """
-        await self._check("output", instance)
-
-    async def _check(self, side: str, instance: Mapping[str, Any]) -> None:
-        schema = self._sides.get(side)
-        if schema is None:
-            return
-        sent = orjson.dumps(instance, default=exact.default, option=orjson.OPT_SERIALIZE_NUMPY)
-        found = await asyncio.to_thread(_faults, schema, side, sent) if len(sent) > BIG else _faults(schema, side, sent)
-        if found:
-            raise BadRequest(
-                f"Error validating {side} schema, if you think this is expected, please update your '{side}' field in"
-                f" the 'interface' field for this model: Validation failed: [{'; '.join(found)}]"
-            )
-
-
-def _faults(schema: Schema, side: str, sent: bytes) -> list[str]:
-    try:
-        instance = orjson.loads(sent)
-    except orjson.JSONDecodeError:  # numbers that no float can hold
-        instance = exact.plain(exact.loads(sent))
-    return schema.faults(schema.restored(instance) if side == "input" else instance)
-
-
 class Interfaces:
     """The interfaces of all models, each schema compiled once."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], Schema] = {}
 
-    def of(self, stored: Mapping[str, Any] | None) -> Interface | None:
-        """Return a model's interface; None where it has none.
-
-        Raises:
-            IllegalArgument: a schema of it, which another service may have stored, cannot be used.
-        """
-        if not stored:
-            return None
-        return Interface({side: self._schema(side, stored[side]) for side in SIDES if stored.get(side) is not None})
+    def of(self, stored: Mapping[str, Any] | None) -> "Interface | None":
+        """Return a model's interface; None where it has none."""
+        return Interface(self, stored) if stored else None
 
     async def check(self, body: Mapping[str, Any]) -> None:
         """Let the ``interface`` of a body pass that can be used, if there is one.
@@ -105,15 +55,81 @@ class Interfaces:
         Raises:
             IllegalArgument: a schema is no JSON schema, refers to another one, or has a pattern that cannot be run.
         """
-        given = interface(body)
-        if given is not None:
-            await asyncio.to_thread(self.of, given)
+        for side, schema in (interface(body) or {}).items():
+            await self.schema(side, schema)
 
-    def _schema(self, side: str, given: Any) -> Schema:
+    async def schema(self, side: str, given: Any) -> Schema:
+        """Return a schema, compiled in a thread where it is new.
+
+        Raises:
+            IllegalArgument: it cannot be used.
+        """
         text = _text(side, given)
         key = (side, text)
-        if key not in self._kept:
+        found = self._kept.get(key)
+        if found is None:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
-            self._kept[key] = Schema(text, f"interface.{side}")
-        return self._kept[key]
+            found = self._kept[key] = await asyncio.to_thread(Schema, text, f"interface.{side}")
+        return found
+
+
+class Interface:
+    """What a model takes and gives, as far as it says."""
+
+    def __init__(self, interfaces: Interfaces, stored: Mapping[str, Any]) -> None:
+        self._interfaces = interfaces
+        self._stored = stored
+
+    async def check_input(self, instance: Mapping[str, Any]) -> None:
+        """Let an input pass: an object with ``algorithm``, ``parameters`` or texts, and perhaps ``action_type``.
+
+        Raises:
+            BadRequest: the schema does not allow it; the text has the JSON pointer and the reason.
+            IllegalArgument: the schema, which another service may have stored, cannot be used.
+        """
+        await self._check("input", instance)
+
+    async def check_output(self, instance: Mapping[str, Any]) -> None:
+        """Let an answer pass: ``{"inference_results": [...]}``, whose vectors may be arrays of numpy.
+
+        Raises:
+            BadRequest, IllegalArgument: as :meth:`check_input`.
+        """
+        await self._check("output", instance)
+
+    async def _check(self, side: str, instance: Mapping[str, Any]) -> None:
+        given = self._stored.get(side)
+        if given is None:
+            return
+        schema = await self._interfaces.schema(side, given)
+        arguments = (schema, side, instance)
+        found = _faults(*arguments) if _is_small(instance) else await asyncio.to_thread(_faults, *arguments)
+        if found:
+            raise BadRequest(
+                f"Error validating {side} schema, if you think this is expected, please update your '{side}' field in"
+                f" the 'interface' field for this model: Validation failed: [{'; '.join(found)}]"
+            )
+
+
+def _is_small(instance: Any) -> bool:
+    """Return whether an instance has less than about :data:`BIG` characters and values."""
+    size, waiting = 0, [instance]
+    while waiting and size < BIG:
+        one = waiting.pop()
+        size += len(one) if isinstance(one, str | list | Mapping) else getattr(one, "size", 1)
+        if isinstance(one, Mapping):
+            waiting += one.values()
+        elif isinstance(one, list) and size < BIG:
+            waiting += one
+    return size < BIG
+
+
+def _faults(schema: Schema, side: str, instance: Mapping[str, Any]) -> list[str]:
+    # As the client sends or gets it: numbers of JSON, and lists in place of arrays.
+    sent = orjson.dumps(instance, default=exact.default, option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        plain = orjson.loads(sent)
+    except orjson.JSONDecodeError:  # numbers that no float can hold
+        plain = exact.plain(exact.loads(sent))
+    return schema.faults(schema.restored(plain) if side == "input" else plain)

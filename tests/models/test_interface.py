@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlcommons_py import content
 from mlcommons_py.errors import BadRequest, IllegalArgument
 from mlcommons_py.models.interface import Interface, Interfaces
 from mlcommons_py.models.schema import MAX_DEPTH, SECONDS
@@ -198,7 +199,7 @@ async def test_nothing_is_fetched() -> None:
             with pytest.raises(IllegalArgument):
                 await Interfaces().check({"interface": {"input": schema}})
             with pytest.raises(IllegalArgument):
-                Interfaces().of({"output": json.dumps(schema)})
+                await of("output", json.dumps(schema)).check_output({})
         with pytest.raises(BlockingIOError):
             server.accept()
 
@@ -230,10 +231,9 @@ async def test_redos() -> None:
 
 async def test_time_is_bounded() -> None:
     """A validation that would take minutes fails after seconds, and the event loop goes on meanwhile."""
-    choices: dict[str, Any] = {"type": "integer"}
-    for _ in range(12):
-        choices = {"allOf": [choices, choices]}
-    made = of("input", {"properties": {"a": {"items": choices}}})
+    levels = {f"{level}": {"allOf": [{"$ref": f"#/$defs/{level - 1}"}] * 2} for level in range(1, 13)}
+    schema = {"$defs": {"0": {"type": "integer"}, **levels}, "properties": {"a": {"items": {"$ref": "#/$defs/12"}}}}
+    made = of("input", schema)
 
     async def validate() -> None:
         began = time.perf_counter()
@@ -244,14 +244,12 @@ async def test_time_is_bounded() -> None:
     assert await longest_pause(validate()) < 0.5 * SECONDS
 
 
-def test_compiled_once() -> None:
-    """The same schema is compiled once for all models that have it."""
+async def test_compiled_once() -> None:
+    """The same schema is compiled once for all models that have it, however it was given."""
     interfaces = Interfaces()
-    first = interfaces.of({"input": '{"type":"object"}'})
-    second = interfaces.of({"input": '{"type":"object"}', "output": "{}"})
-    assert first is not None
-    assert second is not None
-    assert first._sides["input"] is second._sides["input"]
+    first = await interfaces.schema("input", '{"type":"object"}')
+    assert await interfaces.schema("input", {"type": "object"}) is first
+    assert await interfaces.schema("output", {"type": "object"}) is not first
 
 
 async def test_side_by_side() -> None:
@@ -263,3 +261,17 @@ async def test_side_by_side() -> None:
         *(made.check_input(large if number % 2 else small) for number in range(20)), return_exceptions=True
     )
     assert [type(one) for one in outcomes] == [BadRequest, type(None)] * 10
+
+
+PRESETS = [
+    preset.interface(function)
+    for provider in content.providers().values()
+    for preset in provider.interfaces.values()
+    for function in (None, "connector.post_process.default.embedding")
+]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+async def test_presets_can_be_used(preset: dict[str, Any]) -> None:
+    """Every interface that the service itself gives a model is one that it can hold requests to."""
+    await Interfaces().check({"interface": preset})

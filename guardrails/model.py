@@ -1,7 +1,8 @@
 """Another model that judges texts (``ModelGuardrail.java``).
 
-It is sent ``parameters.question``: the question of the request, or its body where it has none, and on the output side
-the body of the answer. Its ``dataAsMap.response``, as JSON, has to be what ``response_validation_regex`` describes as a
+It is sent ``parameters.question``: on the output side the body of the answer; on the input side the question of the
+request and, in a call of its own, the request's body, which is left out where the question is all that the request put
+into it. Its ``dataAsMap.response``, as JSON, has to be what ``response_validation_regex`` describes as a
 whole: for a text that includes the quotes.
 """
 
@@ -49,15 +50,20 @@ class Judge:
         self._ask = means.ask
 
     async def accepts(self, said: Said) -> bool:
-        """Return whether the model accepts the text; an empty text it is not asked about.
+        """Return whether the model accepts the texts; an empty text it is not asked about.
 
         Raises:
             IllegalArgument: it is being asked already, on behalf of itself.
             LookupError, TypeError: its answer has no ``response``.
         """
-        question = (said.question if said.side == "input" else None) or said.text
-        if not question:
-            return True
+        question = (said.question if said.side == "input" else None) or ""
+        body = "" if question and said.alone else "\n".join(filter(None, said.texts))
+        for text in filter(None, (question, body)):
+            if not await self._accepts(text):
+                return False
+        return True
+
+    async def _accepts(self, question: str) -> bool:
         asked = _asked.get()
         if self._model_id in asked:
             raise IllegalArgument(f"model {self._model_id} is a guardrail of itself")

@@ -22,9 +22,10 @@ from mlcommons_py.remote.documents import ActionType, Connector, Protocol
 from mlcommons_py.remote.exchange import Outgoing
 from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.input import ModelInput
-from mlcommons_py.remote.outputs import check_answer, outputs, text_of
+from mlcommons_py.remote.outputs import check_answer, outputs
 from mlcommons_py.remote.payload import Prepared, prepare
 from mlcommons_py.remote.signing import signer
+from mlcommons_py.remote.spoken import asks_alone, said, shown
 from mlcommons_py.remote.transport import Transport
 
 _BIG = 64 << 10
@@ -186,8 +187,10 @@ class Caller:
         await self._throttle.check(model_id, model, user, len(self._nodes.running(model_id)))
         guard = self._guards.of(model.guardrails)
         if guard is not None:
+            alone = asks_alone(prepared, *arguments)
             for one in prepared:
-                await guard.check("input", one.payload, given.asked())
+                text, *also = said(one)
+                await guard.check("input", text, given.asked(), alone=alone, also=also)
         return Call(model_id, model, connector, credential, prepared, guard)
 
     async def _answers(self, call: Call) -> list[dict[str, Any]]:
@@ -201,7 +204,8 @@ class Caller:
         self._metrics.stage(call.model_id, "provider", answered - began)
         check_answer(incoming, prepared)
         if call.guard is not None:
-            await call.guard.check("output", text_of(incoming, prepared))
+            text, *also = shown(incoming, prepared)
+            await call.guard.check("output", text, also=also)
         if len(incoming.body) > _BIG:
             entry = await asyncio.to_thread(outputs, prepared, incoming)
         else:

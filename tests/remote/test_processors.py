@@ -69,7 +69,7 @@ CASES: list[tuple[dict[str, Any], Any, Any]] = [
         {**USER, "tags": ["", "b"]},
     ),
     ({"type": "for_each", "path": "$.none[*]", "processors": [{"type": "to_string"}]}, USER, USER),
-    ({"type": "for_each", "path": "$..*", "processors": [{"type": "to_string"}]}, {"a": {"b": [1]}}, {"a": '{"b":[1]}'}),
+    ({"type": "for_each", "path": "$..*", "processors": [{"type": "to_string"}]}, {"a": [[1]]}, {"a": "[[1]]"}),
     ({"type": "set_field", "path": "$..a", "value": 5}, {"a": {"a": {"a": 1}}}, {"a": 5}),
     ({"type": "set_field", "path": "$..*", "value": "x"}, [["y"]], ["x"]),
 ]  # fmt: skip

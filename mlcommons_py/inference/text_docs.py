@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from mlcommons_py import fields
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.models import fields
 
 
 class ContentType(StrEnum):

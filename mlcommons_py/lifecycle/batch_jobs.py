@@ -4,10 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mlcommons_py import exact
+from mlcommons_py import exact, fields
 from mlcommons_py.errors import BadRequest, IllegalArgument, LimitExceeded, NotFound, ResourceNotFound
 from mlcommons_py.inference.remote import Caller
-from mlcommons_py.models import fields
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName

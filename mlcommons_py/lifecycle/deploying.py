@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
+from mlcommons_py import fields
 from mlcommons_py.errors import IllegalArgument, LimitExceeded, NotFound
 from mlcommons_py.lifecycle import plan
 from mlcommons_py.lifecycle.keeper import Keeper
-from mlcommons_py.models import fields
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
 from mlcommons_py.nodes import Nodes

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
+from mlcommons_py import fields
 from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.errors import (
     BadRequest,
@@ -23,17 +24,16 @@ from mlcommons_py.lifecycle.download import check_url
 from mlcommons_py.lifecycle.intake import Intake
 from mlcommons_py.lifecycle.proof import Proof
 from mlcommons_py.lifecycle.remote import RemoteModels
-from mlcommons_py.models import fields
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.registry import Models
-from mlcommons_py.models.searching import exactly
 from mlcommons_py.models.states import FunctionName, ModelState
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.settings import Operator
 from mlcommons_py.store import Written
+from mlcommons_py.store.client_search import exactly
 from mlcommons_py.tasks.board import Task, Tasks, TaskType
 
 log = logging.getLogger(__name__)

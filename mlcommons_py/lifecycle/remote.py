@@ -7,10 +7,9 @@ from typing import Any
 
 import orjson
 
-from mlcommons_py import content
+from mlcommons_py import content, fields
 from mlcommons_py.errors import BadRequest, MLCommonsError, NotFound, ResourceNotFound
 from mlcommons_py.lifecycle.deploying import Deployer
-from mlcommons_py.models import fields
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registration import Registration

@@ -4,12 +4,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from mlcommons_py import fields
 from mlcommons_py.errors import BadRequest, Conflict, Forbidden, NotFound
-from mlcommons_py.models import config, fields
+from mlcommons_py.identifiers import MAX_DESCRIPTION, MAX_NAME, check_length
+from mlcommons_py.models import config
 from mlcommons_py.models.deploy_setting import deploy_setting
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.groups import Groups
-from mlcommons_py.models.identifiers import MAX_DESCRIPTION, MAX_NAME, check_length
 from mlcommons_py.models.interface import interface
 from mlcommons_py.models.limits import rate_limiter
 from mlcommons_py.models.registry import Models

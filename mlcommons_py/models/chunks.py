@@ -9,8 +9,8 @@ from typing import Any
 from mlcommons_py.errors import Conflict, InvalidModel
 from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id
 from mlcommons_py.models.kept import KeptChunks, Mark
-from mlcommons_py.models.searching import exactly, found
 from mlcommons_py.store import Delete, Store
+from mlcommons_py.store.client_search import exactly, found
 
 
 class Chunks:

@@ -5,8 +5,8 @@ from typing import Any
 
 import orjson
 
+from mlcommons_py import fields
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.models import fields
 from mlcommons_py.models.states import FunctionName, ModelFormat
 
 FRAMEWORKS = ("HUGGINGFACE_TRANSFORMERS", "SENTENCE_TRANSFORMERS", "HUGGINGFACE_TRANSFORMERS_NEURON")

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mlcommons_py import fields
 from mlcommons_py.errors import Conflict, Forbidden, IllegalArgument, NotFound, SwitchedOff, Unavailable
-from mlcommons_py.models import fields
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.limits import rate_limiter
 from mlcommons_py.models.registry import Models

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mlcommons_py import fields
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.models import fields
 
 FOR_EVER = -1
 """``model_ttl_minutes`` of a model that stays deployed."""

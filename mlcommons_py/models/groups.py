@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from mlcommons_py import fields
 from mlcommons_py.errors import (
     Conflict,
     IllegalArgument,
     NotFound,
     VersionConflict,
 )
-from mlcommons_py.models import fields
+from mlcommons_py.identifiers import MAX_DESCRIPTION, MAX_NAME, check_id, check_length, check_safe_text
 from mlcommons_py.models.documents import GROUPS, MODELS, ModelGroup
-from mlcommons_py.models.identifiers import MAX_DESCRIPTION, MAX_NAME, check_id, check_length, check_safe_text
 from mlcommons_py.models.names import Names
-from mlcommons_py.models.searching import api_body, exactly, found
 from mlcommons_py.store import Document, Store, Written, new_id
+from mlcommons_py.store.client_search import api_body, exactly, found
 from mlcommons_py.store.record import change, now
 
 _TRIES = 5

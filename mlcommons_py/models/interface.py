@@ -6,9 +6,8 @@ from typing import Any
 
 import orjson
 
-from mlcommons_py import exact
+from mlcommons_py import exact, fields
 from mlcommons_py.errors import BadRequest, IllegalArgument
-from mlcommons_py.models import fields
 from mlcommons_py.models.schema import Schema
 
 SIDES = ("input", "output")

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from mlcommons_py import fields
 from mlcommons_py.errors import IllegalArgument, ParseFailed
-from mlcommons_py.models import fields
 
 _SECONDS = {
     "NANOSECONDS": 1e-9,

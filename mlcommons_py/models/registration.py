@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from mlcommons_py import fields
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.models import config, fields
+from mlcommons_py.identifiers import MAX_DESCRIPTION, MAX_NAME, MODEL_ID, check_id, check_length
+from mlcommons_py.models import config
 from mlcommons_py.models.deploy_setting import deploy_setting
 from mlcommons_py.models.documents import CHUNK_SIZE, MAX_MODEL_SIZE, Model
 from mlcommons_py.models.groups import refuse_access_fields
-from mlcommons_py.models.identifiers import MAX_DESCRIPTION, MAX_NAME, MODEL_ID, check_id, check_length
 from mlcommons_py.models.interface import interface
 from mlcommons_py.models.limits import rate_limiter
 from mlcommons_py.models.states import FunctionName, ModelFormat, ModelState

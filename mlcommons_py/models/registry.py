@@ -21,9 +21,9 @@ from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, SEARCHED, Model, c
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.kept import KeptChunks
 from mlcommons_py.models.registration import Registration
-from mlcommons_py.models.searching import api_body
 from mlcommons_py.models.states import ModelState
 from mlcommons_py.store import CONTENT, Document, Store, Written
+from mlcommons_py.store.client_search import api_body
 from mlcommons_py.store.recent import Recent
 from mlcommons_py.store.record import change, now
 

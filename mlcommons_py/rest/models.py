@@ -2,8 +2,9 @@
 
 import re
 
+from mlcommons_py import fields
 from mlcommons_py.errors import IllegalArgument, NumberFormat, ParseFailed
-from mlcommons_py.models import changes, fields
+from mlcommons_py.models import changes
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlcommons_py import fields
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.models import fields
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mlcommons_py.errors import IllegalArgument, ParsingFailed
+from mlcommons_py.store.source_filter import source_filter
 
 _KEYS = frozenset(
     "query post_filter from size sort _source aggs aggregations track_total_hits version seq_no_primary_term"
@@ -65,17 +66,15 @@ def conceal(body: Mapping[str, Any], concealed: Sequence[str], searched: Sequenc
 
 
 def _source(given: Any, concealed: Sequence[str]) -> Any:
-    if given in (False, "false"):
-        return given
-    kept: dict[str, Any] = {}
-    if isinstance(given, Mapping):
-        kept = dict(given)
-    elif given not in (True, "true"):
-        kept["includes"] = given
-    key = "exclude" if "exclude" in kept and "excludes" not in kept else "excludes"
-    before = kept.get(key, [])
-    kept[key] = [*([before] if isinstance(before, str) else before), *concealed]
-    return kept
+    """Return a ``_source`` with what is concealed excluded.
+
+    Raises:
+        ParsingFailed: it is of the wrong form.
+    """
+    keeps = source_filter(given)
+    if keeps is None:
+        return False
+    return {"includes": list(keeps.includes), "excludes": [*keeps.excludes, *concealed]}
 
 
 def reaches(pattern: str, field: str) -> bool:

@@ -204,6 +204,7 @@ async def test_compressed_body(small: httpx.AsyncClient, encoding: str) -> None:
         (b'{"a":1}', "br", 415, "Content-Encoding [br] is not supported; use gzip"),
         (b'{"a":1}', "gzip, gzip", 415, "use gzip"),
     ],
+    ids=["bomb", "cut", "head alone", "more behind it", "no gzip", "brotli", "twice"],
 )
 async def test_compressed_body_refused(
     small: httpx.AsyncClient, body: bytes, encoding: str, status: int, reason: str

@@ -174,6 +174,8 @@ async def test_a_canary(client: httpx.AsyncClient, service: App, caplog: pytest.
         "/_health/ready",
     )
     answers += [await client.get(one) for one in everything]
+    for index in (".plugins-ml-config", ".plugins-ml-connector", ".plugins-ml-model", ".plugins-ml-*", "*"):
+        answers += [await client.get(f"/{index}/{one}") for one in ("_search", "_doc/master_key", f"_doc/{made}")]
     answers += [await client.post(f"{ML}/models/m/_predict", json={"parameters": {}})]
 
     unseen |= await _unseen(service, made)

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
+from mlcommons_py.identifiers import MAX_DESCRIPTION, MAX_NAME
 from mlcommons_py.models.config import MAX_PREFIX
-from mlcommons_py.models.identifiers import MAX_DESCRIPTION, MAX_NAME
 
 ML = "/_plugins/_ml"
 CONFIG = {"model_type": "bert", "embedding_dimension": 32, "framework_type": "sentence_transformers"}

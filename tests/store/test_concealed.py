@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlcommons_py.errors import IllegalArgument, ParsingFailed
@@ -162,12 +162,13 @@ async def test_what_is_harmless_works_in_a_cluster(in_cluster: OpenSearchStore) 
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
-        (True, {"excludes": ["a.b"]}),
+        (True, {"includes": [], "excludes": ["a.b"]}),
         (False, False),
-        ("x", {"includes": "x", "excludes": ["a.b"]}),
+        ("false", False),
+        ("x", {"includes": ["x"], "excludes": ["a.b"]}),
         (["a.b"], {"includes": ["a.b"], "excludes": ["a.b"]}),
         ({"includes": ["*"], "excludes": "y"}, {"includes": ["*"], "excludes": ["y", "a.b"]}),
-        ({"exclude": ["y"]}, {"exclude": ["y", "a.b"]}),
+        ({"exclude": ["y"], "excludes": ["z"]}, {"includes": [], "excludes": ["y", "z", "a.b"]}),
     ],
 )
 def test_source(given: Any, kept: Any) -> None:
@@ -289,3 +290,33 @@ def test_no_search_tells_one_secret_from_another(body: dict[str, Any]) -> None:
         answers.append({**answer, "took": 0})
 
     assert answers[0] == answers[1] == answers[2]
+
+
+NAMES = st.sampled_from(
+    "query post_filter sort aggs aggregations _source includes excludes exclude bool must must_not nested path filter"
+    " filters term terms match exists field fields multi_match query_string default_field boosting positive"
+    " constant_score composite sources script order credential".split()
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | NAMES | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=15,
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    body=st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(("query", "post_filter", "sort", "aggs", "aggregations", "_source"), ANYTHING)
+    )
+)
+@example(body={"_source": {"excludes": None}})
+@example(body={"_source": {"exclude": [5], "includes": None}})
+@example(body={"_source": None})
+@example(body={"query": None, "sort": None, "aggs": None})
+def test_odd_searches(body: dict[str, Any]) -> None:
+    """Whatever a body looks like, it passes or is refused as the client's mistake."""
+    try:
+        shaped(body)
+    except (IllegalArgument, ParsingFailed):
+        return

@@ -3,7 +3,7 @@
 import pytest
 
 from mlcommons_py.errors import IllegalArgument, ValidationFailed
-from mlcommons_py.models.identifiers import check_id, check_safe_text
+from mlcommons_py.identifiers import check_id, check_safe_text
 
 CHARACTERS = (
     "model id must contain only letters, digits, underscores, and hyphens, and must start with a letter or digit"

@@ -165,8 +165,9 @@ async def test_connectors_within_models(both: Both) -> None:
     assert document is not None
     assert (await both.ours.opened(Connector.from_json(document.source["connector"]), model_id))[1]["key"] == "within"
 
-    own = await both.ours.inline_changed(document.source["connector"], {"credential": {"key": "ours"}}, model_id)
-    await both.store.put(MODELS, model_id, {**document.source, "connector": own})
+    stored = document.source["connector"]
+    own = await both.ours.inline({"credential": {"key": "ours"}}, model_id, stored)
+    await both.store.put(MODELS, model_id, {**document.source, "connector": own.onto(stored)})
 
     assert await both.called(model_id) == "Bearer ours"
 

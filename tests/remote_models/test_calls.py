@@ -131,6 +131,18 @@ async def test_a_model_with_a_connector_of_its_own(client: Client) -> None:
     assert model["connector"]["name"] == "a connector"
 
 
+async def test_changes_of_an_own_connector_side_by_side(client: Client) -> None:
+    """Of many changes of a model's own connector at once none is lost."""
+    model_id = await client.register(connector=client.connector())
+
+    await asyncio.gather(
+        *(client.ml("PUT", f"/models/{model_id}", json={"connector": {"parameters": {f"p{n}": "x"}}}) for n in range(8))
+    )
+
+    model = await client.ml("GET", f"/models/{model_id}")
+    assert model["connector"]["parameters"] == {"model": "gpt", **{f"p{n}": "x" for n in range(8)}}
+
+
 async def test_what_a_registration_must_have(client: Client) -> None:
     """A remote model needs one connector, which is there, and a group that is there."""
     connector_id = await client.connect()

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from mlcommons_py.app import wire
+from mlcommons_py.lifecycle.connecting import HOLDERS
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.remote.documents import CONNECTORS
-from mlcommons_py.remote.keys import CONFIG, MASTER_KEY, Key
+from mlcommons_py.remote.keys import CONFIG, MASTER_KEY, Key, Keys
 from mlcommons_py.remote.rotation import Rotation
+from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.settings import Operator
 from mlcommons_py.store.embedded import EmbeddedStore
 from tests.remote.fake import Answer, Asked, Fake, Reply, events
@@ -128,6 +130,57 @@ async def test_the_key_is_changed_under_way(client: Client) -> None:
     assert min(await asyncio.gather(*calls)) > 5
     assert len(keys) == 5
     assert {asked.header("Authorization") for asked in client.fake.requests} == {f"Bearer {CANARY}"}
+
+
+class Meeting(EmbeddedStore):
+    """A store in which a whole rotation passes right before a model is written, and again where it is met again."""
+
+    left = 1
+
+    async def put(self, index: str, doc_id: str | None, *arguments: Any, **options: Any) -> Any:
+        """Rotate the key if a model is to be written, and write."""
+        if index == MODELS and Meeting.left:
+            Meeting.left -= 1
+            self.__class__ = EmbeddedStore  # type: ignore[assignment]
+            await Rotation(self, Secrets(Keys(self, (), HOLDERS, lambda: 300.0))).run()
+            self.__class__ = Meeting
+        return await super().put(index, doc_id, *arguments, **options)
+
+
+@pytest.mark.parametrize("rotations", [1, 2])
+@pytest.mark.parametrize("change", [None, {"description": "new"}, {"credential": {"key": "sk-another-one-altogether"}}])
+async def test_a_model_that_meets_a_rotation(client: Client, change: dict[str, Any] | None, rotations: int) -> None:
+    """A rotation may pass while a model's own connector is on its way to the store: its credential is of the new key.
+
+    That is so where the model is registered, where another field of its connector changes, and where the credential
+    does (test 19).
+    """
+    client.fake.on("/chat", Answer(200, {"choices": []}))
+    await client.connect()
+    store = client.app.store
+    key = CANARY
+    own = client.connector(credential={"key": key})
+    model_id = None if change is None else await client.register(connector=own)
+    store.__class__, Meeting.left = Meeting, rotations
+
+    if model_id is None:
+        model_id = await client.register(connector=own)
+    else:
+        assert change is not None
+        await client.ml("PUT", f"/models/{model_id}", json={"connector": change})
+        key = change.get("credential", {}).get("key", key)
+
+    store.__class__ = EmbeddedStore
+    assert Meeting.left == 0
+    await client.app.services.connectors._secrets.keys.all(anew=True)
+    document = await store.get(MODELS, model_id)
+    current = await client.app.services.connectors._secrets.keys.current()
+    assert document is not None
+    stored = document.source["connector"]["credential"]
+    assert client.app.services.connectors._secrets.is_bound(stored, f"model/{model_id}", current)
+    await client.ml("POST", f"/models/{model_id}/_deploy")
+    await client.predict(model_id, ASK)
+    assert client.fake.requests[-1].header("Authorization") == f"Bearer {key}"
 
 
 async def test_a_lost_key_is_said_to_who_calls(client: Client) -> None:

@@ -66,13 +66,15 @@ def loads(data: bytes | str, *, repairs: bool = True) -> Any:
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as fault:
-        if not repairs and _MAY_BE_LONE.search(raw):
-            raise
         try:
-            return _slowly(raw)
+            value = _parsed(raw)
         except ValueError:
             raise fault from None  # it says where
-    return value if _bare(orjson.dumps(value)) == _bare(raw) else _slowly(raw)
+        whole = _whole(value) if _MAY_BE_LONE.search(raw) else value
+        if not repairs and whole != value:
+            raise
+        return whole
+    return value if _bare(orjson.dumps(value)) == _bare(raw) else _parsed(raw)
 
 
 def dumps(value: Any) -> bytes:
@@ -158,11 +160,6 @@ _NOTHING = object()
 def _bare(text: bytes) -> bytes:
     """Return a text without what two spellings of the same digits may differ in: blanks, and the look of exponents."""
     return text.translate(None, _WHITE).replace(b"E", b"e").replace(b"e+", b"e").replace(b"e-0", b"e-")
-
-
-def _slowly(raw: bytes) -> Any:
-    value = _parsed(raw)
-    return _whole(value) if _MAY_BE_LONE.search(raw) else value
 
 
 def _parsed(raw: bytes) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlcommons_py import exact
+from mlcommons_py import content, exact
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
 from mlcommons_py.remote import payload
 from mlcommons_py.remote.functions import Functions
@@ -17,7 +17,7 @@ from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.outputs import check_answer, outputs
 from mlcommons_py.remote.payload import Prepared
 from mlcommons_py.remote.provider import PostProcess, Provider, Tensor
-from tests.remote.asked import FUNCTIONS, answer, connector, one
+from tests.remote.asked import answer, connector, one
 
 POST = "connector.post_process."
 
@@ -253,9 +253,7 @@ def test_a_long_refusal_is_cut() -> None:
     assert len(raised.value.reason) < 70_000
 
 
-ALL = [
-    f"{POST}{name}" for name in ("default.rerank", "bedrock.rerank", "bedrock.batch_job_arn", "mlcommons.passthrough")
-] + [name for name in sorted(FUNCTIONS.names()) if name.startswith(POST)]
+ALL = sorted(one.name for provider in content.providers().values() for one in provider.post_process)
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (

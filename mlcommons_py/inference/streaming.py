@@ -15,7 +15,6 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote import events
 from mlcommons_py.remote.exchange import Incoming, Outgoing
-from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.outputs import check_answer, hide
 from mlcommons_py.remote.provider import Delta, Streaming
 

@@ -24,7 +24,7 @@ from mlcommons_py.tasks.board import Tasks, TaskState, TaskType
 _SETTLE_SECONDS = 5.0
 """How long a deploy waits until a remote model's connector was read."""
 
-_AGAIN_SECONDS = 5.0
+_AGAIN_SECONDS = 1.0
 """How long calls of a remote model that could not be deployed are refused before it is tried again."""
 
 _PEER_SECONDS = 5.0

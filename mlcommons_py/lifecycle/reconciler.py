@@ -53,7 +53,7 @@ class Reconciler:
         self._obstacle = ""
 
     async def run(self) -> None:
-        """Restore, then reconcile for ever; who has the store for itself has only what nobody asks for to look after then."""
+        """Restore, then reconcile for ever; who is alone has only what nobody asks for to look after then."""
         if self._nodes.alone:
             await self.restore()
             await self._repeat(self._look_after)

@@ -90,7 +90,9 @@ def _texts(given: Any, most: int) -> Sequence[str | None] | None:
     if not given:
         raise IllegalArgument("Empty text docs")
     if len(given) > most:
-        raise IllegalArgument(f"[text_docs] has {len(given)} texts, {most} are taken at once; send them in several requests")
+        raise IllegalArgument(
+            f"[text_docs] has {len(given)} texts, {most} are taken at once; send them in several requests"
+        )
     return tuple(_text(f"text_docs[{position}]", one) for position, one in enumerate(given))
 
 

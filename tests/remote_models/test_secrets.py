@@ -194,3 +194,28 @@ async def test_a_restart_without_the_key(tmp_path: Path, fake: Fake) -> None:
     assert missing in refused["error"]["reason"]
     assert missing in model["state_reason"]
     assert [asked.header("Authorization") for asked in fake.requests] == [f"Bearer {CANARY}"]
+
+
+async def test_updates_of_a_model_s_own_connector(client: Client) -> None:
+    """Updates of a model's connector that come together, with a rotation among them, lose neither each other nor keys."""
+    client.fake.on("/chat", Answer(200, {"choices": []}))
+    model_id = await client.register(connector=client.connector(credential={"key": CANARY}))
+    path, secrets = f"/models/{model_id}", client.app.services.connectors._secrets
+
+    for turn in range(3):
+        fresh = {"connector": {"credential": {"key": f"{CANARY}-{turn}"}}}
+        await asyncio.gather(
+            *(client.ml("PUT", path, json={"connector": {"parameters": {f"p{turn}-{n}": n}}}) for n in range(4)),
+            client.ml("PUT", path, json=fresh),
+            Rotation(client.app.store, secrets).run(),
+        )
+        secrets._plain.clear()
+        await Rotation(client.app.store, secrets).run()
+        secrets._plain.clear()
+        await client.predict(model_id, ASK)
+        assert client.fake.requests[-1].header("Authorization") == f"Bearer {CANARY}-{turn}"
+
+    parameters = (await client.ml("GET", path))["connector"]["parameters"]
+    assert {name for name in parameters if name.startswith("p")} == {
+        f"p{turn}-{n}" for turn in range(3) for n in range(4)
+    }

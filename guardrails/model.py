@@ -1,8 +1,8 @@
 """Another model that judges texts (``ModelGuardrail.java``).
 
-It is sent ``parameters.question``: the question of the request, or its body where it has none, and on the output side
-the body of the answer. Its ``dataAsMap.response``, as JSON, has to be what ``response_validation_regex`` describes as a
-whole: for a text that includes the quotes.
+It is sent ``parameters.question``: the question of the request, or its body where it has no question or
+sends it on without, and on the output side the body of the answer. Its ``dataAsMap.response``, as JSON, has to be what
+``response_validation_regex`` describes as a whole: for a text that includes the quotes.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.expressions import compiled
 from mlcommons_py.guard import fields
 from mlcommons_py.guard.guardrail import Guardrail, Means, Said
+from mlcommons_py.guard.readings import unescaped
 
 TYPE = "model"
 FIELDS = frozenset({"model_id", "response_filter", "response_validation_regex"})
@@ -55,7 +56,7 @@ class Judge:
             IllegalArgument: it is being asked already, on behalf of itself.
             LookupError, TypeError: its answer has no ``response``.
         """
-        question = (said.question if said.side == "input" else None) or said.text
+        question = _question(said)
         if not question:
             return True
         asked = _asked.get()
@@ -71,3 +72,11 @@ class Judge:
             _asked.reset(token)
         response = answer["inference_results"][0]["output"][0]["dataAsMap"]["response"]
         return self._accepted.fullmatch(exact.dumps(response).decode()) is not None
+
+
+def _question(said: Said) -> str:
+    """Return what to ask about: a question that does not go out could say anything beside the text that does."""
+    if said.side == "input" and said.question:
+        goes_out = not said.text or said.question in unescaped(said.text, controls=True)
+        return said.question if goes_out else said.text
+    return said.text

@@ -84,6 +84,34 @@ def test_values_come_back(value: Any) -> None:
     assert exact.loads(orjson.dumps(value, option=orjson.OPT_INDENT_2)) == value
 
 
+def test_half_a_surrogate_pair_can_be_refused() -> None:
+    """What comes with a request is not repaired: half a surrogate pair is no JSON, whatever else is in it."""
+    for text in ('["\\ud83d"]', '["\\ud83d", 1e400]', '{"\\udc00": [1.10]}'):
+        with pytest.raises(ValueError, match=r"surrogate|infinity"):
+            exact.loads(text, repairs=False)
+    assert exact.loads('["\\ud83d\\ude80", 1e400]', repairs=False) == ["🚀", float("inf")]
+
+
+@pytest.mark.parametrize("inner", ["1", "1.10", "1e400", '"\\ud83d"'])
+def test_depth_is_bounded(inner: str) -> None:
+    """What is read can be written again within an answer; what nests deeper is refused, however deep it is."""
+    for depth in (246, 247, 254, 255, 300, 900, 1020, 1100, 100_000):
+        text = "[" * depth + inner + "]" * depth
+        if depth <= 246:
+            exact.dumps({"a": [{"b": [{"c": exact.loads(text)}]}]})
+        else:
+            with pytest.raises(ValueError):
+                exact.loads(text)
+
+
+def test_plain_numbers() -> None:
+    """For whoever knows only Python's own numbers, a number comes as near as it can."""
+    value = exact.plain(exact.loads('{"a":[1.10,1e400,12345678901234567890123,-0,"1.10",null]}'))
+
+    assert value == {"a": [1.1, "1e400", 12345678901234567890123.0, 0.0, "1.10", None]}
+    assert {type(one) for one in value["a"]} == {float, str, type(None)}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [('{"a":1}\n\n[2]\r\n', True), ('{"a":1}', True), ("1\n2", False), ("", False), ('{"a":\n1}', False)],

@@ -1,9 +1,9 @@
 """Bodies as bytes: character sets, and how values are written in bodies that are no JSON."""
 
 import codecs
+import html
 import re
 from urllib.parse import quote_plus
-from xml.sax.saxutils import quoteattr
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote.filling import Encode
@@ -19,7 +19,7 @@ def writing(content_type: str) -> Encode | None:
     if content_type == "application/x-www-form-urlencoded":
         return quote_plus
     if re.fullmatch(r"(application|text)/([\w.\-]+\+)?xml", content_type):
-        return lambda text: quoteattr(text, {'"': "&quot;", "'": "&apos;"})[1:-1]
+        return html.escape
     return str
 
 

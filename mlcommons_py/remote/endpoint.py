@@ -6,7 +6,7 @@ refused, so that the host that is checked is the one that is called. The result 
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from mlcommons_py.errors import IllegalArgument
@@ -34,6 +34,8 @@ class Endpoint:
         host: lower case; of an international name its ASCII form; an IPv6 address without brackets.
         target: path and query, with what may not stand in a URL percent-encoded.
         address: of a host that is an address; None of a name.
+        origin: scheme, host and port; the port only where it is not the usual one.
+        url: what goes out.
     """
 
     scheme: str
@@ -41,17 +43,14 @@ class Endpoint:
     port: int
     target: str
     address: Address | None = None
+    origin: str = field(init=False, repr=False)
+    url: str = field(init=False, repr=False)
 
-    @property
-    def origin(self) -> str:
-        """Scheme, host and port; the port only where it is not the usual one."""
+    def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}" + ("" if self.port == _PORTS[self.scheme] else f":{self.port}")
-
-    @property
-    def url(self) -> str:
-        """The URL that goes out."""
-        return self.origin + self.target
+        origin = f"{self.scheme}://{host}" + ("" if self.port == _PORTS[self.scheme] else f":{self.port}")
+        object.__setattr__(self, "origin", origin)
+        object.__setattr__(self, "url", origin + self.target)
 
 
 @lru_cache(maxsize=1024)

@@ -88,20 +88,6 @@ class Functions:
         """Return the dotted name of what does the same as a published Painless script, or None for any other."""
         return self._scripts.get(_essence(script))
 
-    def names(self) -> list[str]:
-        """Return the dotted names of all functions."""
-        return [*self._pre, *self._post]
-
-    def knows(self, text: str) -> bool:
-        """Return whether a connector can name a function so: by its dotted name, or by a published Painless script.
-
-        A name with placeholders is looked up when it is called.
-        """
-        if "${parameters." in text or not text.strip():
-            return True
-        wanted = text.strip()
-        return wanted in self._pre or wanted in self._post or self.known(text) is not None
-
     def check(self, action: Action) -> None:
         """Check the functions of an action that is to be stored.
 

@@ -53,10 +53,6 @@ class Parameters:
                 return origin, layer[name]
         return None
 
-    def names(self) -> list[str]:
-        """Return all names, the connector's first."""
-        return list(dict.fromkeys([*self.own, *self.made, *self.given]))
-
     def value(self, name: str) -> Any:
         """Return a parameter as it was sent, or None where there is none."""
         found = self.find(name)

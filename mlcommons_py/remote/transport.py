@@ -77,7 +77,7 @@ class Transport:
             lookup: finds the addresses of a host; None for the system.
             breaker: says which models' calls are refused.
             places: bounds the requests under way.
-            reads: how many times its ``read_timeout`` an answer may take in all, unless it is streamed.
+            reads: how many times its ``read_timeout`` an answer may take in all; where it is streamed, its head.
             kept: seconds that a connection waits for the next request; None for what suits the scheme.
             observe: is told of every call that ended.
         """
@@ -136,7 +136,12 @@ class Transport:
         call = self._call(outgoing, config, model_id, private)
 
         async def attempt() -> Answer:
-            return await self._connect(call, None)
+            # The whole has no end that could be foreseen; its head has.
+            try:
+                async with asyncio.timeout(self._reads * call.reading):
+                    return await self._connect(call, None)
+            except TimeoutError as fault:
+                raise call.translate(fault) from fault
 
         with self.breaker.call(model_id, call.target.endpoint.origin) as verdict, call.judged(verdict, self._observe):
             answer = await call.repeated(attempt, lambda answer: answer.close())

@@ -39,17 +39,20 @@ async def test_accepts_and_refuses() -> None:
 
 
 async def test_what_is_asked() -> None:
-    """The judge is asked the input's question, or its body where it has none, and the output's body, escaped once."""
+    """The judge is asked the input's question, if that goes out, else its body; and the output's body, escaped once."""
     asked: list[Mapping[str, str]] = []
     made = guard(ask=judging(asked=asked), response_filter="$.choices[0]", **JUDGE)
     body = '{"answer": "tea \\"now\\""}'
-    for question in ("what?", None, ""):
+    for question in ('tea "now"', None, "", "something nice that does not go out"):
         await refused(made, body, question)
+    await refused(made, "", "asked by way of the URL")
     await refused(guard(ask=judging(asked=asked), side="output", **JUDGE), body, "what?", side="output")
     assert asked == [
-        {"question": "what?", "response_filter": "$.choices[0]"},
+        {"question": 'tea "now"', "response_filter": "$.choices[0]"},
         {"question": body, "response_filter": "$.choices[0]"},
         {"question": body, "response_filter": "$.choices[0]"},
+        {"question": body, "response_filter": "$.choices[0]"},
+        {"question": "asked by way of the URL", "response_filter": "$.choices[0]"},
         {"question": body},
     ]
 

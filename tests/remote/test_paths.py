@@ -95,6 +95,12 @@ def test_regular_expressions_take_linear_time(how: str) -> None:
     assert time.perf_counter() - started < 1
 
 
+def test_what_is_found_is_bounded() -> None:
+    """A path that finds value upon value is refused."""
+    with pytest.raises(IllegalArgument, match=r"finds more than 100000 values$"):
+        paths.read([[0] * 500] * 500, "$[*][*]")
+
+
 def test_places() -> None:
     """The places that a path finds are keys and positions."""
     assert paths.places(VALUE, "$.data[*].embedding[0]") == [("data", 0, "embedding", 0), ("data", 1, "embedding", 0)]

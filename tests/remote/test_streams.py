@@ -1,6 +1,7 @@
 """Streamed answers: from the first byte on, and never begun twice."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -17,9 +18,9 @@ from tests.remote.fake import RESET, Answer, Fake, gzipped
 PATIENT = ClientConfig(max_retry_times=3, retry_backoff_millis=1, read_timeout=1)
 
 
-async def follow(transport: Transport, url: str, seen: list[events.Event]) -> None:
+async def follow(transport: Transport, url: str, seen: list[events.Event], config: ClientConfig = PATIENT) -> None:
     """Call a URL, and keep what comes of its stream."""
-    async with transport.stream(asking(url), PATIENT, model_id="m") as answer:
+    async with transport.stream(asking(url), config, model_id="m") as answer:
         async for event in events.read("sse", answer):
             seen.append(event)  # noqa: PERF401 - what came before a fault counts
 
@@ -73,6 +74,38 @@ async def test_a_stream_that_has_begun_is_never_begun_again(fake: Fake, transpor
         assert failed.value.remote == {"attempts": 1}
 
     assert len(fake.requests) == 3
+
+
+async def test_a_head_that_never_ends_is_not_waited_for() -> None:
+    """A provider that sends its head byte by byte does not keep a caller for ever, streamed or not."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dripping.append(asyncio.current_task())
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        with contextlib.suppress(ConnectionError):
+            while not (writer.is_closing() or reader.at_eof()):
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    dripping: list[asyncio.Task[None] | None] = []
+    settings = settings_of()
+    transport = Transport(Trust(settings), settings, reads=1)
+    config = ClientConfig(read_timeout=1)
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        streaming = follow(transport, url, [], config)
+        outcomes = await asyncio.gather(
+            streaming, transport.send(asking(url), config, model_id="m"), return_exceptions=True
+        )
+
+        await asyncio.wait([one for one in dripping if one is not None], timeout=scripts.PATIENCE)
+
+    assert all(isinstance(one, RemoteFailed) and "did not come to an end in time" in one.reason for one in outcomes)
+    await transport.close()
 
 
 async def test_a_refusal_can_be_read(fake: Fake, transport: Transport) -> None:

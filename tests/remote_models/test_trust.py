@@ -70,7 +70,7 @@ async def test_trust_that_is_taken_back_holds_for_every_kind_of_call(
             await _refused(client, "POST", f"/models/{model_id}/{path}", {"parameters": parameters}, reason)
         await _refused(client, "POST", f"/tasks/{task_id}/_cancel", None, reason)
         followed = await client.http.get(f"/_plugins/_ml/tasks/{task_id}")
-        assert followed.status_code == 400, followed.text
+        assert followed.json()["remote_error"] == reason
     assert len(client.fake.requests) == before
 
 

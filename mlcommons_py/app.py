@@ -151,6 +151,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         deployer.deploy_for_call,
         settings,
         metrics,
+        operator.max_queued_texts,
     )
     promises = Promises(interfaces, guards)
     predictor = Predictor(
@@ -161,8 +162,18 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     registrar = Registrar(
         groups, models, tasks, proof, intake, deployer, remote_models, converted, settings, operator, counters
     )
-    period = operator.heartbeat_seconds
-    reconciler = Reconciler(nodes, cluster_settings, models, tasks, registrar, deployer, keeper, period)
+    batch_jobs = BatchJobs(models, tasks, caller, settings, counters)
+    reconciler = Reconciler(
+        nodes,
+        cluster_settings,
+        models,
+        tasks,
+        registrar,
+        deployer,
+        keeper,
+        batch_jobs,
+        operator.heartbeat_seconds,
+    )
     services = Services(
         operator=operator,
         node=node,
@@ -178,8 +189,8 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
         connectors=connectors,
         remotes=remotes,
         residents=residents,
-        batch_jobs=BatchJobs(models, tasks, caller, settings, counters),
-        streamer=Streamer(caller, settings),
+        batch_jobs=batch_jobs,
+        streamer=Streamer(caller, remotes, settings, counters),
         transport=transport,
         vetting=Vetting(models, interfaces, guards),
         controllers=controllers,

@@ -1,8 +1,8 @@
 """Registering and changing remote models: those that live at a provider, behind a connector."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -19,9 +19,7 @@ from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.breaker import Breaker
 from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.documents import Connector
-from mlcommons_py.remote.own import Own
-from mlcommons_py.remote.secrets import Sealed
-from mlcommons_py.store import Written, new_id
+from mlcommons_py.store import new_id
 from mlcommons_py.tasks.board import Tasks, TaskType
 
 log = logging.getLogger(__name__)
@@ -64,32 +62,28 @@ class RemoteModels:
             group_id = registration.model_group_id
             if group_id is not None and not await self._groups.exists(group_id):
                 raise ResourceNotFound(f"Model Group Response is empty for {group_id}")
-            registration, sealed = await self._connected(registration)
+            registration = await self._connected(registration)
             model_id, _ = await self._models.create(registration)
-            await self.renew(model_id, sealed)
+            if registration.connector is not None:
+                await self._connectors.settle(model_id)
             task_id = await self._tasks.create(TaskType.REGISTER_MODEL, registration.function, model_id)
             await self._tasks.complete(task_id, model_id)
         if deploy:
             await self._deploy(model_id)
         return {"task_id": task_id, "status": "CREATED", "model_id": model_id}
 
-    async def _connected(self, registration: Registration) -> tuple[Registration, Sealed | None]:
-        """Return a registration with its connector as it is stored, and the interface of a model that is known.
-
-        With it comes the credential that is in it.
-        """
-        sealed = None
+    async def _connected(self, registration: Registration) -> Registration:
+        """Return a registration with its connector as it is stored, and the interface of a model that is known."""
         if registration.connector_id is not None:
             connector = await self._known(registration.connector_id)
         else:
             model_id = registration.model_id or new_id()  # to which the credential is bound
-            own = await self._connectors.inline(registration.connector or {}, model_id)
-            stored, sealed = own.onto(), own.sealed
+            stored = await self._connectors.inline(registration.connector or {}, model_id)
             connector = Connector.from_json(stored)
             registration = replace(registration, model_id=model_id, connector=stored)
         if registration.interface is None:
             registration = replace(registration, interface=preset(connector))
-        return registration, sealed
+        return registration
 
     async def _known(self, connector_id: str) -> Connector:
         try:
@@ -106,85 +100,44 @@ class RemoteModels:
             log.warning("model %s is %s", model_id, reason)
             await self._models.change(model_id, lambda model: replace(model, state_reason=reason))
 
-    async def connection(self, model_id: str, model: Model, body: Mapping[str, Any]) -> "Connection":
-        """Return what the body of a PUT changes of a model's connector.
+    async def connection(self, model_id: str, body: Mapping[str, Any]) -> Callable[[Model], dict[str, Any]]:
+        """Return the function from a model to what the body of a PUT changes of its connector, as it is stored.
+
+        It raises :class:`~mlcommons_py.errors.BadRequest` where the model has its connector in the other way.
 
         Raises:
-            BadRequest: the model has its connector in the other way.
             NotFound: the connector does not exist.
-            IllegalArgument: what would become of the connector is wrong.
+            IllegalArgument: what is said of the model's own connector is wrong.
         """
         connector_id, given = fields.text(body, "connector_id"), fields.mapping(body, "connector")
-        _check_way(model, connector_id, given)
-        own = None
         if connector_id is not None:
             await self._known(connector_id)
-        elif given is not None:
-            own = await self._connectors.inline(given, model_id, model.connector)
-        return Connection(self, model_id, connector_id, own)
+        change = None if given is None else await self._connectors.inline_change(given, model_id)
 
-    async def renew(self, model_id: str, sealed: Sealed | None) -> tuple[Model, Written] | None:
-        """Encrypt a credential that was stored in a model again, if the keys were rotated meanwhile.
+        def connect(model: Model) -> dict[str, Any]:
+            if connector_id is not None and model.connector_id is None:
+                raise BadRequest("This remote does not have a connector_id field, maybe it uses an internal connector.")
+            if change is not None and model.connector is None:
+                raise BadRequest(
+                    "Cannot update connector settings for this model. The model was created with a connector_id and"
+                    " does not have an inline connector."
+                )
+            if connector_id is not None:
+                return {"connector_id": connector_id}
+            return {} if change is None else {"connector": change(model.connector)}
 
-        Returns the model where it was changed.
+        return connect
+
+    async def settle(self, model_id: str, body: Mapping[str, Any]) -> None:
+        """Do what remains when a PUT was carried out.
+
+        What is known of a provider is not known of another; and a credential that the PUT brought must be readable,
+        though the key was changed meanwhile.
         """
-        changed = None
-        while sealed is not None and (newer := await self._connectors.renewed(sealed)) is not None:
-            changed = await self._exchange(model_id, sealed, newer) or changed
-            sealed = newer
-        return changed
-
-    async def _exchange(self, model_id: str, before: Sealed, after: Sealed) -> tuple[Model, Written] | None:
-        def make(read: Model) -> Model | None:
-            own = read.connector or {}
-            if own.get("credential") != before.values:
-                return None
-            return replace(read, connector={**own, "credential": after.values})
-
-        return await self._models.change(model_id, make)
-
-    def forget(self, model_id: str) -> None:
-        """Forget what is known of a model's provider."""
-        self._breaker.forget(model_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """What the body of a PUT changes of a model's connector: its id, or a model's own, or neither."""
-
-    remote_models: RemoteModels
-    model_id: str
-    connector_id: str | None
-    own: Own | None
-
-    def onto(self, model: Model) -> dict[str, Any]:
-        """Return the fields of a model that change, as they are stored.
-
-        Raises:
-            BadRequest: the model has its connector in the other way.
-            IllegalArgument: what would become of the connector is wrong.
-        """
-        _check_way(model, self.connector_id, self.own)
-        if self.connector_id is not None:
-            return {"connector_id": self.connector_id}
-        return {} if self.own is None else {"connector": self.own.onto(model.connector)}
-
-    async def stored(self) -> tuple[Model, Written] | None:
-        """Do what remains when they are stored; return the model where it had to be stored once more."""
-        if self.connector_id is None and self.own is None:
-            return None
-        self.remote_models.forget(self.model_id)
-        return None if self.own is None else await self.remote_models.renew(self.model_id, self.own.sealed)
-
-
-def _check_way(model: Model, connector_id: str | None, own: object) -> None:
-    if connector_id is not None and model.connector_id is None:
-        raise BadRequest("This remote does not have a connector_id field, maybe it uses an internal connector.")
-    if own is not None and model.connector is None:
-        raise BadRequest(
-            "Cannot update connector settings for this model. The model was created with a connector_id and"
-            " does not have an inline connector."
-        )
+        if "connector" in body or "connector_id" in body:
+            self._breaker.forget(model_id)
+        if (fields.mapping(body, "connector") or {}).get("credential"):
+            await self._connectors.settle(model_id)
 
 
 def preset(connector: Connector) -> dict[str, str] | None:

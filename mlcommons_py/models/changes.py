@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from mlcommons_py import fields
 from mlcommons_py.errors import BadRequest, Conflict, Forbidden, NotFound
@@ -21,18 +21,8 @@ from mlcommons_py.store.record import now
 _CHANGEABLE = (FunctionName.TEXT_EMBEDDING, FunctionName.REMOTE)
 
 
-class Connection(Protocol):
-    """What a body changes of a model's connector."""
-
-    def onto(self, model: Model) -> Mapping[str, Any]:
-        """Return the fields of a model that change, as they are stored, of the model as it is at that moment."""
-
-    async def stored(self) -> tuple[Model, Written] | None:
-        """Do what remains when they are stored; return the model where it had to be stored once more."""
-
-
-Connect = Callable[[str, Model, Mapping[str, Any]], Awaitable[Connection]]
-"""Reads what a body of a model's update says of its connector."""
+Connect = Callable[[str, Mapping[str, Any]], Awaitable[Callable[[Model], Mapping[str, Any]]]]
+"""Returns the function from a model to what a body changes of its connector, as it is stored."""
 
 
 async def update(
@@ -53,8 +43,8 @@ async def update(
         raise NotFound(f"Failed to find model to update with the provided model id: {model_id}")
     model = Model.from_json(document.source)
     _refuse(model_id, model, body)
-    changes = _changes(model, body)
-    connection = await connect(model_id, model, body)
+    changes, connection = _changes(model, body), await connect(model_id, body)
+    connection(model)
     group_id = fields.text(body, "model_group_id")
     if group_id is not None and group_id != model.model_group_id:
         version = await groups.next_version(group_id)
@@ -68,12 +58,12 @@ async def update(
     def make(read: Model) -> Model:
         _refuse(model_id, read, body)
         merged = {name: _merged(getattr(read, name), value) for name, value in changes.items()}
-        return replace(read, **merged, **connection.onto(read), last_updated_time=now())
+        return replace(read, **merged, **connection(read), last_updated_time=now())
 
     changed = await models.change(model_id, make)
     if changed is None:
         raise NotFound(f"Failed to find model to update with the provided model id: {model_id}")
-    return await connection.stored() or changed
+    return changed
 
 
 def _refuse(model_id: str, model: Model, body: Mapping[str, Any]) -> None:

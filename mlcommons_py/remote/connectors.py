@@ -16,14 +16,14 @@ from mlcommons_py.errors import (
 )
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.definition import Definition, Trusts, check_connector
-from mlcommons_py.remote.documents import CONNECTORS, Connector
+from mlcommons_py.remote.documents import CONNECTORS, ActionType, Connector
 from mlcommons_py.remote.functions import Functions
-from mlcommons_py.remote.own import Own
-from mlcommons_py.remote.secrets import Sealed, Secrets
+from mlcommons_py.remote.rotation import renew
+from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.store import Store, Written, new_id
 from mlcommons_py.store.client_search import api_body
 from mlcommons_py.store.recent import Recent
-from mlcommons_py.store.record import change, now
+from mlcommons_py.store.record import now
 
 DRY_RUN = "dryRunConnector"
 """What ``_create`` answers as the id of a connector that was only to be checked."""
@@ -167,26 +167,47 @@ class Connectors:
         """
         return await self._recent.get(connector_id)
 
-    async def inline(self, body: Mapping[str, Any], model_id: str, stored: Mapping[str, Any] | None = None) -> Own:
-        """Return what a body says of a model's own connector, its credential encrypted and bound to that model.
+    async def inline(self, body: Mapping[str, Any], model_id: str) -> dict[str, Any]:
+        """Return a connector that a model brings with it as it is stored there, its credential encrypted.
 
-        ``stored`` is what the model has so far. :meth:`Own.onto` makes of it what is to be stored; when that is done,
-        see whether the credential is to be :meth:`renewed`.
+        Once the model is stored, :meth:`settle` is to be called.
 
         Raises:
             IllegalArgument: it is wrong.
         """
-        own = Own.read(body, self._trust, self._functions)
-        own.onto(stored)
-        return await own.seal(self._secrets, model_id)
+        return (await self.inline_change(body, model_id))(None)
 
-    async def renewed(self, sealed: Sealed) -> Sealed | None:
-        """Return a credential that was stored encrypted with the key of now; None where that is the key that it has.
+    async def inline_change(
+        self, body: Mapping[str, Any], model_id: str
+    ) -> Callable[[Mapping[str, Any] | None], dict[str, Any]]:
+        """Return the function from a model's own connector, as it is stored or None, to what an update makes of it.
+
+        Once the model is stored, :meth:`settle` is to be called.
 
         Raises:
-            CredentialUnreadable: the cluster's key is lost.
+            IllegalArgument: the update is wrong; the function raises it where the result would be.
         """
-        return await self._secrets.renewed(sealed)
+        definition = _inline(body)
+        credential = definition.credential
+        sealed = None if not credential else await self._secrets.encrypt(credential, f"model/{model_id}")
+
+        def change(stored: Mapping[str, Any] | None) -> dict[str, Any]:
+            if stored is not None:
+                _refuse_empty(definition, "connector.credential")
+            merged = definition.onto(None if stored is None else Connector.from_json(stored))
+            connector = Connector.from_json(merged if sealed is None else {**merged, "credential": sealed})
+            check_connector(connector, self._trust, self._functions)
+            if connector.action(ActionType.PREDICT) is None:
+                raise IllegalArgument(
+                    "Connector endpoint is required when creating a remote model without connector id!"
+                )
+            return connector.to_json()
+
+        return change
+
+    async def settle(self, model_id: str) -> None:
+        """See to it that the credential of a model that was just stored can be read after a rotation of the key."""
+        await self._settle("model", model_id)
 
     async def opened(self, connector: Connector, model_id: str | None = None) -> Opened:
         """Return a model's own connector with its credential decrypted.
@@ -229,9 +250,9 @@ class Connectors:
         if_primary_term: int | None = None,
     ) -> Written:
         """Store a connector, with a new credential encrypted if there is one."""
-        sealed = await self._secrets.seal(credential, f"connector/{connector_id}") if credential else None
-        if sealed is not None:
-            connector = replace(connector, credential=sealed.values)
+        if credential:
+            sealed = await self._secrets.encrypt(credential, f"connector/{connector_id}")
+            connector = replace(connector, credential=sealed)
         try:
             written = await self._store.put(
                 CONNECTORS,
@@ -248,19 +269,15 @@ class Connectors:
                 f"connector {connector_id} could not be stored: the store refused its document [{fault.type}]",
                 fault.status,
             ) from None
-        while sealed is not None and (newer := await self._secrets.renewed(sealed)) is not None:
-            again = await self._exchange(connector_id, sealed, newer)
-            written, sealed = written if again is None else again, newer
+        if credential:
+            await self._settle("connector", connector_id)
         return written
 
-    async def _exchange(self, connector_id: str, before: Sealed, after: Sealed) -> Written | None:
-        """Store a credential in the place of another, if that is still there."""
-
-        def make(read: Connector) -> Connector | None:
-            return replace(read, credential=after.values) if read.credential == before.values else None
-
-        changed = await change(self._store, CONNECTORS, connector_id, Connector, make)
-        return None if changed is None else changed[1]
+    async def _settle(self, kind: str, doc_id: str) -> None:
+        """Encrypt a credential again that was stored while the key was rotated, and so passed by."""
+        keys = self._secrets.keys
+        (holder,) = (one for one in keys.holders if one.kind == kind)
+        await renew(self._store, self._secrets, holder, doc_id, keys.current)
 
 
 def _refuse_for_update(connector_id: str, definition: Definition) -> None:
@@ -269,8 +286,20 @@ def _refuse_for_update(connector_id: str, definition: Definition) -> None:
         raise IllegalArgument("[dry_run] is for _create only; an update is carried out")
     if definition.connector_id not in (None, connector_id):
         raise IllegalArgument(f"[connector_id] is another than that of the path, [{connector_id}]; leave it out")
+    _refuse_empty(definition, "credential")
+
+
+def _refuse_empty(definition: Definition, field: str) -> None:
     if definition.credential is not None and not definition.credential:
-        raise IllegalArgument("[credential] is empty; leave it out to keep the one that is stored")
+        raise IllegalArgument(f"[{field}] is empty; leave it out to keep the one that is stored")
+
+
+def _inline(body: Mapping[str, Any]) -> Definition:
+    definition = Definition.read(body, within="connector")
+    for field in ("connector_id", "dry_run"):
+        if body.get(field) is not None:
+            raise IllegalArgument(f"[connector.{field}] cannot be given: the connector is a part of its model")
+    return definition
 
 
 def shown(source: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from mlcommons_py.errors import CredentialUnreadable
 from mlcommons_py.remote.ciphertext import FIELD, KEY, OWNER, Undecipherable, context_of, seal, unseal
@@ -11,23 +10,6 @@ from mlcommons_py.remote.keys import Key, Keys
 
 _REMEMBERED = 4096
 """Most secrets kept decrypted, each under its ciphertext."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sealed:
-    """A credential as it is to be stored.
-
-    Attributes:
-        owner: what it belongs to, such as ``connector/<id>``.
-        plain: its values.
-        key: what encrypted them.
-        values: the ciphertexts.
-    """
-
-    owner: str
-    plain: Mapping[str, str] = field(repr=False)
-    key: Key
-    values: Mapping[str, str]
 
 
 class Secrets:
@@ -49,26 +31,10 @@ class Secrets:
             CredentialUnreadable: the cluster's key is lost.
         """
         chosen = await self.keys.current() if key is None else key
-        return await asyncio.to_thread(_seal_all, dict(values), owner, chosen)
-
-    async def seal(self, plain: Mapping[str, str], owner: str) -> Sealed:
-        """Return a credential encrypted with the current key. After it is stored, see whether it is :meth:`renewed`.
-
-        Raises:
-            CredentialUnreadable: the cluster's key is lost.
-        """
-        return await self._sealed(plain, owner, await self.keys.current())
-
-    async def renewed(self, sealed: Sealed) -> Sealed | None:
-        """Return a credential encrypted with the key of now; None where that is the key that it has.
-
-        The keys may have been rotated while it was on its way to the store, and the rotation have passed it by.
-        """
-        key = await self.keys.current()
-        return None if key == sealed.key else await self._sealed(sealed.plain, sealed.owner, key)
-
-    async def _sealed(self, plain: Mapping[str, str], owner: str, key: Key) -> Sealed:
-        return Sealed(owner=owner, plain=plain, key=key, values=await self.encrypt(plain, owner, key=key))
+        sealed = await asyncio.to_thread(_seal_all, dict(values), owner, chosen)
+        # Who finds a moment later that the key was changed can still open it, whatever became of the key.
+        self._remember({text: values[name] for name, text in sealed.items()})
+        return sealed
 
     async def decrypt(self, values: Mapping[str, str], owner: str | None = None) -> dict[str, str]:
         """Return a credential with its values decrypted.

@@ -219,20 +219,20 @@ async def test_a_model_s_own_connector(store: EmbeddedStore) -> None:
     service = connectors(store)
     inline = {key: value for key, value in openai().items() if key not in ("name", "version")}
 
-    stored = (await service.inline({**inline, "name": "own"}, "the-model")).onto()
+    stored = await service.inline({**inline, "name": "own"}, "the-model")
 
     assert SECRET not in str(stored)
     assert stored["actions"][0]["action_type"] == "PREDICT"
     assert (await service.opened(Connector.from_json(stored), "the-model"))[1] == {"openAI_key": SECRET}
     with pytest.raises(CredentialUnreadable, match="was made for model/the-model"):
         await service.opened(Connector.from_json(stored), "another")
-    changed = (await service.inline({"parameters": {"model": "x"}}, "the-model", stored)).onto(stored)
+    changed = (await service.inline_change({"parameters": {"model": "x"}}, "the-model"))(stored)
     assert changed["parameters"] == {**stored["parameters"], "model": "x"}
     assert changed["credential"] == stored["credential"]
-    renewed = (await service.inline({"credential": {"k": "new"}}, "the-model", stored)).onto(stored)
+    renewed = (await service.inline_change({"credential": {"k": "new"}}, "the-model"))(stored)
     assert (await service.opened(Connector.from_json(renewed), "the-model"))[1] == {"k": "new"}
     with pytest.raises(IllegalArgument, match=r"\[connector.credential\] is empty"):
-        await service.inline({"credential": {}}, "the-model", stored)
+        (await service.inline_change({"credential": {}}, "the-model"))(stored)
     with pytest.raises(IllegalArgument, match="Connector endpoint is required when creating a remote model without"):
         await service.inline({**inline, "actions": [{**openai()["actions"][0], "action_type": "execute"}]}, "m")
     with pytest.raises(IllegalArgument, match=r"\[connector.connector_id\] cannot be given"):

@@ -35,7 +35,7 @@ async def test_the_whole_way(cluster: OpenSearchStore) -> None:
     created = await asyncio.gather(*(one.create(openai(name=f"n{n}")) for n, one in enumerate(services)))
     ids = [one["connector_id"] for one in created]
     assert await services[0].count() == 3
-    own = (await services[0].inline(openai(), "m")).onto()
+    own = await services[0].inline(openai(), "m")
     await cluster.put(MODELS, "m", {"name": "m", "algorithm": "REMOTE", "connector": own, "created_time": 1})
 
     await services[1].update(ids[0], {"parameters": {"n": 1}, "credential": {"openAI_key": "new"}})

@@ -37,7 +37,7 @@ async def fill(store: EmbeddedStore) -> tuple[list[str], Key]:
     ids = [(await service.create(openai(credential={"a": f"a{n}", "b": f"b{n}"})))["connector_id"] for n in range(3)]
     key = await cluster_key(store)
     await store.update(CONNECTORS, ids[2], {"credential": {name: seal(f"{name}2", key, {}) for name in "ab"}})
-    own = (await service.inline(openai(credential={"a": "a3", "b": "b3"}), "m")).onto()
+    own = await service.inline(openai(credential={"a": "a3", "b": "b3"}), "m")
     await store.put(MODELS, "m", {"name": "m", "algorithm": "REMOTE", "connector": own, "created_time": 1})
     return ids, key
 

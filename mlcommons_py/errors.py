@@ -219,7 +219,8 @@ class RemoteFailed(StatusError):
         remote: Mapping[str, str | int] | None = None,
         retry_after: str | None = None,
     ) -> None:
-        super().__init__(reason, status)
+        # Not every status can be that of an answer with a body: 304 and what is beyond 599 would break the connection.
+        super().__init__(reason, status if 300 <= status < 600 and status != 304 else 502)
         self.remote = dict(remote or {})
         # It goes into a header of ours, and a provider may have written anything.
         self._retry_after = retry_after if retry_after is not None and _PRINTED.fullmatch(retry_after) else None

@@ -16,6 +16,7 @@ _WHITE = b" \n\r\t"
 _LONE = re.compile("[\ud800-\udfff]")
 _MAY_BE_LONE = re.compile(rb"\\u[dD][89a-fA-F]")
 _STARTS = frozenset('{["-0123456789tfn')
+_TOO_DEEP = "it nests too deep"
 _SHORT = 18
 """Whole numbers with so many characters are in the range of 64 bits, whatever their digits."""
 
@@ -60,7 +61,7 @@ def loads(data: bytes | str, *, repairs: bool = True) -> Any:
         repairs: whether half a surrogate pair, which JSON can spell but UTF-8 cannot, becomes U+FFFD, or is no JSON.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is no JSON, or nests too deep to be written within an answer.
     """
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     try:
@@ -68,13 +69,32 @@ def loads(data: bytes | str, *, repairs: bool = True) -> Any:
     except orjson.JSONDecodeError as fault:
         try:
             value = _parsed(raw)
-        except ValueError:
+            whole = _whole(value) if _MAY_BE_LONE.search(raw) else value
+            if not repairs and whole != value:
+                raise fault
+        except (ValueError, RecursionError):
             raise fault from None  # it says where
-        whole = _whole(value) if _MAY_BE_LONE.search(raw) else value
-        if not repairs and whole != value:
-            raise
-        return whole
-    return value if _bare(orjson.dumps(value)) == _bare(raw) else _parsed(raw)
+    else:
+        if (written := _written(value)) is None:
+            raise ValueError(_TOO_DEEP)
+        if _bare(written) == _bare(raw):
+            return value
+        whole = _parsed(raw)
+    if not fits(whole):
+        raise ValueError(_TOO_DEEP)
+    return whole
+
+
+def fits(value: Any) -> bool:
+    """Return whether a value can be written within an answer: orjson writes no more than 254 levels."""
+    return _written(value) is not None
+
+
+def _written(value: Any) -> bytes | None:
+    try:
+        return orjson.dumps([[[[[[[[value]]]]]]]], default=default)[8:-8]
+    except TypeError:
+        return None
 
 
 def dumps(value: Any) -> bytes:
@@ -150,7 +170,7 @@ def first(text: str, at: int) -> Any:
     try:
         value, _ = _DECODER.raw_decode(text, at)
     except RecursionError as fault:
-        raise ValueError("it nests too deep") from fault
+        raise ValueError(_TOO_DEEP) from fault
     return _whole(value)
 
 
@@ -166,7 +186,7 @@ def _parsed(raw: bytes) -> Any:
     try:
         return json.loads(raw.decode(), parse_float=_float, parse_int=_int, parse_constant=_refused)
     except RecursionError as fault:
-        raise ValueError("it nests too deep") from fault
+        raise ValueError(_TOO_DEEP) from fault
 
 
 def _float(text: str) -> float:

@@ -92,6 +92,18 @@ def test_half_a_surrogate_pair_can_be_refused() -> None:
     assert exact.loads('["\\ud83d\\ude80", 1e400]', repairs=False) == ["🚀", float("inf")]
 
 
+@pytest.mark.parametrize("inner", ["1", "1.10", "1e400", '"\\ud83d"'])
+def test_depth_is_bounded(inner: str) -> None:
+    """What is read can be written again within an answer; what nests deeper is refused, however deep it is."""
+    for depth in (246, 247, 254, 255, 300, 900, 1020, 1100, 100_000):
+        text = "[" * depth + inner + "]" * depth
+        if depth <= 246:
+            exact.dumps({"a": [{"b": [{"c": exact.loads(text)}]}]})
+        else:
+            with pytest.raises(ValueError):
+                exact.loads(text)
+
+
 def test_plain_numbers() -> None:
     """For whoever knows only Python's own numbers, a number comes as near as it can."""
     value = exact.plain(exact.loads('{"a":[1.10,1e400,12345678901234567890123,-0,"1.10",null]}'))

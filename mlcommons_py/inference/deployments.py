@@ -98,6 +98,7 @@ class Deployment:
             Unavailable: it took longer than ``timeout`` seconds, or the model was undeployed meanwhile.
             MLCommonsError: the model failed on the texts.
         """
+        self.latencies.touch()
         with self._admitted(len(texts)):
             began = time.monotonic()
             try:

@@ -31,6 +31,12 @@ from mlcommons_py.remote.transport import Transport
 _BIG = 64 << 10
 """Bytes from which on bodies are made and read in a thread: they would hold up the event loop."""
 
+_OF_ANSWERS = frozenset({"response_filter", "output_processors"})
+"""Parameters that say how an answer is read."""
+
+_AT_ONCE = 30
+"""Requests of one call that are under way at a time, unless the connector says how many connections it may have."""
+
 Deploy = Callable[[str], Awaitable[None]]
 """Deploys a model that is called before anybody deployed it."""
 
@@ -42,6 +48,7 @@ class Call:
     Attributes:
         prepared: one or more requests, each an entry of the answer.
         guard: what their answers have to pass; None where there is none.
+        heavy: whether the client says how the answer is read, which may take long.
     """
 
     model_id: str
@@ -50,6 +57,7 @@ class Call:
     credential: Mapping[str, str]
     prepared: Sequence[Prepared]
     guard: Guard | None
+    heavy: bool = False
 
     def outgoing(self, prepared: Prepared) -> Outgoing:
         """Return a request as it goes out, signed where the connector says so."""
@@ -76,6 +84,7 @@ class Caller:
         deploy: Deploy,
         settings: PluginSettings,
         metrics: Metrics,
+        max_texts: int,
     ) -> None:
         self.transport = transport
         self.functions = functions
@@ -89,6 +98,7 @@ class Caller:
         self._deploy = deploy
         self._settings = settings
         self._metrics = metrics
+        self._max_texts = max_texts
 
     async def ready(self, model_id: str, model: Model) -> None:
         """See whether a model can be called: its connector is there, and its credential can be opened.
@@ -120,13 +130,21 @@ class Caller:
             StatusError: 429, a rate limit is reached.
             RemoteFailed: the provider refuses or fails.
         """
-        call = await self.begin(model_id, model, ModelInput.of(body, algorithm), user)
+        call = await self.begin(model_id, model, self.given(body, algorithm), user)
         with self._remotes.timed(model_id):
             answer = {"inference_results": await self._answers(call)}
         interface = self._interfaces.of(model.interface)
         if interface is not None:
             await interface.check_output(answer)
         return answer
+
+    def given(self, body: Mapping[str, Any], algorithm: str) -> ModelInput:
+        """Return the input that a body holds.
+
+        Raises:
+            IllegalArgument: a field is of the wrong type, or there are too many texts.
+        """
+        return ModelInput.of(body, algorithm, self._max_texts)
 
     async def begin(self, model_id: str, model: Model, given: ModelInput, user: str | None = None) -> Call:
         """Return the call that a predict stands for, all checks passed.
@@ -141,18 +159,26 @@ class Caller:
         if interface is not None:
             await interface.check_input(given.as_json())
         model = await self._deployed(model_id, model)
+        self._remotes.touch(model_id)
         return await self._prepared(model_id, model, given, ActionType.PREDICT, user)
 
-    async def act(self, model_id: str, model: Model, given: ModelInput, action_type: str) -> list[dict[str, Any]]:
+    async def act(
+        self, model_id: str, model: Model, given: ModelInput, action_type: str, user: str | None = None
+    ) -> list[dict[str, Any]]:
         """Carry out another action of a model's connector, such as ``batch_predict``; return its entries.
+
+        What is asked about a job, or done to end it, is not held to the model's limits: the job is there already.
 
         Raises:
             MLCommonsError: as :meth:`predict`.
         """
         self._settings.check_remote_models()
-        if model.is_enabled is False:
+        self._remotes.touch(model_id)
+        about_job = action_type in (ActionType.BATCH_PREDICT_STATUS, ActionType.CANCEL_BATCH_PREDICT)
+        if model.is_enabled is False and not about_job:
             raise Forbidden("Model is disabled.")
-        return await self._answers(await self._prepared(model_id, model, given, action_type, None))
+        call = await self._prepared(model_id, model, given, action_type, user, limited=not about_job)
+        return await self._answers(call)
 
     async def _deployed(self, model_id: str, model: Model) -> Model:
         """Deploy a model that is deployed nowhere, if that is allowed, and return it as it is then.
@@ -174,27 +200,44 @@ class Caller:
         return model
 
     async def _prepared(
-        self, model_id: str, model: Model, given: ModelInput, action_type: str, user: str | None
+        self,
+        model_id: str,
+        model: Model,
+        given: ModelInput,
+        action_type: str,
+        user: str | None,
+        *,
+        limited: bool = True,
     ) -> Call:
         connector, credential = await self._connection(model_id, model)
         arguments = (connector, action_type, given, credential, self.functions)
         began = time.monotonic()
-        if given.size() > _BIG:
+        big = given.is_big(_BIG)
+        if big:
             prepared = await asyncio.to_thread(prepare, *arguments)
         else:
             prepared = prepare(*arguments)
         self._metrics.stage(model_id, "prepared", time.monotonic() - began)
-        await self._throttle.check(model_id, model, user, len(self._nodes.running(model_id)))
+        if limited:  # every node may call it, whichever has deployed it
+            await self._throttle.check(model_id, model, user, len(self._nodes.alive()))
         guard = self._guards.of(model.guardrails)
         if guard is not None:
-            alone = asks_alone(prepared, *arguments)
+            asks = (prepared, *arguments)
+            alone = await asyncio.to_thread(asks_alone, *asks) if big else asks_alone(*asks)
             for one in prepared:
                 text, *also = said(one)
                 await guard.check("input", text, given.asked(), alone=alone, also=also)
-        return Call(model_id, model, connector, credential, prepared, guard)
+        chosen = not _OF_ANSWERS.isdisjoint(given.parameters or ())
+        return Call(model_id, model, connector, credential, prepared, guard, heavy=chosen)
 
     async def _answers(self, call: Call) -> list[dict[str, Any]]:
-        return await _all([self._exchange(call, one) for one in call.prepared])
+        places = asyncio.Semaphore(call.connector.config.max_connection or _AT_ONCE)
+
+        async def exchange(prepared: Prepared) -> dict[str, Any]:
+            async with places:
+                return await self._exchange(call, prepared)
+
+        return await _all([exchange(one) for one in call.prepared])
 
     async def _exchange(self, call: Call, prepared: Prepared) -> dict[str, Any]:
         """Return one entry of the answer."""
@@ -206,7 +249,7 @@ class Caller:
         if call.guard is not None:
             text, *also = shown(incoming, prepared)
             await call.guard.check("output", text, also=also)
-        if len(incoming.body) > _BIG:
+        if call.heavy or len(incoming.body) > _BIG:
             entry = await asyncio.to_thread(outputs, prepared, incoming)
         else:
             entry = outputs(prepared, incoming)

@@ -33,6 +33,11 @@ class Remotes:
         """Return how long the last calls of a model took; None where it is not deployed."""
         return self._deployed.get(model_id)
 
+    def touch(self, model_id: str) -> None:
+        """Note that a model is in use."""
+        if (latencies := self._deployed.get(model_id)) is not None:
+            latencies.touch()
+
     @contextmanager
     def timed(self, model_id: str) -> Iterator[None]:
         """Take down how long this block takes, as one call of a model, unless it raises."""

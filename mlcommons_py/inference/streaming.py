@@ -1,6 +1,7 @@
 """Streamed answers of remote models: pieces of text as the provider sends them, guarded on their way."""
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +9,12 @@ from mlcommons_py import exact
 from mlcommons_py.errors import BadRequest, IllegalArgument, RemoteFailed
 from mlcommons_py.guard.stream import GuardedStream
 from mlcommons_py.inference.remote import Call, Caller
+from mlcommons_py.inference.remotes import Remotes
 from mlcommons_py.models.documents import Model
+from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote import events
 from mlcommons_py.remote.exchange import Incoming, Outgoing
-from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.outputs import check_answer, hide
 from mlcommons_py.remote.provider import Delta, Streaming
 
@@ -23,9 +25,11 @@ INTERFACE = "_llm_interface"
 class Streamer:
     """Streams the answers of remote models."""
 
-    def __init__(self, caller: Caller, settings: PluginSettings) -> None:
+    def __init__(self, caller: Caller, remotes: Remotes, settings: PluginSettings, counters: Counters) -> None:
         self._caller = caller
+        self._remotes = remotes
         self._settings = settings
+        self._counters = counters
 
     async def stream(
         self, model_id: str, model: Model, body: Mapping[str, Any], user: str | None = None
@@ -46,12 +50,21 @@ class Streamer:
             )
         if not model.is_remote:
             raise BadRequest("Streaming is only supported for remote models")
-        given = ModelInput.of(body, model.algorithm)
-        call = await self._caller.begin(model_id, model, given, user)
-        way = self._way(given.parameters or {}, call.connector.parameters or {})
-        pieces = self._pieces(call, way)
+        pieces = self._counted(model_id, model, body, user)
         first = await anext(pieces, None)  # by then the provider has accepted the request
         return _with_first(first, pieces)
+
+    async def _counted(
+        self, model_id: str, model: Model, body: Mapping[str, Any], user: str | None
+    ) -> AsyncGenerator[Delta]:
+        with self._counters.counted(model.algorithm, "predict", model_id), self._remotes.timed(model_id):
+            given = self._caller.given(body, model.algorithm)
+            call = await self._caller.begin(model_id, model, given, user)
+            way = self._way(given.parameters or {}, call.connector.parameters or {})
+            async with aclosing(self._pieces(call, way)) as pieces:
+                async for delta in pieces:
+                    self._remotes.touch(model_id)
+                    yield delta
 
     def _way(self, parameters: Mapping[str, Any], connector: Mapping[str, str]) -> Streaming:
         """Return how a provider streams, as the request's parameters or the connector's say."""
@@ -91,7 +104,13 @@ class Streamer:
 
 def _streamed(outgoing: Outgoing, way: Streaming) -> Outgoing:
     """Return a request as one for a streamed answer."""
-    body = exact.dumps(way.request(exact.loads(outgoing.body))) if outgoing.body else b""
+    try:
+        given = exact.loads(outgoing.body.decode(outgoing.charset)) if outgoing.body else {}
+    except ValueError as fault:
+        raise IllegalArgument("the request cannot be streamed: its body is no JSON") from fault
+    if not isinstance(given, dict):
+        raise IllegalArgument("the request cannot be streamed: its body is no JSON object")
+    body = exact.dumps(way.request(given)).decode().encode(outgoing.charset)
     return replace(outgoing, url=way.url(outgoing.url), headers={**outgoing.headers, **way.headers}, body=body)
 
 

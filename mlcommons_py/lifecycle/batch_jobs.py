@@ -1,20 +1,34 @@
 """Batch jobs: work that a provider does in the background, and the tasks that stand for it here."""
 
-import re
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from mlcommons_py import exact, fields
-from mlcommons_py.errors import BadRequest, IllegalArgument, LimitExceeded, NotFound, ResourceNotFound
+from mlcommons_py.errors import (
+    BadRequest,
+    IllegalArgument,
+    LimitExceeded,
+    MLCommonsError,
+    NotFound,
+    ResourceNotFound,
+    Unavailable,
+)
+from mlcommons_py.expressions import compiled
 from mlcommons_py.inference.remote import Caller
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName
 from mlcommons_py.observe.counters import Counters
-from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.plugin_settings import PREFIX, PluginSettings
 from mlcommons_py.remote.documents import ActionType
 from mlcommons_py.remote.input import ModelInput
+from mlcommons_py.store.record import now
 from mlcommons_py.tasks.board import UNFINISHED, Task, Tasks, TaskState, TaskType
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 60
 
 _STATES = {
     "remote_job.status_regex.completed": TaskState.COMPLETED,
@@ -41,7 +55,7 @@ class BatchJobs:
         self._settings = settings
         self._counters = counters
 
-    async def start(self, model_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def start(self, model_id: str, body: Mapping[str, Any], user: str | None = None) -> dict[str, Any]:
         """Start a job, and return the answer of ``_batch_predict``.
 
         Raises:
@@ -60,14 +74,14 @@ class BatchJobs:
             raise NotFound("Failed to find model") from fault
         if not model.is_remote:
             raise BadRequest(f"model {model_id} is {model.algorithm}; batch jobs are for REMOTE models")
-        given = _given(body)
+        given = self._given(body)
         if await self._tasks.running(TaskType.BATCH_PREDICTION) >= self._settings["max_batch_inference_tasks"]:
             raise LimitExceeded(
                 "Exceeded maximum limit for BATCH_PREDICTION tasks. To increase the limit, update the"
                 " plugins.ml_commons.max_batch_inference_tasks setting."
             )
         with self._counters.counted(model.algorithm, "batch_predict", model_id):
-            job = await self._asked(model_id, model, given, ActionType.BATCH_PREDICT)
+            job = await self._asked(model_id, model, given, ActionType.BATCH_PREDICT, user)
             if not any(job.get(name) for name in _JOB_NAMES):
                 raise NotFound("Unable to create batch transform job")
             if (dlq := body.get("dlq")) is not None:
@@ -78,24 +92,49 @@ class BatchJobs:
     async def shown(self, task_id: str) -> dict[str, Any]:
         """Return a task; of a job that was not over, its state is asked for first.
 
+        Where the provider cannot be asked the task is shown as it was last known, with ``remote_error``, the reason.
+
         Raises:
             NotFound: there is no such task.
-            MLCommonsError: the provider cannot be asked.
         """
         document = await self._tasks.get(task_id)
         task = Task.from_json(document)
-        if not _is_job(task) or task.state not in UNFINISHED or task.model_id is None:
+        if not _is_job(task) or task.state not in UNFINISHED:
             return document
         try:
-            model = await self._models.model(task.model_id)
-        except ResourceNotFound:  # deleted: nobody can be asked any more
-            return document
-        found = await self._asked(
-            task.model_id, model, ModelInput(parameters=_arguments(task)), ActionType.BATCH_PREDICT_STATUS
-        )
+            await self._follow(task_id, task)
+        except MLCommonsError as fault:
+            return {**document, "remote_error": fault.reason}
+        return await self._tasks.get(task_id)
+
+    async def poll(self) -> None:
+        """Ask for the state of every job of which nobody asked for a minute."""
+        before = now() - 1000 * POLL_SECONDS
+        for task_id, task in await self._tasks.of_type(TaskType.BATCH_PREDICTION, changed_before=before):
+            try:
+                await self._follow(task_id, task)
+            except Unavailable:
+                raise
+            except MLCommonsError as fault:
+                log.info("the state of batch job %s is not known: %s", task_id, fault.reason)
+                await self._tasks.follow(task_id, dict(task.remote_job or {}), None)  # asked again in a minute
+
+    async def _follow(self, task_id: str, task: Task) -> None:
+        """Ask for a job's state, and note it; a job whose model is gone can be asked about no more."""
+        model = await self._model(task_id, task)
+        if model is None or task.model_id is None:
+            return
+        given = ModelInput(parameters=_arguments(task))
+        found = await self._asked(task.model_id, model, given, ActionType.BATCH_PREDICT_STATUS)
         job = {**(task.remote_job or {}), **found}
         await self._tasks.follow(task_id, job, self._state(job))
-        return await self._tasks.get(task_id)
+
+    async def _model(self, task_id: str, task: Task) -> Model | None:
+        document = None if task.model_id is None else await self._models.document(task.model_id)
+        if document is None:
+            await self._tasks.fail(task_id, "the model of the batch job was deleted", TaskState.UNREACHABLE)
+            return None
+        return Model.from_json(document.source)
 
     def _state(self, job: Mapping[str, Any]) -> TaskState | None:
         """Return the state that a job's own status stands for; None where it says nothing of an end."""
@@ -103,7 +142,7 @@ class BatchJobs:
             if (status := job.get(name)) is None:
                 continue
             for setting, state in _STATES.items():
-                if re.search(self._settings[setting], str(status), re.IGNORECASE):
+                if compiled(f"(?i){self._settings[setting]}", PREFIX + setting).search(str(status)):
                     return state
             return TaskState.RUNNING
         return None
@@ -121,15 +160,19 @@ class BatchJobs:
             raise NotFound("Fail to find task")
         if not _is_job(task) or task.model_id is None:
             raise BadRequest("The task ID you provided does not have any associated batch job")
-        model = await self._models.model(task.model_id)
+        model = await self._model(task_id, task)
+        if model is None:
+            raise NotFound("Failed to find model")
         await self._asked(
             task.model_id, model, ModelInput(parameters=_arguments(task)), ActionType.CANCEL_BATCH_PREDICT
         )
         await self._tasks.follow(task_id, dict(task.remote_job or {}), TaskState.CANCELLING)
 
-    async def _asked(self, model_id: str, model: Model, given: ModelInput, action_type: str) -> dict[str, Any]:
+    async def _asked(
+        self, model_id: str, model: Model, given: ModelInput, action_type: str, user: str | None = None
+    ) -> dict[str, Any]:
         """Return what the provider tells of a job; empty where it tells nothing."""
-        entries = await self._caller.act(model_id, model, given, action_type)
+        entries = await self._caller.act(model_id, model, given, action_type, user)
         told: dict[str, Any] = {}
         for entry in entries:
             for tensor in entry.get("output", ()):
@@ -137,13 +180,12 @@ class BatchJobs:
                     told.update(exact.plain(found))
         return told
 
-
-def _given(body: Mapping[str, Any]) -> ModelInput:
-    dlq = fields.mapping(body, "dlq")
-    if dlq is not None and (not dlq.get("bucket") or not dlq.get("region")):
-        raise IllegalArgument("DLQ bucketName or region cannot be null")
-    given = ModelInput.of(body, FunctionName.REMOTE)
-    return ModelInput(algorithm=given.algorithm, parameters=given.parameters, raw=body, action_type="BATCH_PREDICT")
+    def _given(self, body: Mapping[str, Any]) -> ModelInput:
+        dlq = fields.mapping(body, "dlq")
+        if dlq is not None and (not dlq.get("bucket") or not dlq.get("region")):
+            raise IllegalArgument("DLQ bucketName or region cannot be null")
+        given = self._caller.given(body, FunctionName.REMOTE)
+        return ModelInput(algorithm=given.algorithm, parameters=given.parameters, raw=body, action_type="BATCH_PREDICT")
 
 
 def _is_job(task: Task) -> bool:

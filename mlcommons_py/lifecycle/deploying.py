@@ -1,14 +1,16 @@
 """Deploying and undeploying, as the API asks for it."""
 
 import asyncio
+import math
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import WeakValueDictionary
 
 from mlcommons_py import fields
-from mlcommons_py.errors import IllegalArgument, LimitExceeded, NotFound
+from mlcommons_py.errors import IllegalArgument, LimitExceeded, NotFound, Unavailable
 from mlcommons_py.lifecycle import plan
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.models.documents import Model
@@ -21,6 +23,9 @@ from mlcommons_py.tasks.board import Tasks, TaskState, TaskType
 
 _SETTLE_SECONDS = 5.0
 """How long a deploy waits until a remote model's connector was read."""
+
+_AGAIN_SECONDS = 1.0
+"""How long calls of a remote model that could not be deployed are refused before it is tried again."""
 
 _PEER_SECONDS = 5.0
 """How long an undeploy waits for other nodes to carry it out; they do anyway."""
@@ -47,6 +52,7 @@ class Deployer:
         self._settings = settings
         self._counters = counters
         self._beginning: Counter[str] = Counter()
+        self._failed: dict[str, tuple[float, str]] = {}
         self._for_calls: dict[str, asyncio.Task[None]] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -72,7 +78,7 @@ class Deployer:
         nodes = self._eligible(chosen)
         if model.state.is_incomplete:
             raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
-        with self._slot(model_id):
+        with nullcontext() if model.is_remote else self._slot(model_id):  # of a remote model nothing has to come up
             async with self._turn(model_id):
                 task_id = await self._plan(model_id, nodes, to_all=not chosen)
         if model.is_remote:
@@ -85,6 +91,7 @@ class Deployer:
 
         Raises:
             MLCommonsError: as :meth:`deploy`.
+            Unavailable: it could not be deployed a moment ago.
         """
         calling = self._for_calls.get(model_id)
         if calling is None:
@@ -93,9 +100,16 @@ class Deployer:
         await asyncio.shield(calling)
 
     async def _deploy_unless_there(self, model_id: str) -> None:
+        failed, reason = self._failed.get(model_id, (-math.inf, ""))
+        if time.monotonic() - failed < _AGAIN_SECONDS:
+            raise Unavailable(f"model {model_id} cannot be deployed: {reason}")
+        if self._keeper.runs(model_id, await self._known(model_id)):
+            return
+        await self.deploy(model_id, {})
         model = await self._known(model_id)
+        self._failed.pop(model_id, None)
         if not self._keeper.runs(model_id, model):
-            await self.deploy(model_id, {})
+            self._failed[model_id] = time.monotonic(), model.state_reason or "it was undeployed"
 
     async def _plan(self, model_id: str, nodes: Sequence[str], *, to_all: bool) -> str:
         """Make it the desired state that nodes run a model, and return the task that ends when they do."""

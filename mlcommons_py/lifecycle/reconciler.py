@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import partial
 
 from mlcommons_py.cluster_settings import ClusterSettings
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.lifecycle import plan
+from mlcommons_py.lifecycle.batch_jobs import POLL_SECONDS, BatchJobs
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.registering import Registrar
@@ -34,6 +36,7 @@ class Reconciler:
         registrar: Registrar,
         deployer: Deployer,
         keeper: Keeper,
+        batch_jobs: BatchJobs,
         period: float,
     ) -> None:
         """Look at the other nodes every ``period`` seconds."""
@@ -44,14 +47,16 @@ class Reconciler:
         self._registrar = registrar
         self._deployer = deployer
         self._keeper = keeper
+        self._batch_jobs = batch_jobs
         self._period = period
+        self._polled = 0.0
         self._obstacle = ""
 
     async def run(self) -> None:
-        """Restore, then reconcile for ever; who has the store for itself has only idle models to look after then."""
+        """Restore, then reconcile for ever; who is alone has only what nobody asks for to look after then."""
         if self._nodes.alone:
             await self.restore()
-            await self._repeat(self._undeploy_idle)
+            await self._repeat(self._look_after)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(self._beat))
             await self._until_done(self._restore_models)
@@ -120,7 +125,14 @@ class Reconciler:
             await self._take_over(tasks)
             await self._count({task.model_id for _, task in tasks})
             await self._registrar.mend(PATIENCE)
-            await self._undeploy_idle()
+            await self._look_after()
+
+    async def _look_after(self) -> None:
+        """See to what nobody asks for: idle models, and batch jobs."""
+        await self._undeploy_idle()
+        if time.monotonic() - self._polled > POLL_SECONDS:
+            self._polled = time.monotonic()
+            await self._batch_jobs.poll()
 
     async def _undeploy_idle(self) -> None:
         """Undeploy what nobody called, on any node, for as long as its ``model_ttl_minutes`` say."""

@@ -1,7 +1,7 @@
 """Registering and changing remote models: those that live at a provider, behind a connector."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.registry import Models
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.breaker import Breaker
 from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.documents import Connector
 from mlcommons_py.store import new_id
@@ -36,6 +37,7 @@ class RemoteModels:
         deployer: Deployer,
         settings: PluginSettings,
         counters: Counters,
+        breaker: Breaker,
     ) -> None:
         self._groups = groups
         self._models = models
@@ -44,6 +46,7 @@ class RemoteModels:
         self._deployer = deployer
         self._settings = settings
         self._counters = counters
+        self._breaker = breaker
 
     async def register(self, body: Mapping[str, Any], *, deploy: bool) -> dict[str, Any]:
         """Register a remote model and return the answer of ``_register``; its task is over by then.
@@ -61,6 +64,8 @@ class RemoteModels:
                 raise ResourceNotFound(f"Model Group Response is empty for {group_id}")
             registration = await self._connected(registration)
             model_id, _ = await self._models.create(registration)
+            if registration.connector is not None:
+                await self._connectors.settle(model_id)
             task_id = await self._tasks.create(TaskType.REGISTER_MODEL, registration.function, model_id)
             await self._tasks.complete(task_id, model_id)
         if deploy:
@@ -95,27 +100,44 @@ class RemoteModels:
             log.warning("model %s is %s", model_id, reason)
             await self._models.change(model_id, lambda model: replace(model, state_reason=reason))
 
-    async def connection(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the body of a PUT changes of a model's connector, as it is stored.
+    async def connection(self, model_id: str, body: Mapping[str, Any]) -> Callable[[Model], dict[str, Any]]:
+        """Return the function from a model to what the body of a PUT changes of its connector, as it is stored.
+
+        It raises :class:`~mlcommons_py.errors.BadRequest` where the model has its connector in the other way.
 
         Raises:
-            BadRequest: the model has its connector in the other way.
             NotFound: the connector does not exist.
+            IllegalArgument: what is said of the model's own connector is wrong.
         """
         connector_id, given = fields.text(body, "connector_id"), fields.mapping(body, "connector")
         if connector_id is not None:
-            if model.connector_id is None:
-                raise BadRequest("This remote does not have a connector_id field, maybe it uses an internal connector.")
             await self._known(connector_id)
-            return {"connector_id": connector_id}
-        if given is not None:
-            if model.connector is None:
+        change = None if given is None else await self._connectors.inline_change(given, model_id)
+
+        def connect(model: Model) -> dict[str, Any]:
+            if connector_id is not None and model.connector_id is None:
+                raise BadRequest("This remote does not have a connector_id field, maybe it uses an internal connector.")
+            if change is not None and model.connector is None:
                 raise BadRequest(
                     "Cannot update connector settings for this model. The model was created with a connector_id and"
                     " does not have an inline connector."
                 )
-            return {"connector": await self._connectors.inline_changed(model.connector, given, model_id)}
-        return {}
+            if connector_id is not None:
+                return {"connector_id": connector_id}
+            return {} if change is None else {"connector": change(model.connector)}
+
+        return connect
+
+    async def settle(self, model_id: str, body: Mapping[str, Any]) -> None:
+        """Do what remains when a PUT was carried out.
+
+        What is known of a provider is not known of another; and a credential that the PUT brought must be readable,
+        though the key was changed meanwhile.
+        """
+        if "connector" in body or "connector_id" in body:
+            self._breaker.forget(model_id)
+        if (fields.mapping(body, "connector") or {}).get("credential"):
+            await self._connectors.settle(model_id)
 
 
 def preset(connector: Connector) -> dict[str, str] | None:

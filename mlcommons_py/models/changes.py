@@ -21,8 +21,8 @@ from mlcommons_py.store.record import now
 _CHANGEABLE = (FunctionName.TEXT_EMBEDDING, FunctionName.REMOTE)
 
 
-Connect = Callable[[str, Model, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
-"""Returns what a body changes of a model's connector, as it is stored."""
+Connect = Callable[[str, Mapping[str, Any]], Awaitable[Callable[[Model], Mapping[str, Any]]]]
+"""Returns the function from a model to what a body changes of its connector, as it is stored."""
 
 
 async def update(
@@ -43,7 +43,8 @@ async def update(
         raise NotFound(f"Failed to find model to update with the provided model id: {model_id}")
     model = Model.from_json(document.source)
     _refuse(model_id, model, body)
-    changes = {**_changes(model, body), **await connect(model_id, model, body)}
+    changes, connection = _changes(model, body), await connect(model_id, body)
+    connection(model)
     group_id = fields.text(body, "model_group_id")
     if group_id is not None and group_id != model.model_group_id:
         version = await groups.next_version(group_id)
@@ -56,11 +57,8 @@ async def update(
 
     def make(read: Model) -> Model:
         _refuse(model_id, read, body)
-        merged = {
-            name: value if name == "connector" else _merged(getattr(read, name), value)
-            for name, value in changes.items()
-        }
-        return replace(read, **merged, last_updated_time=now())
+        merged = {name: _merged(getattr(read, name), value) for name, value in changes.items()}
+        return replace(read, **merged, **connection(read), last_updated_time=now())
 
     changed = await models.change(model_id, make)
     if changed is None:

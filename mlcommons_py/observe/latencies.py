@@ -13,12 +13,16 @@ class Latencies:
         self._recent: deque[float] = deque(maxlen=_KEPT)
         self.count = 0
         self.last = time.monotonic()
-        """When the last one ended, or this object was made, by the monotonic clock."""
+        """When the last one began or ended, or this object was made, by the monotonic clock."""
 
     def add(self, seconds: float) -> None:
         """Take a request down that took so long and ends now."""
         self._recent.append(seconds)
         self.count += 1
+        self.last = time.monotonic()
+
+    def touch(self) -> None:
+        """Note that a request begins, or goes on."""
         self.last = time.monotonic()
 
     def summary(self) -> dict[str, float]:

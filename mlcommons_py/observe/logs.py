@@ -7,7 +7,7 @@ import time
 
 _NAMES = (
     r"(?:proxy-)?authorization|[\w-]*api[_-]?key|[\w-]*secret[\w-]*|[\w-]*password|passwd|credentials?"
-    r"|(?:access|session|auth|refresh|id)[_-]?token|token"
+    r"|[\w-]*token"
 )
 _NAMED = re.compile(
     rf"""(?ix) (?<![\w-]) ( (?:{_NAMES}) \\?["']? \s* [:=] \s* )
@@ -17,6 +17,8 @@ _IN_URL = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^\s/@:]*:[^\s/@]*@")
 _SHAPES = re.compile(r"\b(?:sk-[\w-]{16,}|AKIA[A-Z0-9]{16}|eyJ[\w-]+\.eyJ[\w-]+\.[\w-]*)")
 _CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029) if code != ord("\t")}
 _HIDDEN = "***"
+_TELLING = ("botocore", "boto3", "urllib3", "aws_encryption_sdk")
+"""Libraries that write requests with all their headers, or what they encrypt, at DEBUG."""
 
 
 class Redacted(logging.Formatter):
@@ -27,17 +29,22 @@ class Redacted(logging.Formatter):
 
     converter = staticmethod(time.gmtime)
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return a record's line, or lines where it has a traceback."""
-        return redact(super().format(record))
-
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         """Return the line without the traceback."""
-        return super().formatMessage(record).translate(_CONTROLS)
+        # Redacted while the lines of the message are still apart: a name may begin one.
+        return redact(super().formatMessage(record)).translate(_CONTROLS)
 
     def formatException(self, ei: object) -> str:  # noqa: N802 - logging's own name
         """Return a traceback, indented."""
-        return "    " + super().formatException(ei).replace("\n", "\n    ")  # type: ignore[arg-type]
+        return _indented(super().formatException(ei))  # type: ignore[arg-type]
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - logging's own name
+        """Return a stack, indented."""
+        return _indented(super().formatStack(stack_info))
+
+
+def _indented(lines: str) -> str:
+    return "    " + redact(lines).replace("\n", "\n    ")
 
 
 def redact(text: str) -> str:
@@ -52,9 +59,11 @@ def redact(text: str) -> str:
 
 
 def configure(level: str) -> None:
-    """Send the service's logs to standard error."""
+    """Send the service's logs to standard error; libraries that would tell secrets at DEBUG begin at INFO."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Redacted("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in _TELLING:
+        logging.getLogger(name).setLevel(max(root.level, logging.INFO))

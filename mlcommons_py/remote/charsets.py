@@ -5,7 +5,6 @@ import html
 import re
 from collections.abc import Callable
 from urllib.parse import quote_plus, unquote_plus
-from xml.sax.saxutils import quoteattr
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote.filling import Encode
@@ -23,7 +22,7 @@ def writing(content_type: str) -> Encode | None:
     if content_type == _FORM:
         return quote_plus
     if _XML_TYPES.fullmatch(content_type):
-        return lambda text: quoteattr(text, {'"': "&quot;", "'": "&apos;"})[1:-1]
+        return html.escape
     return str
 
 

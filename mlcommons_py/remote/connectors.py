@@ -18,12 +18,12 @@ from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.definition import Definition, Trusts, check_connector
 from mlcommons_py.remote.documents import CONNECTORS, ActionType, Connector
 from mlcommons_py.remote.functions import Functions
-from mlcommons_py.remote.keys import Key
+from mlcommons_py.remote.rotation import renew
 from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.store import Store, Written, new_id
 from mlcommons_py.store.client_search import api_body
 from mlcommons_py.store.recent import Recent
-from mlcommons_py.store.record import change, now
+from mlcommons_py.store.record import now
 
 DRY_RUN = "dryRunConnector"
 """What ``_create`` answers as the id of a connector that was only to be checked."""
@@ -44,6 +44,7 @@ class Connectors:
         trust: knows which URLs may be called.
         users: returns the models that use a connector.
         functions: the pre- and post-process functions that there are.
+        changed_for: is told of each model whose connector was changed.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Connectors:
         trust: Trusts,
         users: Users,
         functions: Functions,
+        changed_for: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._secrets = secrets
@@ -61,6 +63,7 @@ class Connectors:
         self._trust = trust
         self._users = users
         self._functions = functions
+        self._changed_for = changed_for
         self._recent = Recent(self._open)
 
     async def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +111,8 @@ class Connectors:
         """
         self._settings.check_remote_models()
         definition = Definition.read(body)
-        await self._refuse_used(connector_id, deployed=True)
+        _refuse_for_update(connector_id, definition)
+        users = await self._refuse_used(connector_id, deployed=True)
         while True:
             stored, seq_no, term = await self._document(connector_id)
             changed = self._changed(stored, definition)
@@ -119,6 +123,8 @@ class Connectors:
             except VersionConflict:
                 continue
             self._recent.changed(connector_id)
+            for model_id in users:
+                self._changed_for(model_id)
             return written
 
     def _changed(self, stored: Connector, definition: Definition) -> Connector:
@@ -161,41 +167,47 @@ class Connectors:
         """
         return await self._recent.get(connector_id)
 
-    async def inline(self, body: Mapping[str, Any], model_id: str | None = None) -> dict[str, Any]:
+    async def inline(self, body: Mapping[str, Any], model_id: str) -> dict[str, Any]:
         """Return a connector that a model brings with it as it is stored there, its credential encrypted.
 
-        The credential is bound to the model of ``model_id``.
+        Once the model is stored, :meth:`settle` is to be called.
 
         Raises:
             IllegalArgument: it is wrong.
         """
-        definition = _inline(body)
-        connector = Connector.from_json({**definition.onto(), "credential": definition.credential})
-        return await self._within(connector, definition, model_id)
+        return (await self.inline_change(body, model_id))(None)
 
-    async def inline_changed(
-        self, stored: Mapping[str, Any], body: Mapping[str, Any], model_id: str | None = None
-    ) -> dict[str, Any]:
-        """Return what becomes of a model's own connector by an update of it, as it is stored.
+    async def inline_change(
+        self, body: Mapping[str, Any], model_id: str
+    ) -> Callable[[Mapping[str, Any] | None], dict[str, Any]]:
+        """Return the function from a model's own connector, as it is stored or None, to what an update makes of it.
+
+        Once the model is stored, :meth:`settle` is to be called.
 
         Raises:
-            IllegalArgument: it is wrong.
+            IllegalArgument: the update is wrong; the function raises it where the result would be.
         """
         definition = _inline(body)
-        merged = definition.onto(Connector.from_json(stored))
-        if definition.credential:
-            merged["credential"] = definition.credential
-        return await self._within(Connector.from_json(merged), definition, model_id)
+        credential = definition.credential
+        sealed = None if not credential else await self._secrets.encrypt(credential, f"model/{model_id}")
 
-    async def _within(self, connector: Connector, definition: Definition, model_id: str | None) -> dict[str, Any]:
-        check_connector(connector, self._trust, self._functions)
-        if connector.action(ActionType.PREDICT) is None:
-            raise IllegalArgument("Connector endpoint is required when creating a remote model without connector id!")
-        if definition.credential:
-            owner = None if model_id is None else f"model/{model_id}"
-            sealed = await self._secrets.encrypt(definition.credential, owner)
-            connector = replace(connector, credential=sealed)
-        return connector.to_json()
+        def change(stored: Mapping[str, Any] | None) -> dict[str, Any]:
+            if stored is not None:
+                _refuse_empty(definition, "connector.credential")
+            merged = definition.onto(None if stored is None else Connector.from_json(stored))
+            connector = Connector.from_json(merged if sealed is None else {**merged, "credential": sealed})
+            check_connector(connector, self._trust, self._functions)
+            if connector.action(ActionType.PREDICT) is None:
+                raise IllegalArgument(
+                    "Connector endpoint is required when creating a remote model without connector id!"
+                )
+            return connector.to_json()
+
+        return change
+
+    async def settle(self, model_id: str) -> None:
+        """See to it that the credential of a model that was just stored can be read after a rotation of the key."""
+        await self._settle("model", model_id)
 
     async def opened(self, connector: Connector, model_id: str | None = None) -> Opened:
         """Return a model's own connector with its credential decrypted.
@@ -216,10 +228,12 @@ class Connectors:
             raise NotFound(f"Failed to find connector with the provided connector id: {connector_id}")
         return Connector.from_json(document.source), document.seq_no, document.primary_term
 
-    async def _refuse_used(self, connector_id: str, *, deployed: bool) -> None:
-        users = [model_id for model_id, is_deployed in await self._users(connector_id) if is_deployed or not deployed]
+    async def _refuse_used(self, connector_id: str, *, deployed: bool) -> list[str]:
+        """Refuse to change a connector that deployed models use, or to delete one that any do; return its models."""
+        all_users = await self._users(connector_id)
+        users = [model_id for model_id, is_deployed in all_users if is_deployed or not deployed]
         if not users:
-            return
+            return [model_id for model_id, _ in all_users]
         still = f"{len(users)} models are still using this connector, please"
         if deployed:
             raise BadRequest(f"{still} undeploy the models first: [{', '.join(users)}]")
@@ -236,9 +250,9 @@ class Connectors:
         if_primary_term: int | None = None,
     ) -> Written:
         """Store a connector, with a new credential encrypted if there is one."""
-        key = await self._secrets.keys.current() if credential else None
-        if credential and key is not None:
-            connector = await self._sealed(connector_id, connector, credential, key)
+        if credential:
+            sealed = await self._secrets.encrypt(credential, f"connector/{connector_id}")
+            connector = replace(connector, credential=sealed)
         try:
             written = await self._store.put(
                 CONNECTORS,
@@ -255,28 +269,29 @@ class Connectors:
                 f"connector {connector_id} could not be stored: the store refused its document [{fault.type}]",
                 fault.status,
             ) from None
-        # The keys may have been rotated meanwhile, and the rotation have passed this document by.
-        while credential and key is not None and (newer := await self._secrets.keys.current()) != key:
-            before, key = connector.credential, newer
-            connector = await self._sealed(connector_id, connector, credential, key)
-            sealed = connector.credential
-            again = await change(
-                self._store,
-                CONNECTORS,
-                connector_id,
-                Connector,
-                lambda read, before=before, sealed=sealed: (  # type: ignore[misc]
-                    replace(read, credential=sealed) if read.credential == before else None
-                ),
-            )
-            written = written if again is None else again[1]
+        if credential:
+            await self._settle("connector", connector_id)
         return written
 
-    async def _sealed(
-        self, connector_id: str, connector: Connector, credential: Mapping[str, str], key: Key
-    ) -> Connector:
-        sealed = await self._secrets.encrypt(credential, f"connector/{connector_id}", key=key)
-        return replace(connector, credential=sealed)
+    async def _settle(self, kind: str, doc_id: str) -> None:
+        """Encrypt a credential again that was stored while the key was rotated, and so passed by."""
+        keys = self._secrets.keys
+        (holder,) = (one for one in keys.holders if one.kind == kind)
+        await renew(self._store, self._secrets, holder, doc_id, keys.current)
+
+
+def _refuse_for_update(connector_id: str, definition: Definition) -> None:
+    """Refuse what an update could only ignore."""
+    if definition.dry_run:
+        raise IllegalArgument("[dry_run] is for _create only; an update is carried out")
+    if definition.connector_id not in (None, connector_id):
+        raise IllegalArgument(f"[connector_id] is another than that of the path, [{connector_id}]; leave it out")
+    _refuse_empty(definition, "credential")
+
+
+def _refuse_empty(definition: Definition, field: str) -> None:
+    if definition.credential is not None and not definition.credential:
+        raise IllegalArgument(f"[{field}] is empty; leave it out to keep the one that is stored")
 
 
 def _inline(body: Mapping[str, Any]) -> Definition:

@@ -6,6 +6,9 @@ from typing import Any, Self
 
 from mlcommons_py.errors import IllegalArgument
 
+_EACH = 200
+"""Characters that cost about as much as a value, which may be a request of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
@@ -30,8 +33,8 @@ class ModelInput:
     raw: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, body: Mapping[str, Any], algorithm: str) -> Self:
-        """Return the input that a body holds.
+    def of(cls, body: Mapping[str, Any], algorithm: str, max_texts: int) -> Self:
+        """Return the input that a body holds, with so many texts at most.
 
         Raises:
             IllegalArgument: a field is of the wrong type; the text names it, with its place in the list.
@@ -42,7 +45,7 @@ class ModelInput:
         return cls(
             algorithm=algorithm,
             parameters=parameters,
-            text_docs=_texts(body.get("text_docs")),
+            text_docs=_texts(body.get("text_docs"), max_texts),
             query_text=_text("query_text", body.get("query_text")),
             question=_text("question", body.get("question")),
             context=_text("context", body.get("context")),
@@ -63,28 +66,33 @@ class ModelInput:
         question = (self.parameters or {}).get("question", self.question)
         return question if isinstance(question, str) else None
 
-    def size(self) -> int:
-        """Return about how many characters it has."""
-        return sum(map(_size, (self.text_docs, self.query_text, self.question, self.context, self.parameters)))
+    def is_big(self, most: int) -> bool:
+        """Return whether making requests of it costs more than handling so many characters."""
+        left = [self.text_docs, self.query_text, self.question, self.context, self.parameters]
+        cost = 0
+        while left and cost <= most:
+            value = left.pop()
+            if isinstance(value, str):
+                cost += len(value)
+            elif isinstance(value, Mapping):
+                left.extend(value.values())
+            elif isinstance(value, list | tuple):
+                left.extend(value)
+            cost += _EACH
+        return cost > most
 
 
-def _size(value: Any) -> int:
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, Mapping):
-        return sum(map(_size, value.values()))
-    if isinstance(value, list | tuple):
-        return sum(map(_size, value))
-    return 8
-
-
-def _texts(given: Any) -> Sequence[str | None] | None:
+def _texts(given: Any, most: int) -> Sequence[str | None] | None:
     if given is None:
         return None
     if not isinstance(given, list):
         raise IllegalArgument(f"[text_docs] must be a list of strings, not {type(given).__name__}")
     if not given:
         raise IllegalArgument("Empty text docs")
+    if len(given) > most:
+        raise IllegalArgument(
+            f"[text_docs] has {len(given)} texts, {most} are taken at once; send them in several requests"
+        )
     return tuple(_text(f"text_docs[{position}]", one) for position, one in enumerate(given))
 
 

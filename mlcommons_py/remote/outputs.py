@@ -90,6 +90,9 @@ def outputs(prepared: Prepared, incoming: Incoming) -> dict[str, Any]:
     tensors = None if prepared.post is None else _of_function(prepared, incoming)
     if tensors is None:
         tensors = [_of_answer(prepared, incoming)]
+    for tensor in tensors:
+        if "dataAsMap" in tensor and not exact.fits(tensor["dataAsMap"]):
+            raise _unreadable(prepared, incoming, "values that nest too deep")
     return {"output": list(tensors), "status_code": incoming.status}
 
 

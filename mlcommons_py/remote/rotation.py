@@ -4,9 +4,10 @@ The order makes it safe to be killed anywhere and run again: the old key is put 
 place, all readers know both, and the old one goes when nothing needs it any more.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlcommons_py.errors import CredentialUnreadable, VersionConflict
@@ -16,6 +17,10 @@ from mlcommons_py.store import Document, Store
 from mlcommons_py.store.record import now
 
 _PAGE = 10_000
+
+
+Target = Callable[[], Awaitable[Key]]
+"""Returns the key that everything shall be encrypted with; another run may change it meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,32 @@ class Rotated:
     key: str
     changed: int
     unreadable: Mapping[str, str]
+
+
+async def renew(store: Store, secrets: Secrets, holder: Holder, doc_id: str, target: Target) -> bool:
+    """Encrypt the credential of one document anew, until it is bound to the key wanted; return whether there was need.
+
+    Raises:
+        CredentialUnreadable: it cannot be decrypted.
+    """
+    owner, changed = holder.owner(doc_id), False
+    while (document := await store.get(holder.index, doc_id)) is not None:
+        credential, key = _at(document, holder), await target()
+        if not credential or secrets.is_bound(credential, owner, key):
+            break
+        sealed = await secrets.encrypt(await secrets.decrypt(credential, owner), owner, key=key)
+        try:
+            await store.put(
+                holder.index,
+                doc_id,
+                _with(document.source, holder.path, sealed),
+                if_seq_no=document.seq_no,
+                if_primary_term=document.primary_term,
+            )
+        except VersionConflict:
+            continue
+        changed = True
+    return changed
 
 
 class Rotation:
@@ -55,10 +86,10 @@ class Rotation:
             await self._renew()
         aside = await self._store.get(CONFIG, PREVIOUS)
         await self._keys.all(anew=True)
+        target = partial(self._keys.of_cluster, make=True) if to_cluster else self._keys.current
         changed = 0
         while True:
-            key = await self._target(to_cluster)
-            done, unreadable = await self._pass(key, to_cluster=to_cluster)
+            done, unreadable = await self._pass(target)
             changed += done
             if not done:
                 break
@@ -66,11 +97,7 @@ class Rotation:
             with suppress(VersionConflict):  # another run has done so, and perhaps put another key aside
                 term = aside.primary_term
                 await self._store.delete(CONFIG, PREVIOUS, if_seq_no=aside.seq_no, if_primary_term=term)
-        return Rotated(key.id, changed, unreadable)
-
-    async def _target(self, to_cluster: bool) -> Key:
-        """Return the key that everything shall be encrypted with; another run may change it meanwhile."""
-        return await self._keys.of_cluster(make=True) if to_cluster else await self._keys.current()
+        return Rotated((await target()).id, changed, unreadable)
 
     async def _renew(self) -> None:
         """Put a new key in the place of the cluster's, the old one aside; go on where an earlier run was cut off."""
@@ -98,41 +125,16 @@ class Rotation:
                 continue
             return
 
-    async def _pass(self, key: Key, *, to_cluster: bool) -> tuple[int, dict[str, str]]:
+    async def _pass(self, target: Target) -> tuple[int, dict[str, str]]:
         """Look at every credential once; return how many were encrypted anew, and what could not be."""
         changed, unreadable = 0, {}
         for holder in self._keys.holders:
             async for doc_id in self._ids(holder):
                 try:
-                    changed += await self._one(holder, doc_id, key, to_cluster=to_cluster)
+                    changed += await renew(self._store, self._secrets, holder, doc_id, target)
                 except CredentialUnreadable as fault:
                     unreadable[holder.owner(doc_id)] = fault.reason
         return changed, unreadable
-
-    async def _one(self, holder: Holder, doc_id: str, key: Key, *, to_cluster: bool) -> bool:
-        """Encrypt the credential of one document anew; return whether there was need."""
-        owner = holder.owner(doc_id)
-        changed, mine, plain = False, None, {}
-        while (document := await self._store.get(holder.index, doc_id)) is not None:
-            credential = _at(document, holder)
-            if not credential or self._secrets.is_bound(credential, owner, key):
-                break
-            if credential != mine:
-                plain = await self._secrets.decrypt(credential, owner)
-            mine = await self._secrets.encrypt(plain, owner, key=key)
-            try:
-                await self._store.put(
-                    holder.index,
-                    doc_id,
-                    _with(document.source, holder.path, mine),
-                    if_seq_no=document.seq_no,
-                    if_primary_term=document.primary_term,
-                )
-            except VersionConflict:
-                continue
-            changed = True
-            key = await self._target(to_cluster)
-        return changed
 
     async def _ids(self, holder: Holder) -> AsyncIterator[str]:
         """Yield the ids of the documents that have a credential."""

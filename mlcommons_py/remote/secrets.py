@@ -31,7 +31,10 @@ class Secrets:
             CredentialUnreadable: the cluster's key is lost.
         """
         chosen = await self.keys.current() if key is None else key
-        return await asyncio.to_thread(_seal_all, dict(values), owner, chosen)
+        sealed = await asyncio.to_thread(_seal_all, dict(values), owner, chosen)
+        # Who finds a moment later that the key was changed can still open it, whatever became of the key.
+        self._remember({text: values[name] for name, text in sealed.items()})
+        return sealed
 
     async def decrypt(self, values: Mapping[str, str], owner: str | None = None) -> dict[str, str]:
         """Return a credential with its values decrypted.

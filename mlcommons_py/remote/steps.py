@@ -66,12 +66,27 @@ class Work:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as ML Commons writes it: a text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else exact.dumps(value).decode()
+    """Return a value as ML Commons writes it: a text as it is, anything else as JSON.
+
+    Raises:
+        IllegalArgument: it nests too deep.
+    """
+    return value if isinstance(value, str) else _dumped(value).decode()
+
+
+def _dumped(value: Any) -> bytes:
+    try:
+        return exact.dumps(value)
+    except ValueError as fault:
+        raise IllegalArgument(f"the processors make a value that cannot be written: {fault}") from fault
 
 
 def _copy(value: Any) -> Any:
-    return exact.loads(exact.dumps(value))  # a third of the time of the copy module's
+    # It takes a third of the time of the copy module's.
+    try:
+        return exact.loads(_dumped(value))
+    except ValueError as fault:
+        raise IllegalArgument(f"the processors make a value that cannot be written: {fault}") from fault
 
 
 def required(config: Config, field: str, kind: str) -> str:

@@ -14,9 +14,7 @@ from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.expressions import compiled
 from mlcommons_py.plugin_settings import PREFIX, PluginSettings
 from mlcommons_py.remote.addresses import Address, Network, forms, is_public
-from mlcommons_py.remote.documents import ClientConfig
 from mlcommons_py.remote.endpoint import Endpoint, parse
-from mlcommons_py.remote.repeating import POLICIES
 
 _ENDPOINTS = "trusted_connector_endpoints_regex"
 _PRIVATE_ENDPOINTS = "trusted_connector_private_endpoints_regex"
@@ -101,36 +99,6 @@ class Trust:
             if reach is Reach.PUBLIC and self._settings["connector.private_ip_enabled"]:
                 raise IllegalArgument("Connector URL is not matching the trusted connector private endpoint regex")
             raise IllegalArgument(f"Remote inference host name has private ip address: {host}")
-
-    def check_config(self, config: ClientConfig) -> None:
-        """Check the values of a connector's ``client_config``.
-
-        Raises:
-            IllegalArgument: one of them makes no sense; the text names it.
-        """
-        for name, low in _LOWEST.items():
-            value = getattr(config, name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 1 << 31:
-                raise IllegalArgument(f"[client_config.{name}] must be a whole number from {low} on, not [{value}]")
-        policy = config.retry_backoff_policy
-        if policy is not None and policy not in POLICIES:
-            raise IllegalArgument(
-                f"[client_config.retry_backoff_policy] must be one of {', '.join(POLICIES)}, not [{policy}]"
-            )
-        if not isinstance(config.skip_ssl_verification, bool | None):
-            raise IllegalArgument("[client_config.skip_ssl_verification] must be true or false")
-
-
-_LOWEST = {
-    "max_connection": 0,
-    "connection_timeout": 0,
-    "read_timeout": 0,
-    "retry_backoff_millis": 0,
-    "retry_timeout_seconds": 0,
-    "max_retry_times": -1,
-}
 
 
 def listed(text: str) -> tuple[frozenset[str], tuple[Network, ...]]:

@@ -53,6 +53,7 @@ async def update(services: Services, request: Request) -> object:
     model, written = await changes.update(
         services.models, services.groups, services.remote_models.connection, model_id, body
     )
+    await services.remote_models.settle(model_id, body)
     services.keeper.refresh(model_id, model)
     return written.to_json()
 

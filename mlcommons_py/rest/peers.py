@@ -28,7 +28,13 @@ _KEPT = (
     "user-agent",
     "x-opaque-id",
 )
-_FAULTS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, httpcore.UnsupportedProtocol)
+_FAULTS = (
+    httpcore.NetworkError,
+    httpcore.ConnectTimeout,
+    httpcore.PoolTimeout,
+    httpcore.ProtocolError,
+    httpcore.UnsupportedProtocol,
+)
 _CONNECT_SECONDS = 2.0
 _CONNECTIONS = 64
 
@@ -51,7 +57,7 @@ class Peers:
         Only for requests that change nothing: a node that broke off may have carried one out.
 
         Raises:
-            Unavailable: none of them answers.
+            Unavailable: none of them answers, or one takes too long.
         """
         headers = [(name, request.headers[name]) for name in _KEPT if name in request.headers]
         for address in random.sample(addresses, len(addresses)):
@@ -63,6 +69,9 @@ class Peers:
                     content=request.body,
                     extensions={"timeout": self._waits},
                 )
+            except (httpcore.ReadTimeout, httpcore.WriteTimeout) as fault:
+                # It is at it: another would do the same work again, and the client waits no longer anyway.
+                raise Unavailable("the node that runs the model took too long") from fault
             except _FAULTS as fault:
                 log.warning("node %s does not answer: %s", address, type(fault).__name__)
                 continue

@@ -18,7 +18,7 @@ _HEAVY = 16
 async def predict(services: Services, request: Request) -> object:
     """POST /models/{model_id}/_predict, /_predict/{algorithm}/{model_id}."""
     model_id = request.params["model_id"]
-    if model_id not in services.residents and HANDED_ON not in request.headers:
+    if HANDED_ON not in request.headers and await _runs_elsewhere(services, model_id):
         elsewhere = await services.nodes.addresses(model_id)
         if elsewhere:
             return await services.peers.send(request, elsewhere)
@@ -27,6 +27,16 @@ async def predict(services: Services, request: Request) -> object:
         model_id, body, algorithm=request.params.get("algorithm"), user=request.user
     )
     return Answer(answer, heavy=len(answer["inference_results"]) >= _HEAVY)
+
+
+async def _runs_elsewhere(services: Services, model_id: str) -> bool:
+    """Return whether a model may run on another node only; a remote one may be called from any."""
+    if model_id in services.residents:
+        return False
+    try:
+        return not (await services.models.recent(model_id)).is_remote
+    except ResourceNotFound:
+        return False
 
 
 async def stream(services: Services, request: Request) -> object:
@@ -51,4 +61,4 @@ async def _shown(deltas: AsyncGenerator[Delta]) -> AsyncGenerator[dict[str, Any]
 async def batch_predict(services: Services, request: Request) -> object:
     """POST /models/{model_id}/_batch_predict."""
     body = await request.json("request body is required")
-    return await services.batch_jobs.start(request.params["model_id"], body)
+    return await services.batch_jobs.start(request.params["model_id"], body, request.user)

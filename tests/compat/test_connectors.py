@@ -165,7 +165,7 @@ async def test_connectors_within_models(both: Both) -> None:
     assert document is not None
     assert (await both.ours.opened(Connector.from_json(document.source["connector"]), model_id))[1]["key"] == "within"
 
-    own = await both.ours.inline_changed(document.source["connector"], {"credential": {"key": "ours"}}, model_id)
+    own = (await both.ours.inline_change({"credential": {"key": "ours"}}, model_id))(document.source["connector"])
     await both.store.put(MODELS, model_id, {**document.source, "connector": own})
 
     assert await both.called(model_id) == "Bearer ours"

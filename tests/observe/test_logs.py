@@ -20,6 +20,9 @@ from mlcommons_py.observe.logs import Redacted, redact
         ("openai_api_key=abc other=1", "openai_api_key=*** other=1"),
         ("aws_secret_access_key = abc/def+x", "aws_secret_access_key = ***"),
         ("session_token: abc", "session_token: ***"),
+        ("x-amz-security-token:IQoJb3JpZ2lu+/=", "x-amz-security-token:***"),
+        ("X-Vault-Token: hvs.abc", "X-Vault-Token: ***"),
+        ("max_tokens: 5", "max_tokens: 5"),
         ("GET http://me:pw@host:1/x?token=abc&n=1", "GET http://***@host:1/x?token=***&n=1"),
         ("key sk-abcdefghijklmnopqrst of OpenAI", "key *** of OpenAI"),
         ("key AKIAABCDEFGHIJKLMNOP of AWS", "key *** of AWS"),
@@ -50,6 +53,13 @@ def test_one_line() -> None:
     assert line == r"2001-09-09T01:46:40.250Z WARNING a.b model x\r\n2001-01-01 ERROR forged\x1b[2J\u2028é" + "\t"
 
 
+def test_secrets_on_lines_of_their_own() -> None:
+    """A secret is blotted out where its name begins a line of the message, as in a request that is written out."""
+    line = FORMAT.format(record("CanonicalRequest:\nhost:x\nauthorization:Bearer abc\nx-amz-security-token:tok\nend"))
+
+    assert line.endswith(r"CanonicalRequest:\nhost:x\nauthorization:***\nx-amz-security-token:***\nend")
+
+
 def test_traceback() -> None:
     """The lines of a traceback are indented, and redacted like the rest."""
     try:
@@ -73,3 +83,21 @@ def test_configure() -> None:
     assert done.stdout == ""
     assert done.stderr.endswith("Z WARNING a token=***\n")
     assert done.stderr.count("\n") == 1
+
+
+def test_signing_is_not_told() -> None:
+    """At DEBUG, what botocore writes of a request that it signs is left out: the session token is in it."""
+    code = (
+        "from mlcommons_py.observe.logs import configure; configure('debug')\n"
+        "from mlcommons_py.remote.exchange import Outgoing; from mlcommons_py.remote.signing import signer\n"
+        "credential = {'access_key': 'AK', 'secret_key': 'SK', 'session_token': 'the-canary'}\n"
+        "sign = signer(credential, {'region': 'us-east-1', 'service_name': 'bedrock'})\n"
+        "print(sign(Outgoing(method='POST', url='https://a.example/x', headers={}, body=b'{}')).headers)\n"
+        "import logging; logging.getLogger('a').debug('said')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "the-canary" in done.stdout
+    assert "DEBUG a said" in done.stderr
+    assert "Canonical" not in done.stderr
+    assert "the-canary" not in done.stderr

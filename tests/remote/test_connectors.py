@@ -75,7 +75,7 @@ async def test_the_url_is_checked_as_it_will_be(store: EmbeddedStore) -> None:
         with pytest.raises(IllegalArgument, match=refused):
             await service.create(body)
         with pytest.raises(IllegalArgument, match=refused):
-            await service.inline({key: value for key, value in body.items() if key != "dry_run"})
+            await service.inline({key: value for key, value in body.items() if key != "dry_run"}, "m")
     for body in ({"parameters": {"endpoint": "evil.example"}}, {"actions": [evil]}):
         with pytest.raises(IllegalArgument, match=refused):
             await service.update(made, body)
@@ -192,6 +192,28 @@ async def test_dry_run(store: EmbeddedStore) -> None:
         await service.create(openai(dry_run=True, credential={}))
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"dry_run": True, "description": "new"}, r"\[dry_run\] is for _create only"),
+        ({"connector_id": "another"}, r"\[connector_id\] is another than that of the path"),
+        ({"credential": {}}, r"\[credential\] is empty"),
+        ({"actions": []}, "No actions configured for this connector"),
+    ],
+)
+async def test_what_an_update_could_only_ignore(store: EmbeddedStore, body: dict[str, Any], reason: str) -> None:
+    """An update says so of what it cannot do, and changes nothing then."""
+    service = connectors(store)
+    await service.create(openai(connector_id="mine"))
+    before = await service.get("mine")
+
+    with pytest.raises(IllegalArgument, match=reason):
+        await service.update("mine", body)
+
+    assert await service.get("mine") == before
+    await service.update("mine", {"dry_run": False, "connector_id": "mine"})
+
+
 async def test_a_model_s_own_connector(store: EmbeddedStore) -> None:
     """A connector within a model is encrypted, opened for that model only, and changed as one by itself is."""
     service = connectors(store)
@@ -204,15 +226,17 @@ async def test_a_model_s_own_connector(store: EmbeddedStore) -> None:
     assert (await service.opened(Connector.from_json(stored), "the-model"))[1] == {"openAI_key": SECRET}
     with pytest.raises(CredentialUnreadable, match="was made for model/the-model"):
         await service.opened(Connector.from_json(stored), "another")
-    changed = await service.inline_changed(stored, {"parameters": {"model": "x"}}, "the-model")
+    changed = (await service.inline_change({"parameters": {"model": "x"}}, "the-model"))(stored)
     assert changed["parameters"] == {**stored["parameters"], "model": "x"}
     assert changed["credential"] == stored["credential"]
-    renewed = await service.inline_changed(stored, {"credential": {"k": "new"}}, "the-model")
+    renewed = (await service.inline_change({"credential": {"k": "new"}}, "the-model"))(stored)
     assert (await service.opened(Connector.from_json(renewed), "the-model"))[1] == {"k": "new"}
+    with pytest.raises(IllegalArgument, match=r"\[connector.credential\] is empty"):
+        (await service.inline_change({"credential": {}}, "the-model"))(stored)
     with pytest.raises(IllegalArgument, match="Connector endpoint is required when creating a remote model without"):
-        await service.inline({**inline, "actions": [{**openai()["actions"][0], "action_type": "execute"}]})
+        await service.inline({**inline, "actions": [{**openai()["actions"][0], "action_type": "execute"}]}, "m")
     with pytest.raises(IllegalArgument, match=r"\[connector.connector_id\] cannot be given"):
-        await service.inline({**inline, "connector_id": "x"})
+        await service.inline({**inline, "connector_id": "x"}, "m")
 
 
 async def test_switched_off(store: EmbeddedStore) -> None:

@@ -69,7 +69,9 @@ async def test_descriptors_stay_flat(providers: list[Fake], transport: Transport
         while descriptors() > before:
             await asyncio.sleep(0.01)
 
-    assert sum(len(fake.requests) for fake in providers) > CALLS * 0.9
+    assert (
+        sum(len(fake.requests) for fake in providers) > CALLS * 0.8
+    )  # a call that is cancelled early may not have come to be sent
     # Each connection has two ends here; no more are kept than calls were under way at a time.
     assert middle - before <= 2 * PROVIDERS * 4
     assert len(transport._places) == 0

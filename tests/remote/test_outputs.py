@@ -167,6 +167,35 @@ def test_a_text_and_its_image_have_one_vector() -> None:
     assert len(outputs(pair, answer({"embedding": [1.0]}))["output"]) == 1
 
 
+@pytest.mark.parametrize("depth", [200, 250, 255, 1000, 2000])
+@pytest.mark.parametrize("own", [{}, {"response_filter": "$[0]"}, {"output_processors": '[{"type":"to_string"}]'}])
+def test_an_answer_that_nests_deep(depth: int, own: dict[str, str]) -> None:
+    """An answer that nests deeper than can be written is passed on as a text."""
+    (tensor,) = read("[" * depth + "1.10" + "]" * depth, **own)
+
+    exact.dumps({"inference_results": [{"output": [tensor]}]})
+    assert isinstance(tensor["dataAsMap"]["response"], list if depth == 200 else str)
+
+
+def test_a_function_that_finds_what_nests_deep() -> None:
+    """What a function finds and nobody can write is refused."""
+    deep = '{"inference_results":[{"output":[{"dataAsMap":' + '{"a":' * 300 + "1" + "}" * 300 + "}]}]}"
+    with pytest.raises(RemoteFailed):
+        read(deep, f"{POST}mlcommons.passthrough")
+    with pytest.raises((RemoteFailed, IllegalArgument)):
+        read('{"choices":[{"message":{"content":' + '{"a":' * 300 + "1" + "}" * 303, f"{POST}openai.chat")
+
+
+def test_processors_that_nest_deeper_and_deeper() -> None:
+    """Steps that put a value into itself do not make what nobody can write."""
+    nest = {"type": "process_and_set", "path": "$.a", "processors": [{"type": "jsonpath_filter", "path": "$"}]}
+    wrap = {"type": "set_field", "path": "$.a.a.a", "source_path": "$"}
+    for steps in ([nest] * 12, [wrap] * 12):
+        with contextlib.suppress(MLCommonsError):
+            entry = outputs(request(None, output_processors=json.dumps(steps)), answer({"a": {"a": {"a": {}}}}))
+            exact.dumps({"inference_results": [entry]})
+
+
 def test_an_answer_of_the_wrong_form() -> None:
     """What a function refuses is refused in its words."""
     with pytest.raises(IllegalArgument, match=r"^The embedding should be a non-empty List"):

@@ -79,14 +79,19 @@ async def test_a_stream_that_has_begun_is_never_begun_again(fake: Fake, transpor
 async def test_a_head_that_never_ends_is_not_waited_for() -> None:
     """A provider that sends its head byte by byte does not keep a caller for ever, streamed or not."""
 
-    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dripping.append(asyncio.current_task())
         writer.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
         with contextlib.suppress(ConnectionError):
-            while not writer.is_closing():
+            while not (writer.is_closing() or reader.at_eof()):
                 writer.write(b"x")
                 await writer.drain()
                 await asyncio.sleep(0.02)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
+    dripping: list[asyncio.Task[None] | None] = []
     settings = settings_of()
     transport = Transport(Trust(settings), settings, reads=1)
     config = ClientConfig(read_timeout=1)
@@ -96,6 +101,8 @@ async def test_a_head_that_never_ends_is_not_waited_for() -> None:
         outcomes = await asyncio.gather(
             streaming, transport.send(asking(url), config, model_id="m"), return_exceptions=True
         )
+
+        await asyncio.wait([one for one in dripping if one is not None], timeout=scripts.PATIENCE)
 
     assert all(isinstance(one, RemoteFailed) and "did not come to an end in time" in one.reason for one in outcomes)
     await transport.close()

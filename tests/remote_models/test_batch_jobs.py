@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mlcommons_py.tasks.board import TASKS
 from tests.remote.fake import Answer
 from tests.remote_models.conftest import Client
 
@@ -97,11 +98,64 @@ async def test_no_more_jobs_than_the_cluster_allows(client: Client) -> None:
     assert "Exceeded maximum limit for BATCH_PREDICTION tasks" in refused["error"]["reason"]
 
 
-async def test_a_job_whose_model_is_gone_is_still_shown(client: Client) -> None:
-    """Nobody can be asked about it, so that its task is shown as it was."""
+async def test_a_job_whose_model_is_gone(client: Client) -> None:
+    """Nobody can be asked about it any more: its task says so, no longer counts as running, and can be deleted."""
     client.fake.on("/jobs", Answer(200, {"id": "j1"}))
     model_id = await _model(client, *ALL)
     answer = await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}})
+    path = f"/tasks/{answer['task_id']}"
     await client.ml("DELETE", f"/models/{model_id}")
+    task = await client.ml("GET", path)
 
-    assert (await client.ml("GET", f"/tasks/{answer['task_id']}"))["state"] == "CREATED"
+    assert (task["state"], task["error"]) == ("UNREACHABLE", "the model of the batch job was deleted")
+    await client.ml("POST", f"{path}/_cancel", 404)
+    assert (await client.ml("DELETE", path))["result"] == "deleted"
+
+
+async def test_a_job_is_not_held_to_the_limits_of_its_model(client: Client) -> None:
+    """Starting one is; looking at it and stopping it are not, nor does it matter that the model is disabled."""
+    client.fake.on("/jobs", Answer(200, {"id": "j1"}))
+    client.fake.on("/jobs/j1", Answer(200, {"status": "in_progress"}))
+    client.fake.on("/jobs/j1/cancel", Answer(200, {"status": "cancelling"}))
+    model_id = await _model(client, *ALL)
+    await client.ml("PUT", f"/models/{model_id}", json={"rate_limiter": {"limit": "1", "unit": "DAYS"}})
+    path = f"/models/{model_id}/_batch_predict"
+    task_id = (await client.ml("POST", path, json={"parameters": {"file": "f1"}}))["task_id"]
+    await client.ml("POST", path, 429, json={"parameters": {"file": "f1"}})
+    await client.ml("PUT", f"/models/{model_id}", json={"is_enabled": False})
+
+    shown = await client.ml("GET", f"/tasks/{task_id}")
+    await client.ml("POST", f"/tasks/{task_id}/_cancel")
+
+    assert (shown["state"], "remote_error" in shown) == ("RUNNING", False)
+
+
+async def test_a_provider_that_cannot_be_asked(client: Client) -> None:
+    """The task is shown as it was last known, with the reason."""
+    client.fake.on("/jobs", Answer(200, {"id": "j1", "status": "validating"}))
+    client.fake.on("/jobs/j1", Answer(500, {"error": "out of order"}))
+    model_id = await _model(client, *ALL)
+    answer = await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}})
+
+    shown = await client.ml("GET", f"/tasks/{answer['task_id']}")
+
+    assert shown["remote_job"] == answer["remote_job"]
+    assert shown["remote_error"] == 'Error from remote service: {"error": "out of order"}'
+
+
+async def test_jobs_that_nobody_asks_for_are_followed(client: Client) -> None:
+    """A job comes to its end in its task though nobody reads that."""
+    client.fake.on("/jobs", Answer(200, {"id": "j1"}))
+    client.fake.on("/jobs/j1", Answer(200, {"status": "completed"}))
+    model_id = await _model(client, *ALL)
+    answer = await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}})
+    tasks, store = client.app.services.tasks, client.app.store
+    document = await store.get(TASKS, answer["task_id"])
+    assert document is not None
+    await client.app.services.batch_jobs.poll()
+    early = await tasks.get(answer["task_id"])
+    await store.put(TASKS, answer["task_id"], {**document.source, "last_update_time": 1})
+    await client.app.services.batch_jobs.poll()
+    late = await tasks.get(answer["task_id"])
+
+    assert (early["state"], late["state"]) == ("CREATED", "COMPLETED")

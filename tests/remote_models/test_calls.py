@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from mlcommons_py.remote.documents import CONNECTORS
 from tests.remote.fake import SILENT, Answer, Asked
 from tests.remote_models.conftest import Client
 
@@ -168,3 +169,64 @@ async def test_numbers_keep_their_digits_whatever_looks_at_them(client: Client) 
     answer = await client.http.post(f"/_plugins/_ml/models/{model_id}/_predict", json={"parameters": {"prompt": "a"}})
 
     assert '{"a":1.10,"b":9007199254740993,"c":1e400,"d":[0.1]}' in answer.text.replace("1E+400", "1e400")
+
+
+async def test_a_crowd_of_texts_leaves_the_service_alive(client: Client) -> None:
+    """While thousands of texts become requests, others are answered; more than the service takes at once is refused."""
+    client.fake.on("/chat", Answer(200, {"embedding": [0.5]}))
+    model_id = await client.deployed(**ONE_BY_ONE)
+    path = f"/_plugins/_ml/models/{model_id}/_predict"
+    too_many = await client.http.post(path, json={"text_docs": ["a"] * 4097})
+    big = asyncio.create_task(client.http.post(path, json={"text_docs": ["a"] * 1500}))
+    await client.fake.asked(1)
+    longest = 0.0
+    while not big.done():
+        began = asyncio.get_running_loop().time()
+        await client.ml("GET", f"/models/{model_id}")
+        longest = max(longest, asyncio.get_running_loop().time() - began)
+
+    assert too_many.status_code == 400
+    assert "4096 are taken at once" in too_many.json()["error"]["reason"]
+    assert (await big).status_code == 200
+    assert len(client.fake.requests) == 1500
+    assert client.fake.connections <= 30
+    assert longest < 2.0
+
+
+async def test_a_first_call_of_many_models_at_once(client: Client) -> None:
+    """However many remote models are deployed by their first calls at the same time, all of them are."""
+    client.fake.on("/chat", Answer(200, {"ok": True}))
+    connector_id = await client.connect(request_body=PROMPT)
+    ids = [await client.register(connector_id, name=f"model {number}") for number in range(25)]
+
+    answers = await asyncio.gather(*(client.predict(model_id, {"prompt": "a"}) for model_id in ids))
+
+    assert len(answers) == 25
+
+
+async def test_a_model_that_cannot_be_deployed_is_not_tried_at_every_call(client: Client) -> None:
+    """A crowd of calls of a model without its connector makes one task, and each is told the reason."""
+    connector_id = await client.connect(request_body=PROMPT)
+    model_id = await client.register(connector_id)
+    await client.app.store.delete(CONNECTORS, connector_id)
+    path = f"/_plugins/_ml/models/{model_id}/_deploy"
+    async with asyncio.timeout(30):  # what was read of a connector holds for a second
+        while (await client.http.post(path)).status_code == 200 and model_id in client.app.services.remotes:
+            await client.ml("POST", f"/models/{model_id}/_undeploy")
+    before = await client.ml("POST", "/tasks/_search", json={"query": {"term": {"task_type": "DEPLOY_MODEL"}}})
+    refused = [await client.predict(model_id, {"prompt": "a"}, 503) for _ in range(10)]
+    tasks = await client.ml("POST", "/tasks/_search", json={"query": {"term": {"task_type": "DEPLOY_MODEL"}}})
+
+    assert all("Failed to find connector" in one["error"]["reason"] for one in refused)
+    assert tasks["hits"]["total"]["value"] - before["hits"]["total"]["value"] <= 2
+
+
+async def test_odd_statuses_of_a_provider(client: Client) -> None:
+    """A status that an answer with a body cannot have comes out as 502, with the provider's beside the reason."""
+    statuses = (304, 600, 999)
+    client.fake.on("/chat", *(Answer(status) for status in statuses))
+    model_id = await client.deployed(request_body=PROMPT)
+
+    for status in statuses:
+        answer = await client.predict(model_id, {"prompt": "a"}, 502)
+        assert answer["error"]["remote"]["status"] == status

@@ -75,6 +75,9 @@ async def test_a_change_through_one_holds_in_the_other(pair: tuple[Client, Clien
     model_id = await first.deployed(request_body=PROMPT)
     await _until(lambda: _here(second, model_id))
     await second.predict(model_id, ASK)
+    async with asyncio.timeout(30):
+        while (await first.ml("GET", f"/models/{model_id}"))["model_state"] != "DEPLOYED":
+            await asyncio.sleep(0.01)
     await first.ml("PUT", f"/models/{model_id}", json={"is_enabled": False})
 
     async with asyncio.timeout(5):

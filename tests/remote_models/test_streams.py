@@ -98,3 +98,32 @@ async def test_who_goes_away_ends_the_call(client: Client) -> None:
     await client.fake.idle()
 
     assert first.content == "one"
+
+
+async def test_a_stream_is_use(client: Client) -> None:
+    """A stream counts as a request and keeps its model from being idle; its body keeps its digits."""
+    client.fake.on("/chat", events(_delta("one"), "[DONE]"))
+    body = '{ "messages": ${parameters.messages}, "seed": ${parameters.seed} }'
+    model_id = await client.deployed(request_body=body)
+    latencies = client.app.services.remotes.latencies(model_id)
+    assert latencies is not None
+    latencies.last -= 100.0
+    before = latencies.last
+    await _streamed(client, model_id, {**HELLO, "seed": "12345678901234567890.10"})
+    stats = await client.ml("GET", "/stats")
+
+    assert latencies.last > before
+    assert latencies.count == 1
+    counts = stats["nodes"][client.app.services.node.id]["models"][model_id]["predict"]
+    assert counts == {"ml_action_request_count": 1}
+    assert b'"seed":12345678901234567890.10' in client.fake.requests[0].body
+
+
+async def test_a_body_that_cannot_be_streamed(client: Client) -> None:
+    """A request that is no JSON object cannot ask for a stream, and says so."""
+    model_id = await client.deployed(request_body="[ ${parameters.messages} ]")
+
+    path = f"/models/{model_id}/_predict/stream"
+    refused = await client.ml("POST", path, 400, json={"parameters": HELLO})
+
+    assert refused["error"]["reason"] == "the request cannot be streamed: its body is no JSON object"

@@ -87,6 +87,19 @@ async def test_what_is_no_character(client: Client) -> None:
     assert client.fake.requests == []
 
 
+@pytest.mark.parametrize("depth", [150, 300, 1000, 50_000])
+async def test_values_that_nest_deep(client: Client, depth: int) -> None:
+    """A request that nests deep is refused as the client's fault."""
+    model_id = await client.deployed(request_body='{"v":${parameters.v}}')
+
+    path = f"/_plugins/_ml/models/{model_id}/_predict"
+    deep = "[" * depth + "1.10" + "]" * depth
+    refused = await client.http.post(path, content=f'{{"parameters":{{"v":{deep}}}}}', headers=JSON)
+
+    assert refused.status_code == 400, refused.text
+    assert "deep" in refused.text or "depth" in refused.text
+
+
 @pytest.mark.parametrize(
     "parameters",
     [

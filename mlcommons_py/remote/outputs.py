@@ -13,7 +13,7 @@ import orjson
 
 from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
-from mlcommons_py.remote import echoes, paths, processors
+from mlcommons_py.remote import charsets, echoes, paths, processors
 from mlcommons_py.remote.documents import ActionType
 from mlcommons_py.remote.exchange import Incoming
 from mlcommons_py.remote.payload import Prepared
@@ -59,13 +59,13 @@ def check_answer(incoming: Incoming, prepared: Prepared | None = None) -> None:
 
 def text_of(incoming: Incoming, prepared: Prepared | None = None) -> str:
     """Return the body of an answer as a text; what is not of its character set becomes U+FFFD."""
-    named = _CHARSET.search(incoming.headers.get("content-type", ""))
+    said = _CHARSET.search(incoming.headers.get("content-type", ""))
     asked = "utf-8" if prepared is None else prepared.outgoing.charset
-    for charset in (named[1] if named else asked, asked):
-        try:
-            return incoming.body.decode(charset, "replace")
-        except (LookupError, ValueError):
-            continue
+    for charset in (said[1] if said else asked, asked):
+        name = charsets.named(charset)
+        if name is not None:
+            with contextlib.suppress(ValueError):
+                return incoming.body.decode(name, "replace")
     return incoming.body.decode("utf-8", "replace")
 
 

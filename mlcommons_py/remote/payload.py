@@ -12,6 +12,7 @@ from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote import charsets, headers, processors, structured_output, template, url
 from mlcommons_py.remote.documents import Action, ActionType, Connector
+from mlcommons_py.remote.echoes import secrets_of
 from mlcommons_py.remote.exchange import Outgoing
 from mlcommons_py.remote.filling import Filling
 from mlcommons_py.remote.functions import DEFAULT, Functions, Post, Pre
@@ -42,7 +43,7 @@ class Prepared:
         action: what was filled.
         post: what makes tensors of the answer; None where the answer itself is wanted.
         vectors: how many vectors are to come, where each text is to have one of its own; None where that is not known.
-        hidden: what must never be shown: the values of the credential.
+        hidden: what must never be shown: the secrets of the credential.
     """
 
     outgoing: Outgoing
@@ -140,7 +141,7 @@ class _Maker:
         self._pre = self._find_pre()
         post = self._named(action.post_process_function)
         self._post = None if post is None else functions.post(post)
-        self._hidden = tuple(value for value in credential.values() if value)
+        self._hidden = secrets_of(credential)
 
     def portions(self) -> Sequence[Texts | None]:
         """Return the texts of each request; None for a request that has none."""

@@ -41,6 +41,7 @@ from mlcommons_py.lifecycle.remote import RemoteModels
 from mlcommons_py.lifecycle.residents import Residents
 from mlcommons_py.lifecycle.vetting import Vetting
 from mlcommons_py.models.controllers import Controllers
+from mlcommons_py.models.documents import Model
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.interface import Interfaces
 from mlcommons_py.models.kept import KeptChunks
@@ -112,14 +113,20 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     tasks = Tasks(store, node.id, metrics.task)
     converted = ConvertedModels(data / "converted", operator.conversion_memory_bytes, operator.conversion_seconds)
     proof = Proof(models, converted, operator)
-    residents = Residents(proof, deployments, remotes, lambda model_id, model: caller.ready(model_id, model), settings)
+    breaker = Breaker(changed=metrics.suspended)
+
+    async def ready(model_id: str, model: Model) -> None:
+        await caller.ready(model_id, model)
+
+    residents = Residents(proof, deployments, remotes, ready, settings, breaker, metrics)
     nodes = Nodes(store, node, residents.ids, residents.idle, alone=alone, address=address)
     keeper = Keeper(node.id, nodes, models, tasks, residents)
     deployer = Deployer(node.id, nodes, models, tasks, keeper, settings, counters)
 
     trust = Trust(settings, operator.private_endpoints)
     functions = Functions(content.providers())
-    connectors = connectors_of(secrets_of(operator, store, settings), store, settings, models, trust, functions)
+    secrets = secrets_of(operator, store, settings)
+    connectors = connectors_of(secrets, store, settings, models, trust, functions, breaker.forget)
     controllers = Controllers(store, models, settings)
     throttle = Throttle(controllers)
 
@@ -130,7 +137,6 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     search = stop_words.search if operator.store == EMBEDDED else store.search
     means = Means(search, ask, partial(content.read, "guardrails"))
     guards, interfaces = Guards(means, content.guardrails()), Interfaces()
-    breaker = Breaker(changed=metrics.suspended)
     transport = Transport(trust, settings, authorities=operator.remote_ca, breaker=breaker, observe=metrics.called)
     caller = Caller(
         models,
@@ -151,7 +157,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     predictor = Predictor(
         node.id, models, deployments, caller, settings, operator, metrics, counters, throttle, nodes, promises
     )
-    remote_models = RemoteModels(groups, models, tasks, connectors, deployer, settings, counters)
+    remote_models = RemoteModels(groups, models, tasks, connectors, deployer, settings, counters, breaker)
     intake = Intake(groups, models, tasks, proof, settings, operator)
     registrar = Registrar(
         groups, models, tasks, proof, intake, deployer, remote_models, converted, settings, operator, counters

@@ -1,5 +1,7 @@
 """Connectors together with the models that use them."""
 
+from collections.abc import Callable
+
 from mlcommons_py.models.documents import MODELS
 from mlcommons_py.models.registry import Models
 from mlcommons_py.plugin_settings import PluginSettings
@@ -35,8 +37,9 @@ def connectors_of(
     models: Models,
     trust: Trusts,
     functions: Functions,
+    changed_for: Callable[[str], None],
 ) -> Connectors:
-    """Return the connectors of a store."""
+    """Return the connectors of a store; ``changed_for`` is told of each model whose connector was changed."""
 
     async def users(connector_id: str) -> list[tuple[str, bool]]:
         # A match, since the field is a text in indices that ML Commons made; of several words it finds others too.
@@ -47,4 +50,4 @@ def connectors_of(
             if model.to_json().get("connector_id") == connector_id
         ]
 
-    return Connectors(store, secrets, settings, trust, users, functions)
+    return Connectors(store, secrets, settings, trust, users, functions, changed_for)

@@ -16,6 +16,7 @@ from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.registry import Models
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.breaker import Breaker
 from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.documents import Connector
 from mlcommons_py.store import new_id
@@ -36,6 +37,7 @@ class RemoteModels:
         deployer: Deployer,
         settings: PluginSettings,
         counters: Counters,
+        breaker: Breaker,
     ) -> None:
         self._groups = groups
         self._models = models
@@ -44,6 +46,7 @@ class RemoteModels:
         self._deployer = deployer
         self._settings = settings
         self._counters = counters
+        self._breaker = breaker
 
     async def register(self, body: Mapping[str, Any], *, deploy: bool) -> dict[str, Any]:
         """Register a remote model and return the answer of ``_register``; its task is over by then.
@@ -126,7 +129,13 @@ class RemoteModels:
         return connect
 
     async def settle(self, model_id: str, body: Mapping[str, Any]) -> None:
-        """See to it that a credential that a PUT brought can be read though the key was changed meanwhile."""
+        """Do what remains when a PUT was carried out.
+
+        What is known of a provider is not known of another; and a credential that the PUT brought must be readable,
+        though the key was changed meanwhile.
+        """
+        if "connector" in body or "connector_id" in body:
+            self._breaker.forget(model_id)
         if (fields.mapping(body, "connector") or {}).get("credential"):
             await self._connectors.settle(model_id)
 

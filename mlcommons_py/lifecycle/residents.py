@@ -13,7 +13,9 @@ from mlcommons_py.lifecycle.proof import Proof
 from mlcommons_py.lifecycle.resources import WORKER_BYTES, check_memory
 from mlcommons_py.models.documents import Model
 from mlcommons_py.observe.latencies import Latencies
+from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.breaker import Breaker
 
 Ready = Callable[[str, Model], Awaitable[None]]
 """Raises :class:`InvalidModel` for a remote model that cannot be called, whatever is tried."""
@@ -23,15 +25,25 @@ class Residents:
     """Brings models onto this node, and takes them off it."""
 
     def __init__(
-        self, proof: Proof, deployments: Deployments, remotes: Remotes, ready: Ready, settings: PluginSettings
+        self,
+        proof: Proof,
+        deployments: Deployments,
+        remotes: Remotes,
+        ready: Ready,
+        settings: PluginSettings,
+        breaker: Breaker,
+        metrics: Metrics,
     ) -> None:
         self._proof = proof
         self._deployments = deployments
         self._remotes = remotes
         self._ready = ready
         self._settings = settings
+        self._breaker = breaker
+        self._metrics = metrics
         self._placing: set[str] = set()
         self._times_to_live: dict[str, float | None] = {}
+        self._connections: dict[str, object] = {}
 
     def ids(self) -> list[str]:
         """Return the models that are here."""
@@ -67,8 +79,12 @@ class Residents:
         return deployment is not None and deployment.options != self._proof.options(model)
 
     def note(self, model_id: str, model: Model) -> None:
-        """Take down what a model's document says of how long it stays."""
+        """Take down what a model's document says of how long it stays, and whether it has another connector now."""
         self._times_to_live[model_id] = model.time_to_live
+        connection = model.connector_id, model.connector
+        if self._connections.setdefault(model_id, connection) != connection:
+            self._connections[model_id] = connection
+            self._breaker.forget(model_id)
 
     async def bring(self, model_id: str, model: Model, *, asked: bool) -> None:
         """Bring a model here, the way its document says; ``asked`` says that a task waits for it.
@@ -96,9 +112,13 @@ class Residents:
         await self._proof.complete_config(model_id, manifest)
 
     async def remove(self, model_id: str) -> bool:
-        """Take a model off this node; return whether it was here."""
+        """Take a model off this node, with what is known of its calls; return whether it was here."""
         self._times_to_live.pop(model_id, None)
-        return await self._deployments.undeploy(model_id) or self._remotes.undeploy(model_id)
+        self._connections.pop(model_id, None)
+        was_here = await self._deployments.undeploy(model_id) or self._remotes.undeploy(model_id)
+        self._breaker.forget(model_id)
+        self._metrics.forget(model_id)
+        return was_here
 
     @contextmanager
     def _room(self, model_id: str, *, asked: bool) -> Iterator[None]:

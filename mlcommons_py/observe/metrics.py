@@ -104,6 +104,11 @@ class Metrics:
         else:
             self._suspended.remove(model_id)
 
+    def forget(self, model_id: str) -> None:
+        """Drop the series of a model that is not here any more."""
+        for metric in (self._stages, self._calls, self._repetitions, self._suspended):
+            metric.remove_by_labels({"model": model_id})
+
     def task(self, task_type: str, state: str) -> None:
         """Count a task that ended."""
         self._tasks.labels(task_type, state).inc()

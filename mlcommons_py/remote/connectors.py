@@ -44,6 +44,7 @@ class Connectors:
         trust: knows which URLs may be called.
         users: returns the models that use a connector.
         functions: the pre- and post-process functions that there are.
+        changed_for: is told of each model whose connector was changed.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Connectors:
         trust: Trusts,
         users: Users,
         functions: Functions,
+        changed_for: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._secrets = secrets
@@ -61,6 +63,7 @@ class Connectors:
         self._trust = trust
         self._users = users
         self._functions = functions
+        self._changed_for = changed_for
         self._recent = Recent(self._open)
 
     async def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +111,8 @@ class Connectors:
         """
         self._settings.check_remote_models()
         definition = Definition.read(body)
-        await self._refuse_used(connector_id, deployed=True)
+        _refuse_for_update(connector_id, definition)
+        users = await self._refuse_used(connector_id, deployed=True)
         while True:
             stored, seq_no, term = await self._document(connector_id)
             changed = self._changed(stored, definition)
@@ -119,6 +123,8 @@ class Connectors:
             except VersionConflict:
                 continue
             self._recent.changed(connector_id)
+            for model_id in users:
+                self._changed_for(model_id)
             return written
 
     def _changed(self, stored: Connector, definition: Definition) -> Connector:
@@ -186,6 +192,8 @@ class Connectors:
         sealed = None if not credential else await self._secrets.encrypt(credential, f"model/{model_id}")
 
         def change(stored: Mapping[str, Any] | None) -> dict[str, Any]:
+            if stored is not None:
+                _refuse_empty(definition, "connector.credential")
             merged = definition.onto(None if stored is None else Connector.from_json(stored))
             connector = Connector.from_json(merged if sealed is None else {**merged, "credential": sealed})
             check_connector(connector, self._trust, self._functions)
@@ -220,10 +228,12 @@ class Connectors:
             raise NotFound(f"Failed to find connector with the provided connector id: {connector_id}")
         return Connector.from_json(document.source), document.seq_no, document.primary_term
 
-    async def _refuse_used(self, connector_id: str, *, deployed: bool) -> None:
-        users = [model_id for model_id, is_deployed in await self._users(connector_id) if is_deployed or not deployed]
+    async def _refuse_used(self, connector_id: str, *, deployed: bool) -> list[str]:
+        """Refuse to change a connector that deployed models use, or to delete one that any do; return its models."""
+        all_users = await self._users(connector_id)
+        users = [model_id for model_id, is_deployed in all_users if is_deployed or not deployed]
         if not users:
-            return
+            return [model_id for model_id, _ in all_users]
         still = f"{len(users)} models are still using this connector, please"
         if deployed:
             raise BadRequest(f"{still} undeploy the models first: [{', '.join(users)}]")
@@ -268,6 +278,20 @@ class Connectors:
         keys = self._secrets.keys
         (holder,) = (one for one in keys.holders if one.kind == kind)
         await renew(self._store, self._secrets, holder, doc_id, keys.current)
+
+
+def _refuse_for_update(connector_id: str, definition: Definition) -> None:
+    """Refuse what an update could only ignore."""
+    if definition.dry_run:
+        raise IllegalArgument("[dry_run] is for _create only; an update is carried out")
+    if definition.connector_id not in (None, connector_id):
+        raise IllegalArgument(f"[connector_id] is another than that of the path, [{connector_id}]; leave it out")
+    _refuse_empty(definition, "credential")
+
+
+def _refuse_empty(definition: Definition, field: str) -> None:
+    if definition.credential is not None and not definition.credential:
+        raise IllegalArgument(f"[{field}] is empty; leave it out to keep the one that is stored")
 
 
 def _inline(body: Mapping[str, Any]) -> Definition:

@@ -155,7 +155,7 @@ def check_connector(connector: Connector, trust: Trusts, functions: Functions) -
         for field, text in (("service_name", "service name"), ("region", "region")):
             if field not in credential and field not in parameters:
                 raise IllegalArgument(f"Missing {text}")
-    if connector.actions is None:
+    if not connector.actions:
         raise IllegalArgument("No actions configured for this connector")
     for action in connector.each_action:
         trust.check(url.known(action.url, parameters))

@@ -192,6 +192,28 @@ async def test_dry_run(store: EmbeddedStore) -> None:
         await service.create(openai(dry_run=True, credential={}))
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"dry_run": True, "description": "new"}, r"\[dry_run\] is for _create only"),
+        ({"connector_id": "another"}, r"\[connector_id\] is another than that of the path"),
+        ({"credential": {}}, r"\[credential\] is empty"),
+        ({"actions": []}, "No actions configured for this connector"),
+    ],
+)
+async def test_what_an_update_could_only_ignore(store: EmbeddedStore, body: dict[str, Any], reason: str) -> None:
+    """An update says so of what it cannot do, and changes nothing then."""
+    service = connectors(store)
+    await service.create(openai(connector_id="mine"))
+    before = await service.get("mine")
+
+    with pytest.raises(IllegalArgument, match=reason):
+        await service.update("mine", body)
+
+    assert await service.get("mine") == before
+    await service.update("mine", {"dry_run": False, "connector_id": "mine"})
+
+
 async def test_a_model_s_own_connector(store: EmbeddedStore) -> None:
     """A connector within a model is encrypted, opened for that model only, and changed as one by itself is."""
     service = connectors(store)
@@ -209,6 +231,8 @@ async def test_a_model_s_own_connector(store: EmbeddedStore) -> None:
     assert changed["credential"] == stored["credential"]
     renewed = (await service.inline_change({"credential": {"k": "new"}}, "the-model"))(stored)
     assert (await service.opened(Connector.from_json(renewed), "the-model"))[1] == {"k": "new"}
+    with pytest.raises(IllegalArgument, match=r"\[connector.credential\] is empty"):
+        (await service.inline_change({"credential": {}}, "the-model"))(stored)
     with pytest.raises(IllegalArgument, match="Connector endpoint is required when creating a remote model without"):
         await service.inline({**inline, "actions": [{**openai()["actions"][0], "action_type": "execute"}]}, "m")
     with pytest.raises(IllegalArgument, match=r"\[connector.connector_id\] cannot be given"):

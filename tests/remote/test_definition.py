@@ -59,6 +59,7 @@ def action(**changes: Any) -> dict[str, Any]:
         (openai(**AWS), "Missing service name"),
         (openai(**AWS, parameters={"service_name": "x"}), "Missing region"),
         (without("actions"), "No actions configured for this connector"),
+        (openai(actions=[]), "No actions configured for this connector"),
         (action(action_type=None), "action type can't be null"),
         (action(url=None), "url can't be null"),
         (action(method=None), "method can't be null"),
@@ -162,7 +163,6 @@ def test_accepted() -> None:
     aws = {**AWS, "credential": {**AWS["credential"], "region": "us-east-1", "service_name": "bedrock"}}  # type: ignore[dict-item]
     assert check(openai(**aws)).protocol == "aws_sigv4"
     assert check(action(headers={"X-Trace": "${parameters.trace}", "n": 5})).actions[0]["headers"]["n"] == "5"  # type: ignore[index]
-    assert check(openai(actions=[])).actions == []
     assert check(openai(parameters=None, description=None, actions=[{**ACTION, "url": Only.beginning}])).name
     assert check(openai(backend_roles=[], access_mode=None)).access is None
     connector = check(

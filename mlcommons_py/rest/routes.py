@@ -62,7 +62,7 @@ TABLE: tuple[Route, ...] = (
     Route("POST", f"{ML}/models/{{model_id}}/_load", models.deploy),
     Route("POST", f"{ML}/models/{{model_id}}/_undeploy", models.undeploy),
     Route("POST", f"{ML}/models/{{model_id}}/_unload", models.undeploy),
-    Route("POST", f"{ML}/models/{{model_id}}/_predict", predicting.predict, abandon=True),
+    Route("POST", f"{ML}/models/{{model_id}}/_predict", predicting.predict, frozenset({"algorithm"}), abandon=True),
     Route("POST", f"{ML}/_predict/{{algorithm}}/{{model_id}}", predicting.predict, abandon=True),
     Route("POST", f"{ML}/models/{{model_id}}/_predict/stream", predicting.stream, abandon=True),
     Route("POST", f"{ML}/models/{{model_id}}/_batch_predict", predicting.batch_predict),

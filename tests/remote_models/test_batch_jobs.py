@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from mlcommons_py.tasks.board import TASKS
 from tests.remote.fake import Answer
 from tests.remote_models.conftest import Client
@@ -55,7 +57,8 @@ async def test_a_job_is_started_and_followed_to_its_end(client: Client) -> None:
     assert [one.path for one in client.fake.requests] == ["/jobs", "/jobs/j%201", "/jobs/j%201"]
 
 
-async def test_a_job_is_cancelled(client: Client) -> None:
+@pytest.mark.parametrize("route", ["_cancel", "_cancel_batch"])
+async def test_a_job_is_cancelled(client: Client, route: str) -> None:
     """The provider is told, and the task says that it is being cancelled."""
     client.fake.on("/jobs", Answer(200, {"id": "j1"}))
     client.fake.on("/jobs/j1/cancel", Answer(200, {"status": "cancelling"}))
@@ -65,7 +68,7 @@ async def test_a_job_is_cancelled(client: Client) -> None:
         "task_id"
     ]
 
-    assert await client.ml("POST", f"/tasks/{task_id}/_cancel") == {"status": "OK"}
+    assert await client.ml("POST", f"/tasks/{task_id}/{route}") == {"status": "OK"}
     assert client.fake.requests[-1].path == "/jobs/j1/cancel"
     assert (await client.ml("GET", f"/tasks/{task_id}"))["state"] == "CANCELLED"
 

@@ -77,11 +77,17 @@ class LocalRegex:
 
     async def accepts(self, said: Said) -> bool:
         """Return whether nothing of what is looked for is in the text, however it is spelled."""
-        heavy = len(said.text) * self._work > _INLINE
-        if await asyncio.to_thread(self._finds, said.text) if heavy else self._finds(said.text):
+        for text in said.texts:
+            if not await self._accepts(text):
+                return False
+        return True
+
+    async def _accepts(self, text: str) -> bool:
+        heavy = len(text) * self._work > _INLINE
+        if await asyncio.to_thread(self._finds, text) if heavy else self._finds(text):
             return False
         for index, names in self._stop_words.items():
-            if not await self._passes(index, names, said.text):
+            if not await self._passes(index, names, text):
                 return False
         return True
 

@@ -1,8 +1,9 @@
 """Another model that judges texts (``ModelGuardrail.java``).
 
-It is sent ``parameters.question``: the question of the request, or its body where it has no question or
-sends it on without, and on the output side the body of the answer. Its ``dataAsMap.response``, as JSON, has to be what
-``response_validation_regex`` describes as a whole: for a text that includes the quotes.
+It is sent ``parameters.question``: on the output side the body of the answer; on the input side the question of the
+request and, in a call of its own, the request's body, which is left out where the question is all that the request put
+into it. Its ``dataAsMap.response``, as JSON, has to be what ``response_validation_regex`` describes as a
+whole: for a text that includes the quotes.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.expressions import compiled
 from mlcommons_py.guard import fields
 from mlcommons_py.guard.guardrail import Guardrail, Means, Said
-from mlcommons_py.guard.readings import unescaped
 
 TYPE = "model"
 FIELDS = frozenset({"model_id", "response_filter", "response_validation_regex"})
@@ -50,15 +50,20 @@ class Judge:
         self._ask = means.ask
 
     async def accepts(self, said: Said) -> bool:
-        """Return whether the model accepts the text; an empty text it is not asked about.
+        """Return whether the model accepts the texts; an empty text it is not asked about.
 
         Raises:
             IllegalArgument: it is being asked already, on behalf of itself.
             LookupError, TypeError: its answer has no ``response``.
         """
-        question = _question(said)
-        if not question:
-            return True
+        question = (said.question if said.side == "input" else None) or ""
+        body = "" if question and said.alone else "\n".join(filter(None, said.texts))
+        for text in filter(None, (question, body)):
+            if not await self._accepts(text):
+                return False
+        return True
+
+    async def _accepts(self, question: str) -> bool:
         asked = _asked.get()
         if self._model_id in asked:
             raise IllegalArgument(f"model {self._model_id} is a guardrail of itself")
@@ -72,11 +77,3 @@ class Judge:
             _asked.reset(token)
         response = answer["inference_results"][0]["output"][0]["dataAsMap"]["response"]
         return self._accepted.fullmatch(exact.dumps(response).decode()) is not None
-
-
-def _question(said: Said) -> str:
-    """Return what to ask about: a question that does not go out could say anything beside the text that does."""
-    if said.side == "input" and said.question:
-        goes_out = not said.text or said.question in unescaped(said.text, controls=True)
-        return said.question if goes_out else said.text
-    return said.text

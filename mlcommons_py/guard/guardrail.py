@@ -4,7 +4,7 @@ Such a file has ``TYPE``, the name as ``guardrails.type`` spells it, ``FIELDS``,
 ``make``, a :class:`Maker`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -19,11 +19,20 @@ class Said:
         side: ``input`` for what goes into a model, ``output`` for what came out.
         text: the request's body as it goes out, or the answer's as it came.
         question: ``parameters.question`` of the request, as far as it has one.
+        alone: whether the question is all that the request put into the text.
+        also: other texts that go the same way, such as values in the URL.
     """
 
     side: Side
     text: str
     question: str | None = None
+    alone: bool = False
+    also: Sequence[str] = ()
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The text and the others."""
+        return (self.text, *self.also)
 
 
 class Guardrail(Protocol):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -33,11 +33,23 @@ class Guard:
         """Return whether there is a guardrail on a side."""
         return side in self._sides
 
-    async def check(self, side: Side, text: str, question: str | None = None) -> None:
+    async def check(
+        self,
+        side: Side,
+        text: str,
+        question: str | None = None,
+        *,
+        alone: bool = False,
+        also: Sequence[str] = (),
+    ) -> None:
         """Let a text pass: a request's body as it goes out, or an answer's as it came.
 
-        ``question`` is the request's ``parameters.question``; a model that judges is asked about it, or about the text
-        where there is none.
+        Args:
+            side: which way the text goes.
+            text: what all guardrails judge, except for a model where the question is alone.
+            question: the request's ``parameters.question``, which a model that judges is asked about, too.
+            alone: whether the question is all that the request put into the text.
+            also: other texts that go the same way.
 
         Raises:
             IllegalArgument: a guardrail refuses it, fails, or takes too long.
@@ -47,7 +59,7 @@ class Guard:
             return
         try:
             async with asyncio.timeout(guardrail.seconds):
-                accepted = await guardrail.accepts(Said(side, text, question))
+                accepted = await guardrail.accepts(Said(side, text, question, alone, also))
         except TimeoutError as fault:
             log.warning("a guardrail on %s took longer than %.0f s; the text is refused", side, guardrail.seconds)
             raise IllegalArgument(_REFUSALS[side]) from fault

@@ -22,9 +22,10 @@ from mlcommons_py.remote.documents import ActionType, Connector, Protocol
 from mlcommons_py.remote.exchange import Outgoing
 from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.input import ModelInput
-from mlcommons_py.remote.outputs import check_answer, outputs, text_of
+from mlcommons_py.remote.outputs import check_answer, outputs
 from mlcommons_py.remote.payload import Prepared, prepare
 from mlcommons_py.remote.signing import signer
+from mlcommons_py.remote.spoken import asks_alone, said, shown
 from mlcommons_py.remote.transport import Transport
 
 _BIG = 64 << 10
@@ -211,7 +212,8 @@ class Caller:
         connector, credential = await self._connection(model_id, model)
         arguments = (connector, action_type, given, credential, self.functions)
         began = time.monotonic()
-        if given.is_big(_BIG):
+        big = given.is_big(_BIG)
+        if big:
             prepared = await asyncio.to_thread(prepare, *arguments)
         else:
             prepared = prepare(*arguments)
@@ -220,8 +222,11 @@ class Caller:
             await self._throttle.check(model_id, model, user, len(self._nodes.alive()))
         guard = self._guards.of(model.guardrails)
         if guard is not None:
+            asks = (prepared, *arguments)
+            alone = await asyncio.to_thread(asks_alone, *asks) if big else asks_alone(*asks)
             for one in prepared:
-                await guard.check("input", one.payload, given.asked())
+                text, *also = said(one)
+                await guard.check("input", text, given.asked(), alone=alone, also=also)
         chosen = not _OF_ANSWERS.isdisjoint(given.parameters or ())
         return Call(model_id, model, connector, credential, prepared, guard, heavy=chosen)
 
@@ -242,7 +247,8 @@ class Caller:
         self._metrics.stage(call.model_id, "provider", answered - began)
         check_answer(incoming, prepared)
         if call.guard is not None:
-            await call.guard.check("output", text_of(incoming, prepared))
+            text, *also = shown(incoming, prepared)
+            await call.guard.check("output", text, also=also)
         if call.heavy or len(incoming.body) > _BIG:
             entry = await asyncio.to_thread(outputs, prepared, incoming)
         else:

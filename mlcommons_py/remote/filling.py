@@ -1,5 +1,6 @@
 """Filling templates with values."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,10 @@ _LARGEST = 128 << 20
 """Bytes that a filled template may have: connectors could otherwise double a text again and again."""
 
 _LINES = bytes.maketrans(b"\r\n", b"  ")
+
+_BEGIN, _END = "\x02", "\x03"
+_NO_MARKS = dict.fromkeys(map(ord, _BEGIN + _END))
+_GIVEN = re.compile(f"{_BEGIN}([^{_END}]*){_END}")
 
 Encode = Callable[[str], str]
 
@@ -184,6 +189,20 @@ class Filling:
             return write()
         except ValueError as fault:
             raise _cannot(name, fault) from fault
+
+
+def given(source: str, parameters: Parameters) -> str:
+    """Return what a request puts into a template that is no JSON, without the connector's own text.
+
+    Values with nothing between them are one text, others are lines of their own.
+
+    Raises:
+        IllegalArgument: as of :meth:`Filling.body`.
+    """
+    if "${parameters." not in source:
+        return ""
+    filled = Filling(parameters).text(source, lambda value: f"{_BEGIN}{value.translate(_NO_MARKS)}{_END}")
+    return "\n".join(_GIVEN.findall(filled.replace(_END + _BEGIN, "")))
 
 
 def written(name: str, value: Any) -> str:

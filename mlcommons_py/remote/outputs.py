@@ -13,7 +13,7 @@ import orjson
 
 from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
-from mlcommons_py.remote import paths, processors
+from mlcommons_py.remote import charsets, echoes, paths, processors
 from mlcommons_py.remote.documents import ActionType
 from mlcommons_py.remote.exchange import Incoming
 from mlcommons_py.remote.payload import Prepared
@@ -52,48 +52,50 @@ def check_answer(incoming: Incoming, prepared: Prepared | None = None) -> None:
     if not text.strip():
         reason = f"Remote service returned error status {incoming.status} with empty body"
         raise RemoteFailed(reason, incoming.status, remote=remote, retry_after=retry_after)
-    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-    reason = _ERROR + hide(shown, prepared)
+    text = hide(text, prepared)
+    reason = _ERROR + (text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
     raise RemoteFailed(reason, incoming.status, remote=remote, retry_after=retry_after)
 
 
 def text_of(incoming: Incoming, prepared: Prepared | None = None) -> str:
     """Return the body of an answer as a text; what is not of its character set becomes U+FFFD."""
-    named = _CHARSET.search(incoming.headers.get("content-type", ""))
+    said = _CHARSET.search(incoming.headers.get("content-type", ""))
     asked = "utf-8" if prepared is None else prepared.outgoing.charset
-    for charset in (named[1] if named else asked, asked):
-        try:
-            return incoming.body.decode(charset, "replace")
-        except (LookupError, ValueError):
-            continue
+    for charset in (said[1] if said else asked, asked):
+        name = charsets.named(charset)
+        if name is not None:
+            with contextlib.suppress(ValueError):
+                return incoming.body.decode(name, "replace")
     return incoming.body.decode("utf-8", "replace")
 
 
 def hide(text: str, prepared: Prepared | None) -> str:
     """Return a text without the values of the credential, which a provider may have sent back."""
-    for secret in () if prepared is None else prepared.hidden:
-        if len(secret) > 3:
-            text = text.replace(secret, "***")
-    return text
+    return text if prepared is None else echoes.hide(text, prepared.hidden)
 
 
 def outputs(prepared: Prepared, incoming: Incoming) -> dict[str, Any]:
     """Return the entry of ``inference_results`` that an answer makes: ``output`` and ``status_code``.
 
-    Numbers that are passed on keep their digits: write the entry with :func:`mlcommons_py.exact.default`.
+    Values of the credential that the provider sent back become ``***``. Numbers that are passed on keep their digits:
+    write the entry with :func:`mlcommons_py.exact.default`.
 
     Raises:
         RemoteFailed: the answer is none, see :func:`check_answer`, or has nothing where the function looks.
         IllegalArgument: the post-process function refuses it, or the filter is no JSONPath.
     """
     check_answer(incoming, prepared)
-    tensors = None if prepared.post is None else _of_function(prepared, incoming)
-    if tensors is None:
-        tensors = [_of_answer(prepared, incoming)]
+    try:
+        tensors = None if prepared.post is None else _of_function(prepared, incoming)
+        if tensors is None:
+            tensors = [_of_answer(prepared, incoming)]
+    except IllegalArgument as fault:  # it may quote the answer
+        raise IllegalArgument(hide(fault.reason, prepared)) from fault
     for tensor in tensors:
         if "dataAsMap" in tensor and not exact.fits(tensor["dataAsMap"]):
             raise _unreadable(prepared, incoming, "values that nest too deep")
-    return {"output": list(tensors), "status_code": incoming.status}
+    shown = [echoes.without(one, incoming.body, prepared.hidden) for one in tensors]
+    return {"output": shown, "status_code": incoming.status}
 
 
 def _of_function(prepared: Prepared, incoming: Incoming) -> Sequence[Tensor] | None:

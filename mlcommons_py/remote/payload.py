@@ -12,6 +12,7 @@ from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote import charsets, headers, processors, structured_output, template, url
 from mlcommons_py.remote.documents import Action, ActionType, Connector
+from mlcommons_py.remote.echoes import secrets_of
 from mlcommons_py.remote.exchange import Outgoing
 from mlcommons_py.remote.filling import Filling
 from mlcommons_py.remote.functions import DEFAULT, Functions, Post, Pre
@@ -38,20 +39,25 @@ class Prepared:
     """A request that can be sent, and what is needed to read its answer.
 
     Attributes:
-        payload: the body as a text, for guardrails; empty where there is none.
-        action_type: of the action, as :class:`ActionType` has it.
+        payload: the body as a text; empty where there is none.
+        action: what was filled.
         post: what makes tensors of the answer; None where the answer itself is wanted.
         vectors: how many vectors are to come, where each text is to have one of its own; None where that is not known.
-        hidden: what must never be shown: the values of the credential.
+        hidden: what must never be shown: the secrets of the credential.
     """
 
     outgoing: Outgoing
     payload: str
-    action_type: str
+    action: Action
     parameters: Parameters
     post: Post | None = None
     vectors: int | None = None
     hidden: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def action_type(self) -> str:
+        """The type of the action, as :class:`ActionType` has it."""
+        return self.action.action_type
 
 
 def find_action(connector: Connector, wanted: str, functions: Functions) -> Action:
@@ -135,7 +141,7 @@ class _Maker:
         self._pre = self._find_pre()
         post = self._named(action.post_process_function)
         self._post = None if post is None else functions.post(post)
-        self._hidden = tuple(value for value in credential.values() if value)
+        self._hidden = secrets_of(credential)
 
     def portions(self) -> Sequence[Texts | None]:
         """Return the texts of each request; None for a request that has none."""
@@ -162,7 +168,8 @@ class _Maker:
             raise IllegalArgument("unsupported http method")
         filling = Filling(parameters)
         payload = self._payload(parameters, filling)
-        charset = parameters.text("charset") or "UTF-8"
+        # Not the request's: it would decide what guardrails take an answer for.
+        charset = Parameters(own=parameters.own).text("charset") or "UTF-8"
         body = charsets.encoded(payload, charset)
         if method == "POST" and not body and self._action.action_type != ActionType.CANCEL_BATCH_PREDICT:
             raise IllegalArgument("Content length is 0. Aborting request to remote model")
@@ -175,7 +182,7 @@ class _Maker:
         )
         text = payload.decode() if isinstance(payload, bytes) else payload
         vectors = _listed(parameters.made, texts) if texts is not None and texts.query is None else None
-        return Prepared(outgoing, text, self._action.action_type, parameters, self._post, vectors, self._hidden)
+        return Prepared(outgoing, text, self._action, parameters, self._post, vectors, self._hidden)
 
     def _find_pre(self) -> Pre | None:
         name = self._named(self._action.pre_process_function)

@@ -93,8 +93,10 @@ def _for_each(config: Config) -> Step:
             array = steps.value_at(document, found[0]) if found else None
             found = [(*found[0], at) for at in range(len(array))] if isinstance(array, list) else []
         for place in found:
-            element = steps.value_at(document, place)
-            steps.value_at(document, place[:-1])[place[-1]] = apply(element, inner, work.on(element))
+            inside = steps.holder(document, place)
+            if inside is not None:
+                element = inside[place[-1]]
+                inside[place[-1]] = apply(element, inner, work.on(element))
         return document if found else value
 
     return each

@@ -285,20 +285,20 @@ def remove_jsonpath(config: Config) -> Step:
 def _without(document: Any, listed: Sequence[str]) -> Any:
     for path in listed:
         for place in reversed(paths.places(document, path)):
-            if place and (inner := _holder(document, place)) is not None:
+            if place and (inner := holder(document, place)) is not None:
                 del inner[place[-1]]
     return document
 
 
-def _holder(document: Any, place: Sequence[str | int]) -> Any:
-    """Return the object or list that a place is in, or None where it is no longer there."""
+def holder(document: Any, place: Sequence[str | int]) -> Any:
+    """Return the object or list that a place is in; None where a change before this one has left nothing there."""
     try:
         for part in place[:-1]:
             document = document[part]
         document[place[-1]]
     except (KeyError, IndexError, TypeError):
         return None
-    return document
+    return document if isinstance(document, dict | list) else None
 
 
 def set_field(config: Config) -> Step:
@@ -332,7 +332,8 @@ def with_value(value: Any, path: str, new: Any, work: Work) -> Any:
     """Return a value with something else at a path, which its last name may be new in."""
     document = document_of(value)
     places = paths.places(document, path)
-    if not places:
+    is_new = not places
+    if is_new:
         parent, _, name = path.strip().rpartition(".")
         if not parent or "[" in name or "]" in name:
             return value
@@ -345,7 +346,9 @@ def with_value(value: Any, path: str, new: Any, work: Work) -> Any:
         work.grow(new)
         if not place:
             return _copy(new)
-        value_at(document, place[:-1])[place[-1]] = _copy(new)
+        inside = value_at(document, place[:-1]) if is_new else holder(document, place)
+        if inside is not None:
+            inside[place[-1]] = _copy(new)
     return document
 
 

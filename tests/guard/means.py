@@ -1,7 +1,7 @@
 """What guardrails of tests work with."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,11 +43,19 @@ def guard(
     return made
 
 
-async def refused(made: Guard, text: str, question: str | None = None, *, side: Side = "input") -> bool:
+async def refused(
+    made: Guard,
+    text: str,
+    question: str | None = None,
+    *,
+    side: Side = "input",
+    alone: bool = False,
+    also: Sequence[str] = (),
+) -> bool:
     """Return whether a guard refuses a text, with the very words of ML Commons."""
     reason = None
     try:
-        await made.check(side, text, question)
+        await made.check(side, text, question, alone=alone, also=also)
     except IllegalArgument as fault:
         reason = fault.reason
     assert reason in (None, {"input": "guardrails triggered for user input", "output": REFUSAL}[side])

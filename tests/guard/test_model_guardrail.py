@@ -34,25 +34,22 @@ def judging(*questions: str, asked: list[Mapping[str, str]] | None = None) -> As
 async def test_accepts_and_refuses() -> None:
     """A text passes if the answer, as JSON with its quotes, is what the expression describes."""
     made = guard(ask=judging("nice?"), **JUDGE)
-    assert not await refused(made, '{"prompt":"nice?"}', "nice?")
-    assert await refused(made, '{"prompt":"evil?"}', "evil?")
+    assert not await refused(made, '{"prompt":"nice?"}', "nice?", alone=True)
+    assert await refused(made, '{"prompt":"evil?"}', "evil?", alone=True)
 
 
 async def test_what_is_asked() -> None:
-    """The judge is asked the input's question, if that goes out, else its body; and the output's body, escaped once."""
+    """The judge is asked the input's question, and its body unless the question is alone; the output's as it is."""
     asked: list[Mapping[str, str]] = []
-    made = guard(ask=judging(asked=asked), response_filter="$.choices[0]", **JUDGE)
+    made = guard(ask=judging("what?", asked=asked), response_filter="$.choices[0]", **JUDGE)
     body = '{"answer": "tea \\"now\\""}'
-    for question in ('tea "now"', None, "", "something nice that does not go out"):
-        await refused(made, body, question)
-    await refused(made, "", "asked by way of the URL")
+    assert not await refused(made, body, "what?", alone=True)
+    for question in ("what?", None, ""):
+        assert await refused(made, body, question, alone=not question, also=["in the URL"])
     await refused(guard(ask=judging(asked=asked), side="output", **JUDGE), body, "what?", side="output")
+    both = f"{body}\nin the URL"
     assert asked == [
-        {"question": 'tea "now"', "response_filter": "$.choices[0]"},
-        {"question": body, "response_filter": "$.choices[0]"},
-        {"question": body, "response_filter": "$.choices[0]"},
-        {"question": body, "response_filter": "$.choices[0]"},
-        {"question": "asked by way of the URL", "response_filter": "$.choices[0]"},
+        *({"question": text, "response_filter": "$.choices[0]"} for text in ("what?", "what?", both, both, both)),
         {"question": body},
     ]
 

@@ -26,10 +26,14 @@ def connector(body: str | None = None, parameters: Mapping[str, str] | None = No
 
 
 def prepared(
-    of: Connector, given: Mapping[str, Any] | None = None, action: str = "predict", **asked: Any
+    of: Connector,
+    given: Mapping[str, Any] | None = None,
+    action: str = "predict",
+    credential: Mapping[str, str] = CREDENTIAL,
+    **asked: Any,
 ) -> list[Prepared]:
     """Return the requests that an input makes."""
-    return payload.prepare(of, action, ModelInput(parameters=given, **asked), CREDENTIAL, FUNCTIONS)
+    return payload.prepare(of, action, ModelInput(parameters=given, **asked), credential, FUNCTIONS)
 
 
 def one(of: Connector, given: Mapping[str, Any] | None = None, action: str = "predict", **asked: Any) -> Prepared:

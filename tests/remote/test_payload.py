@@ -217,6 +217,13 @@ def test_a_body_in_another_character_set(charset: str, expected: bytes) -> None:
     assert request.payload == '{"a":"é€🚀"}'
 
 
+def test_the_character_set_is_the_connectors() -> None:
+    """A request cannot choose the character set, of which what guardrails see depends."""
+    request = one(connector('{"a":"${parameters.charset}"}'), {"charset": "utf-16"})
+
+    assert (request.outgoing.body, request.outgoing.charset) == (b'{"a":"utf-16"}', "UTF-8")
+
+
 @pytest.mark.parametrize("charset", ["klingon", "hex", "rot13", "idna", "unicode_escape", "a\0b"])
 def test_what_is_no_character_set_is_refused(charset: str) -> None:
     """A character set that is none is refused by name."""

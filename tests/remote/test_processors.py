@@ -69,6 +69,9 @@ CASES: list[tuple[dict[str, Any], Any, Any]] = [
         {**USER, "tags": ["", "b"]},
     ),
     ({"type": "for_each", "path": "$.none[*]", "processors": [{"type": "to_string"}]}, USER, USER),
+    ({"type": "for_each", "path": "$..*", "processors": [{"type": "to_string"}]}, {"a": [[1]]}, {"a": "[[1]]"}),
+    ({"type": "set_field", "path": "$..a", "value": 5}, {"a": {"a": {"a": 1}}}, {"a": 5}),
+    ({"type": "set_field", "path": "$..*", "value": "x"}, [["y"]], ["x"]),
 ]  # fmt: skip
 
 
@@ -189,7 +192,9 @@ LEAVES = (
 ODD = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
 )
-PATHS = st.sampled_from(["$", "$.a", "$.a.b", "$.a[0]", "$.a[*]", "$..a", "$[*]", "$.a.length()", "$['b','c']", "a"])
+PATHS = st.sampled_from(
+    ["$", "$.a", "$.a.b", "$.a[0]", "$.a[*]", "$..a", "$..*", "$[*]", "$.a.length()", "$['b','c']", "a"]
+)
 PATTERNS = st.sampled_from(["a", "(.)(.)", "", "a*"])
 CONDITIONS = st.sampled_from(["exists", ">1", "a", "regex:."])
 TYPES = st.sampled_from(

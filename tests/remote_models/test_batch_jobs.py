@@ -57,6 +57,22 @@ async def test_a_job_is_started_and_followed_to_its_end(client: Client) -> None:
     assert [one.path for one in client.fake.requests] == ["/jobs", "/jobs/j%201", "/jobs/j%201"]
 
 
+async def test_a_job_whose_provider_tells_the_key(client: Client) -> None:
+    """What a provider sends back of the credential is neither answered nor stored."""
+    job = {"id": "j1", "status": "validating", "auth": "Bearer s3cret-of-the-test"}
+    client.fake.on("/jobs", Answer(200, job))
+    client.fake.on("/jobs/j1", Answer(200, job))
+    body = {**client.connector(credential={"key": "s3cret-of-the-test"}), "actions": _actions(client, *ALL)}
+    model_id = await client.register((await client.ml("POST", "/connectors/_create", json=body))["connector_id"])
+
+    answer = await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}})
+    await client.ml("GET", f"/tasks/{answer['task_id']}")
+
+    stored = await client.app.store.get(TASKS, answer["task_id"])
+    assert stored is not None
+    assert answer["remote_job"]["auth"] == stored.source["remote_job"]["auth"] == "Bearer ***"
+
+
 @pytest.mark.parametrize("route", ["_cancel", "_cancel_batch"])
 async def test_a_job_is_cancelled(client: Client, route: str) -> None:
     """The provider is told, and the task says that it is being cancelled."""

@@ -67,16 +67,82 @@ async def test_texts_to_embed(client: Client) -> None:
     assert len(client.fake.requests) == 1
 
 
-async def judged(client: Client, side: str) -> str:
-    """Return a model of which another one judges a side, by the word bomb."""
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", "koi8-r"])
+async def test_no_character_set_hides_an_answer(client: Client, charset: str) -> None:
+    """What is shown of an answer is judged as it is shown, whatever the request or the provider call its letters."""
+    client.fake.on(
+        "/chat",
+        Answer(200, '{"answer": "это"}', {"Content-Type": f"application/json; charset={charset}"}),
+        Answer(200, '{"answer": "это"}', {"Content-Type": "application/json"}),
+        Answer(200, "это", {"Content-Type": f"text/plain; charset={charset}"}),
+    )
+    model_id = await client.deployed(model=local(regex=[".*это.*"]), request_body=PROMPT)
+    assert await refusal(client, model_id, prompt="a") == OUT
+    assert await refusal(client, model_id, prompt="a", charset=charset) == OUT
+    assert await refusal(client, model_id, prompt="a") == OUT
+    assert b'"prompt": "a"' in client.fake.requests[1].body
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"method": "GET", "path": "/chat?q=${parameters.q}", "request_body": None},
+        {"method": "GET", "path": "/chat/x?q=a&b=${parameters.q}", "request_body": None},
+        {"headers": {"X-Question": "about ${parameters.q}, please"}, "request_body": "{}"},
+        {
+            "headers": {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
+            "request_body": "q=${parameters.q}",
+        },
+        {"headers": {"Content-Type": "text/xml"}, "request_body": "<q>${parameters.q}</q>"},
+    ],
+)
+@pytest.mark.parametrize("judged_by", ["local", "judge"])
+async def test_wherever_a_value_goes(client: Client, action: dict[str, Any], judged_by: str) -> None:
+    """A guardrail sees a value as its receiver reads it, also in the URL, a header, a form or XML."""
+    client.fake.on("/chat", Answer(200, {"answer": "tea"}))
+    client.fake.on("/chat/x", Answer(200, {"answer": "tea"}))
+    model: dict[str, Any] = {"guardrails": {"input_guardrail": {"regex": [".*a & bomb.*", ".*тайна.*"]}}}
+    if judged_by == "judge":
+        model["guardrails"] = {"type": "model", "input_guardrail": await rules(client, "a & bomb")}
+    model_id = await client.deployed(**{"path": "/chat", **action, "model": model})
+    await client.predict(model_id, {"q": "a & bo"})
+    for text in ("a & bomb", "тайна") if judged_by == "local" else ("a & bomb",):
+        assert await refusal(client, model_id, q=text) == IN
+    assert len([one for one in client.fake.requests if one.path != "/judge"]) == 1
+
+
+async def test_a_question_hides_nothing(client: Client) -> None:
+    """A judge sees what else a request says beside its question; a question alone it is asked once."""
+    client.fake.on("/chat", Answer(200, {"answer": "tea"}))
+    model = {"guardrails": {"type": "model", "input_guardrail": await rules(client, "bomb")}}
+    body = '{ "prompt": "${parameters.question:-}", "messages": ${parameters.messages:-[]}, "t": ${parameters.t:-1} }'
+    model_id = await client.deployed(model=model, request_body=body)
+    bad = [{"role": "user", "content": "a bomb"}]
+
+    assert await refusal(client, model_id, messages=bad) == IN
+    assert await refusal(client, model_id, messages=bad, question="hello") == IN
+    assert await refusal(client, model_id, question="bomb", messages=[]) == IN
+    asked = len(client.fake.requests)
+    await client.predict(model_id, {"question": "tea?", "t": 0.5})
+    await client.predict(model_id, {"question": "tea?", "messages": [1]})
+    later = [one.json()["prompt"] for one in client.fake.requests[asked:] if one.path == "/judge"]
+    assert later == ["tea?", "tea?", '{ "prompt": "tea?", "messages": [1], "t": 1 }']
+
+
+async def rules(client: Client, word: str) -> dict[str, Any]:
+    """Return a guardrail by a judge who refuses a word."""
 
     def judge(asked: Any) -> Answer:
-        return Answer(200, {"verdict": "reject" if "bomb" in asked.json()["prompt"] else "accept"})
+        return Answer(200, {"verdict": "reject" if word in asked.json()["prompt"] else "accept"})
 
     client.fake.on("/judge", judge)
     judging = await client.deployed("/judge", request_body=QUESTION)
-    rules = {"model_id": judging, "response_filter": "$.verdict", "response_validation_regex": '"accept"'}
-    model = {"name": "guarded", "guardrails": {"type": "model", f"{side}_guardrail": rules}}
+    return {"model_id": judging, "response_filter": "$.verdict", "response_validation_regex": '"accept"'}
+
+
+async def judged(client: Client, side: str) -> str:
+    """Return a model of which another one judges a side, by the word bomb."""
+    model = {"name": "guarded", "guardrails": {"type": "model", f"{side}_guardrail": await rules(client, "bomb")}}
     return await client.deployed(model=model, request_body=QUESTION)
 
 
@@ -119,12 +185,12 @@ async def test_judge_that_is_gone(client: Client) -> None:
     """A judge that was deleted, or disabled, lets nothing pass."""
     client.fake.on("/chat", Answer(200, {"answer": "tea"}))
     model_id = await judged(client, "input")
-    rules = (await client.ml("GET", f"/models/{model_id}"))["guardrails"]["input_guardrail"]
+    judging = (await client.ml("GET", f"/models/{model_id}"))["guardrails"]["input_guardrail"]["model_id"]
     await client.predict(model_id, {"question": "tea?"})
-    await client.ml("PUT", f"/models/{rules['model_id']}", json={"is_enabled": False})
+    await client.ml("PUT", f"/models/{judging}", json={"is_enabled": False})
     assert await refusal(client, model_id, question="tea?") == IN
-    await client.ml("POST", f"/models/{rules['model_id']}/_undeploy")
-    await client.ml("DELETE", f"/models/{rules['model_id']}")
+    await client.ml("POST", f"/models/{judging}/_undeploy")
+    await client.ml("DELETE", f"/models/{judging}")
     assert await refusal(client, model_id, question="tea?") == IN
 
 

@@ -73,7 +73,7 @@ async def test_a_canary(client: Client, caplog: pytest.LogCaptureFixture) -> Non
 
     replies: list[Reply] = [
         Answer(200, {"choices": []}),
-        *(echo(status) for status in (400, 401, 403, 404, 422, 500, 503)),
+        *(echo(status) for status in (200, 400, 401, 403, 404, 422, 500, 503)),
         echo(401, "text/plain"),
         Answer(200, b"{half"),
         Answer(200, b""),

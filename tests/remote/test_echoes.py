@@ -1,0 +1,87 @@
+"""Secrets that a provider sends back are not shown."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mlcommons_py.errors import IllegalArgument, RemoteFailed
+from mlcommons_py.remote.outputs import check_answer, outputs
+from mlcommons_py.remote.payload import Prepared
+from tests.remote.asked import answer, connector, one
+
+SECRET = 'sk-1/"\\ë+the-canary'
+CREDENTIAL = {"key": SECRET, "other": "AKIA1234", "short": "none", "region": "us-east-1", "word": "placeholder"}
+
+
+def request(post: str | None = None, **own: str) -> Prepared:
+    """Return a request with that credential."""
+    return one(connector('{"a":1}', own, post_process_function=post), credential=CREDENTIAL)
+
+
+def read(body: Any, post: str | None = None, **own: str) -> Any:
+    """Return the tensors of an answer."""
+    return outputs(request(post, **own), answer(body))["output"]
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        json.dumps(SECRET),
+        json.dumps(SECRET, ensure_ascii=False),
+        json.dumps(SECRET).replace("/", "\\/"),
+        json.dumps(SECRET).replace("c", "\\u0063"),
+    ],
+)
+def test_an_answer_with_it(spelled: str) -> None:
+    """However JSON spells a secret, it is not in the answer: not as a value, not within one, not as a key."""
+    body = f'{{"a":{spelled},"b":["x {spelled[1:-1]} y",1.10],{spelled}:"AKIA1234"}}'
+
+    (tensor,) = read(body)
+
+    assert tensor["dataAsMap"] == {"a": "***", "b": ["x *** y", 1.1], "***": "***"}
+    assert repr(tensor["dataAsMap"]["b"][1]) == "1.10"
+
+
+def test_answers_that_are_texts_and_those_of_functions() -> None:
+    """The same holds for an answer that is no JSON, in any character set, and for what a function makes."""
+    chat = {"choices": [{"message": {"content": f"your key is {SECRET}"}}]}
+
+    (text,) = outputs(request(), answer(f"it is {SECRET}".encode("utf-16"), content_type="text/plain; charset=utf-16"))[
+        "output"
+    ]
+    (made,) = read(chat, "connector.post_process.openai.chat")
+
+    assert text["dataAsMap"] == {"response": "it is ***"}
+    assert made["dataAsMap"] == {"response": "your key is ***"}
+
+
+def test_what_is_no_secret_stays() -> None:
+    """Words that stand for a key where none is needed, and regions, stay where an answer has them."""
+    body = {"a": "none of it is a placeholder in us-east-1", "b": [None, True, 5]}
+
+    assert read(body)[0]["dataAsMap"] == body
+
+
+def test_vectors_are_left_alone() -> None:
+    """An answer without any secret in it is given out as it is, not as a copy."""
+    (tensor,) = read({"data": [{"embedding": [0.5, 1]}]}, "connector.post_process.openai.embedding")
+
+    assert tensor["data"] == [0.5, 1]
+
+
+@pytest.mark.parametrize("spelled", [SECRET, json.dumps(SECRET)[1:-1], json.dumps(SECRET)[1:-1].replace("/", "\\/")])
+def test_errors(spelled: str) -> None:
+    """In an error it is hidden as JSON spells it too."""
+    with pytest.raises(RemoteFailed) as refused:
+        check_answer(answer(f'{{"error":"wrong key {spelled}, in us-east-1"}}', 401), request())
+
+    assert refused.value.reason == 'Error from remote service: {"error":"wrong key ***, in us-east-1"}'
+
+
+def test_errors_that_come_as_answers() -> None:
+    """Some providers send errors with status 200; the function that tells them apart quotes them."""
+    with pytest.raises(IllegalArgument) as refused:
+        read({"error_code": 110, "error_msg": f"token {SECRET} invalid"}, "connector.post_process.qianfan.embedding")
+
+    assert "token *** invalid" in refused.value.reason

@@ -12,6 +12,7 @@ both into a body, nothing else does. The tree::
     │       └── JsonParseFailed       400  json_parse_exception         a text that is no JSON
     ├── ValidationFailed              400  action_request_validation_exception
     ├── ResourceNotFound              404  m_l_resource_not_found_exception
+    │   └── IndexNotFound             404  index_not_found_exception
     ├── VersionConflict               409  version_conflict_engine_exception
     ├── ContentTooLong                413  content_too_long_exception
     ├── Rejected                      429  rejected_execution_exception   a full queue; has ``Retry-After``
@@ -107,6 +108,15 @@ class ResourceNotFound(MLCommonsError):
 
     status = 404
     type = "m_l_resource_not_found_exception"
+
+
+class IndexNotFound(ResourceNotFound):
+    """There is no index of that name."""
+
+    type = "index_not_found_exception"
+
+    def __init__(self, index: str) -> None:
+        super().__init__(f"no such index [{index}]")
 
 
 class VersionConflict(MLCommonsError):

@@ -14,7 +14,7 @@ import typer
 from mlcommons_py.cli import registering, show
 from mlcommons_py.cli.client import ML, Client
 from mlcommons_py.cli.recipe import Recipe
-from mlcommons_py.errors import BadRequest, MLCommonsError
+from mlcommons_py.errors import BadRequest, IllegalArgument, MLCommonsError
 from mlcommons_py.plugin_settings import PREFIX
 
 TRUSTED = f"{PREFIX}trusted_connector_endpoints_regex"
@@ -41,10 +41,12 @@ def apply(client: Client, recipe: Recipe, wish: Wish) -> dict[str, Any]:
     """Carry out a filled blueprint; return the ids of what was made, the model's state and the answer to the trial.
 
     Raises:
+        IllegalArgument: what was set makes no URL; nothing was changed.
         BadRequest: cluster settings forbid it, and may not be changed.
         MLCommonsError: the service refused something, or the provider did. What was made until then stays, and a note
             says what that is.
     """
+    _check_urls(recipe)
     _allow(client, recipe, wish)
     made: dict[str, Any] = {}
     try:
@@ -76,6 +78,20 @@ def _tell(client: Client, made: Mapping[str, Any]) -> None:
         show.note(f"connector {made['connector_id']} exists; end it with: curl -X DELETE {path}")
 
 
+def _check_urls(recipe: Recipe) -> None:
+    for url in recipe.urls():
+        try:
+            parts = urlsplit(url)
+            right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            right = False
+        if not right:
+            raise IllegalArgument(
+                f"[{url.partition('?')[0][:200]}] is no URL to call, it must be like https://host/path; nothing was"
+                " changed. It comes of what was set, such as endpoint, which needs http:// or https:// in front"
+            )
+
+
 def _allow(client: Client, recipe: Recipe, wish: Wish) -> None:
     """Have the cluster settings allow what the blueprint does."""
     scopes = client.call("GET", f"{_SETTINGS}?include_defaults=true&flat_settings=true")
@@ -87,13 +103,28 @@ def _allow(client: Client, recipe: Recipe, wish: Wish) -> None:
     text = orjson.dumps(body).decode()
     allowed = wish.change_settings
     if allowed is None and sys.stdin.isatty() and sys.stderr.isatty():
-        allowed = typer.confirm(f"The cluster settings do not allow this yet. Set {text}?", default=False, err=True)
+        question = f"The cluster settings do not allow this yet. {_told(changes, now)}?"
+        allowed = typer.confirm(question, default=False, err=True)
     if not allowed:
         raise BadRequest(
             "the cluster settings do not allow this yet; nothing was made. Say --change-settings, or change them with\n"
             f"  curl -X PUT {client.url}{_SETTINGS} -H 'content-type: application/json' -d '{text}'"
         )
     client.call("PUT", _SETTINGS, body)
+    show.note(f"cluster settings: {_told(changes, now)}; this stays, whatever comes after")
+
+
+def _told(changes: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return what changes, for people: of a list, what is added to it."""
+    told = []
+    for key, value in changes.items():
+        if isinstance(value, list):
+            before = now.get(key)
+            added = [one for one in value if not isinstance(before, list) or one not in before]
+            told.append(f"add {', '.join(map(str, added))} to {key}")
+        else:
+            told.append(f"set {key} to {orjson.dumps(value).decode()}")
+    return ", ".join(told)
 
 
 def _changes(recipe: Recipe, now: Mapping[str, Any]) -> dict[str, Any]:

@@ -198,6 +198,9 @@ def predict(
     file: Annotated[Path | None, typer.Option(help="File with a text a line; - is standard input.")] = None,
     query: Annotated[bool, typer.Option("--query", help="The texts are queries.")] = False,
     passage: Annotated[bool, typer.Option("--passage", help="The texts are passages.")] = False,
+    parameters: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Parameters to send, as to a chat model or a reranker.")
+    ] = None,
     as_json: Json = False,
     url: Url = None,
 ) -> None:
@@ -208,7 +211,7 @@ def predict(
         raise typer.BadParameter("--query and --passage exclude each other")
     content_type = "query" if query else "passage" if passage else None
     with client_of(context, url) as client:
-        carry_out(client, words or [], file, content_type, as_json=as_json)
+        carry_out(client, words or [], file, content_type, parameters=parameters, as_json=as_json)
 
 
 @app.command()

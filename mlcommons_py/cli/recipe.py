@@ -67,7 +67,7 @@ class Recipe:
         """Return the value of every key: as given, or its default.
 
         Raises:
-            IllegalArgument: a key is unknown, or one that has no default is not given; the text lists them.
+            IllegalArgument: a key is unknown, or one that has no default is not given, or empty; the text lists them.
         """
         if unknown := [name for name in given if name not in {key.name for key in self.keys}]:
             known = ", ".join(key.name for key in self.keys)
@@ -75,6 +75,8 @@ class Recipe:
         if missing := self.missing(given):
             lines = "".join(f"\n  {key.name}  {key.description}" for key in missing)
             raise IllegalArgument(f"{self.name} needs:{lines}\nSet each with --set, --set-file or --set-env.")
+        if empty := [key.name for key in self.keys if key.default is None and not given[key.name].strip()]:
+            raise IllegalArgument(f"{self.name}: {', '.join(empty)} is empty, and must have a value")
         values: dict[str, str] = {}
         for key in self.keys:
             given_value = given.get(key.name)

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mlcommons_py.errors import IllegalArgument, NotFound, ResourceNotFound
-from mlcommons_py.store import Store, Written
+from mlcommons_py.errors import IllegalArgument, IndexNotFound
+from mlcommons_py.store import Document, Store, Written
 from mlcommons_py.store.percolate import check_stored
 from mlcommons_py.store.query import compile_query
 
@@ -46,11 +46,21 @@ class StopWords:
         await self._store.delete(index, "none")
         return {"acknowledged": True, "shards_acknowledged": True, "index": index}
 
+    async def describe(self, index: str) -> dict[str, Any]:
+        """Return an index as OpenSearch shows it: aliases, mappings, settings.
+
+        Raises:
+            IndexNotFound: there is none of that name.
+        """
+        document = await self._check_exists(index)
+        settings = {"number_of_shards": "1", "number_of_replicas": "0", "provided_name": index}
+        return {index: {"aliases": {}, "mappings": document.source["mappings"], "settings": {"index": settings}}}
+
     async def delete(self, index: str) -> dict[str, Any]:
         """Delete an index with its documents. Guardrails that name it refuse everything until it is there again.
 
         Raises:
-            ResourceNotFound: there is none of that name.
+            IndexNotFound: there is none of that name.
         """
         await self._check_exists(index)
         await self._store.delete(INDICES, index)
@@ -61,7 +71,7 @@ class StopWords:
         """Store a document, which has to have a query that the embedded store can do.
 
         Raises:
-            ResourceNotFound: there is no such index.
+            IndexNotFound: there is no such index.
             IllegalArgument, ParsingFailed: it has no query, or one that cannot be done; the text names the clause.
         """
         await self._check_exists(index)
@@ -71,16 +81,15 @@ class StopWords:
         return await self._store.put(index, doc_id, body)
 
     async def get(self, index: str, doc_id: str) -> dict[str, Any]:
-        """Return a document as OpenSearch shows it.
+        """Return a document as OpenSearch shows it: with ``found`` false where there is none of that id.
 
         Raises:
-            ResourceNotFound: there is no such index.
-            NotFound: there is no such document.
+            IndexNotFound: there is no such index.
         """
         await self._check_exists(index)
         document = await self._store.get(index, doc_id)
         if document is None:
-            raise NotFound(f"there is no document [{doc_id}] in [{index}]")
+            return {"_index": index, "_id": doc_id, "found": False}
         return {
             "_index": index,
             "_id": doc_id,
@@ -95,7 +104,7 @@ class StopWords:
         """Delete a document.
 
         Raises:
-            ResourceNotFound: there is no such index.
+            IndexNotFound: there is no such index.
         """
         await self._check_exists(index)
         return await self._store.delete(index, doc_id)
@@ -104,15 +113,17 @@ class StopWords:
         """Return what OpenSearch answers to a search.
 
         Raises:
-            ResourceNotFound: there is no such index.
+            IndexNotFound: there is no such index.
         """
         await self._check_exists(index)
         return await self._store.search(index, body)
 
-    async def _check_exists(self, index: str) -> None:
+    async def _check_exists(self, index: str) -> Document:
         _check_name(index)
-        if await self._store.get(INDICES, index) is None:
-            raise ResourceNotFound(f"no such index [{index}]")
+        document = await self._store.get(INDICES, index)
+        if document is None:
+            raise IndexNotFound(index)
+        return document
 
 
 def _check_name(index: str) -> None:

@@ -52,6 +52,7 @@ class Keeper:
         self._coming: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, list[str]] = {}
         self._again: set[str] = set()
+        self._asked: dict[str, asyncio.Event] = {}
         self._returning: set[str] | None = None
         self._closed = False
 
@@ -115,6 +116,8 @@ class Keeper:
         waiting = self._waiting.setdefault(model_id, [])
         if task_id not in waiting:
             waiting.append(task_id)
+            if model_id in self._asked:  # it waits for its next attempt: that is now
+                self._asked[model_id].set()
         self._start(model_id)
 
     def refresh(self, model_id: str, model: Model) -> None:
@@ -186,9 +189,19 @@ class Keeper:
                 if failures >= PATIENCE:
                     with suppress(MLCommonsError):  # of the store; the next attempt notes it again
                         await self._note_failure(model_id, reason)
-                await asyncio.sleep(min(LONGEST_WAIT, 0.5 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
+                await self._pause(model_id, min(LONGEST_WAIT, 0.5 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
             else:
                 return
+
+    async def _pause(self, model_id: str, seconds: float) -> None:
+        """Wait before the next attempt, or until somebody deploys the model."""
+        asked = self._asked[model_id] = asyncio.Event()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await asked.wait()
+        finally:
+            del self._asked[model_id]
 
     async def _settle(self, model_id: str) -> None:
         claimed = tuple(self._waiting.get(model_id, ()))

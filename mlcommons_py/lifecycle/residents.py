@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlcommons_py.errors import InvalidModel, LimitExceeded
+from mlcommons_py.errors import InvalidModel, LimitExceeded, Unavailable
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.remotes import Remotes
 from mlcommons_py.lifecycle.proof import Proof
@@ -96,8 +96,7 @@ class Residents:
         """
         self.note(model_id, model)
         if model.is_remote:
-            await self._ready(model_id, model)
-            self._remotes.deploy(model_id)
+            await self._bring_remote(model_id, model, asked=asked)
             return
 
         async def source(doubt: bool) -> Path:
@@ -110,6 +109,16 @@ class Residents:
                 await asyncio.to_thread(check_memory, weights + WORKER_BYTES)
                 await self._deployments.deploy(model_id, source, self._proof.options(model))
         await self._proof.complete_config(model_id, manifest)
+
+    async def _bring_remote(self, model_id: str, model: Model, *, asked: bool) -> None:
+        try:
+            await self._ready(model_id, model)
+        except InvalidModel as fault:
+            if asked:
+                raise
+            # What was deployed before stays desired: the master key, or the connector, may be given back.
+            raise Unavailable(fault.reason) from fault
+        self._remotes.deploy(model_id)
 
     async def remove(self, model_id: str) -> bool:
         """Take a model off this node, with what is known of its calls; return whether it was here."""

@@ -19,6 +19,9 @@ from mlcommons_py.models.vocabulary import refuse_unknown
 from mlcommons_py.store import Written
 from mlcommons_py.store.record import now
 
+_REMOVABLE = ("interface", "guardrails", "rate_limiter")
+"""Fields that null, or an object without anything, takes away; all else cannot be without them."""
+
 _CHANGEABLE = (FunctionName.TEXT_EMBEDDING, FunctionName.REMOTE)
 
 
@@ -31,7 +34,8 @@ async def update(
 ) -> tuple[Model, Written]:
     """Carry out an update, and return the model as it is now.
 
-    Objects are merged key by key; a model that moves to another group becomes that group's newest version.
+    Objects are merged key by key, and null takes some of them away; a model that moves to another group becomes that
+    group's newest version.
 
     Raises:
         NotFound: the model, or the group it shall move to, does not exist.
@@ -99,7 +103,8 @@ def _changes(model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
     if given is not None:
         changes["model_config"] = config.check(given, FunctionName(model.algorithm), complete=False)
         _check_dimension(model, changes["model_config"].get("embedding_dimension"))
-    return {name: value for name, value in changes.items() if value is not None}
+    given_up = {name: None for name in _REMOVABLE if name in body and body[name] in (None, {})}
+    return {**{name: value for name, value in changes.items() if value is not None}, **given_up}
 
 
 def _check_dimension(model: Model, given: int | None) -> None:

@@ -78,6 +78,7 @@ class Registration:
         Raises:
             IllegalArgument: a field is missing or wrong.
         """
+        _refuse_pretrained(body)
         return cls._read(body, str(fields.text(body, "model_format") or "").upper())
 
     @classmethod
@@ -165,4 +166,16 @@ class Registration:
             last_updated_time=at,
             last_registered_time=at if self.is_remote else None,
             total_chunks=self.total_chunks,
+        )
+
+
+def _refuse_pretrained(body: Mapping[str, Any]) -> None:
+    """Refuse what upstream would take for a model of its own repository: nothing but a name such as that has."""
+    name = body.get("name")
+    if not isinstance(name, str) or "/" not in name.strip():
+        return
+    if all(body.get(field) is None for field in ("url", "model_config", "connector", "connector_id")):
+        raise IllegalArgument(
+            f"[{name[:MAX_NAME]}] has no [url], and this version has no pretrained models: fetch the model and register"
+            " its directory with mlcommons register DIRECTORY, or give the [url] of its archive"
         )

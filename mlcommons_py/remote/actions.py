@@ -17,6 +17,10 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _LONGEST = 32_000
 
 
+_IDLE = "response_filter"
+"""Stands in actions of OpenSearch's own pages, and does nothing there; a parameter of that name does."""
+
+
 def check_actions(body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """Return the ``actions`` of a body as they are stored; None where there are none.
 
@@ -33,7 +37,7 @@ def check_actions(body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 def _action(given: Mapping[str, Any], number: int) -> dict[str, Any]:
     for field in given:
-        if field not in _KNOWN:
+        if field not in (*_KNOWN, _IDLE):
             raise IllegalArgument(f"unknown field [actions[{number}].{field}]; there are {', '.join(_KNOWN)}")
     kind = fields.text(given, "action_type")
     if kind is not None and kind.upper() not in _TYPES:

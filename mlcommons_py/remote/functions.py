@@ -139,7 +139,7 @@ def _unknown_script(script: str, field: str) -> IllegalArgument:
     )
     return IllegalArgument(
         f"[{field}] is a Painless script that is not one of those published with ML Commons; scripts are not run here."
-        f" Make use {alternative}, or add a file to connectors/. The script begins: {shown}"
+        f" Make use {alternative}, or add a file to connectors/ (docs/connectors.md). The script begins: {shown}"
     )
 
 

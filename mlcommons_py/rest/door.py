@@ -275,6 +275,8 @@ def web_app(services: Services, table: Iterable[Route]) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path = _path(scope)
         (door, methods), params = doors.find(path) or ((nowhere, frozenset()), {})
+        if params.get("index", "").startswith("_"):  # another API of OpenSearch's, such as /_bulk, and no index
+            door, methods = nowhere, set()
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if through is not None and method not in methods and not _is_ours(path):
             await through(scope, receive, send)

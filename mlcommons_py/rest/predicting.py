@@ -23,9 +23,8 @@ async def predict(services: Services, request: Request) -> object:
         if elsewhere:
             return await services.peers.send(request, elsewhere)
     body = await request.json("request body is required", digits=True)
-    answer = await services.predictor.predict(
-        model_id, body, algorithm=request.params.get("algorithm"), user=request.user
-    )
+    algorithm = request.params.get("algorithm", request.query.get("algorithm"))
+    answer = await services.predictor.predict(model_id, body, algorithm=algorithm, user=request.user)
     return Answer(answer, heavy=len(answer["inference_results"]) >= _HEAVY)
 
 

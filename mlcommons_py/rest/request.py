@@ -1,6 +1,7 @@
 """A request as handlers see it: its path and query read, its body whole and bounded."""
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,12 @@ BIG = 64 << 10
 
 DEEPEST = 100
 """How deep objects and arrays may be nested; what walks a body does so by recursion."""
+
+_COMMENTED = 1 << 20
+"""Longest body whose comments are passed over: what people write by hand is shorter."""
+
+_TEXT_OR_COMMENT = re.compile(rb'("(?:[^"\\]++|\\(?:.|\Z))*+(?:"|\Z))|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
+"""Matches to the end where something is not closed, so that the time it takes grows with the length alone."""
 
 _TOKENS: Mapping[type, str] = {
     list: "START_ARRAY",
@@ -115,10 +122,22 @@ def _parse(body: bytes, loads: Callable[[bytes], Any] = orjson.loads) -> Any:
     try:
         value = loads(body)
     except ValueError as fault:
-        raise JsonParseFailed(f"the body is no valid JSON: {fault}") from fault
+        value = _without_comments(body, loads)
+        if value is None:
+            raise JsonParseFailed(f"the body is no valid JSON: {fault}") from fault
     if body.count(b"{") + body.count(b"[") > DEEPEST and _too_deep(value):
         raise ParsingFailed(f"the body nests objects and arrays more than {DEEPEST} deep")
     return value
+
+
+def _without_comments(body: bytes, loads: Callable[[bytes], Any]) -> Any:
+    """Return the value of a body that is JSON but for comments, which OpenSearch takes; None for any other."""
+    if len(body) > _COMMENTED or (b"//" not in body and b"/*" not in body):
+        return None
+    try:
+        return loads(_TEXT_OR_COMMENT.sub(lambda found: found[1] or b" ", body))
+    except ValueError:
+        return None
 
 
 def _too_deep(value: Any) -> bool:

@@ -21,6 +21,7 @@ from mlcommons_py.rest.door import ML, Route
 _SETTINGS = frozenset({"flat_settings", "cluster_manager_timeout", "master_timeout", "timeout"})
 _HEALTH = frozenset({"wait_for_status", "timeout", "level", "local", "cluster_manager_timeout", "master_timeout"})
 _TIMES = frozenset({"timeout", "local", "cluster_manager_timeout", "master_timeout"})
+_INDICES = frozenset({"allow_no_indices", "expand_wildcards", "ignore_unavailable"})
 _WRITE = frozenset({"refresh", "timeout"})
 _SEARCH = frozenset({"source", "source_content_type"})
 
@@ -32,6 +33,7 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/_health/live", health.live),
     Route("GET", "/_health/ready", health.ready),
     Route("GET", "/metrics", health.metrics),
+    Route("GET", "/{index}", stop_words.describe, _TIMES | _INDICES),
     Route("PUT", "/{index}", stop_words.create, _TIMES | {"wait_for_active_shards"}),
     Route("DELETE", "/{index}", stop_words.delete, _TIMES),
     Route("POST", "/{index}/_doc", stop_words.add, _WRITE),
@@ -62,7 +64,7 @@ TABLE: tuple[Route, ...] = (
     Route("POST", f"{ML}/models/{{model_id}}/_load", models.deploy),
     Route("POST", f"{ML}/models/{{model_id}}/_undeploy", models.undeploy),
     Route("POST", f"{ML}/models/{{model_id}}/_unload", models.undeploy),
-    Route("POST", f"{ML}/models/{{model_id}}/_predict", predicting.predict, abandon=True),
+    Route("POST", f"{ML}/models/{{model_id}}/_predict", predicting.predict, frozenset({"algorithm"}), abandon=True),
     Route("POST", f"{ML}/_predict/{{algorithm}}/{{model_id}}", predicting.predict, abandon=True),
     Route("POST", f"{ML}/models/{{model_id}}/_predict/stream", predicting.stream, abandon=True),
     Route("POST", f"{ML}/models/{{model_id}}/_batch_predict", predicting.batch_predict),
@@ -79,6 +81,7 @@ TABLE: tuple[Route, ...] = (
     Route("GET", f"{ML}/tasks/{{task_id}}", tasks.get),
     Route("DELETE", f"{ML}/tasks/{{task_id}}", tasks.delete),
     Route("POST", f"{ML}/tasks/{{task_id}}/_cancel", tasks.cancel),
+    Route("POST", f"{ML}/tasks/{{task_id}}/_cancel_batch", tasks.cancel),
     Route("GET", f"{ML}/stats", stats.stats),
     Route("GET", f"{ML}/stats/{{stat}}", stats.stats),
     Route("GET", f"{ML}/{{node_id}}/stats", stats.stats),

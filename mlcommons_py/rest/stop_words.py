@@ -1,5 +1,6 @@
 """Handlers of indices of stop words, for a service without a cluster."""
 
+from mlcommons_py.rest.answer import Answer
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 
@@ -9,6 +10,11 @@ _NO_BODY = "request body is required"
 async def create(services: Services, request: Request) -> object:
     """PUT /{index}."""
     return await services.stop_words.create(request.params["index"], await request.json_or_none() or {})
+
+
+async def describe(services: Services, request: Request) -> object:
+    """GET /{index}."""
+    return await services.stop_words.describe(request.params["index"])
 
 
 async def delete(services: Services, request: Request) -> object:
@@ -29,12 +35,14 @@ async def put(services: Services, request: Request) -> object:
 
 async def get(services: Services, request: Request) -> object:
     """GET /{index}/_doc/{id}."""
-    return await services.stop_words.get(request.params["index"], request.params["id"])
+    shown = await services.stop_words.get(request.params["index"], request.params["id"])
+    return Answer(shown, 200 if shown["found"] else 404)
 
 
 async def remove(services: Services, request: Request) -> object:
     """DELETE /{index}/_doc/{id}."""
-    return (await services.stop_words.remove(request.params["index"], request.params["id"])).to_json()
+    removed = await services.stop_words.remove(request.params["index"], request.params["id"])
+    return Answer(removed.to_json(), 404 if removed.result == "not_found" else 200)
 
 
 async def search(services: Services, request: Request) -> object:

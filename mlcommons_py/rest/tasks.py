@@ -15,7 +15,7 @@ async def delete(services: Services, request: Request) -> object:
 
 
 async def cancel(services: Services, request: Request) -> object:
-    """POST /tasks/{task_id}/_cancel."""
+    """POST /tasks/{task_id}/_cancel, or _cancel_batch, as the documentation has it."""
     await services.batch_jobs.cancel(request.params["task_id"])
     return {"status": "OK"}
 

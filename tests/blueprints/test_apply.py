@@ -13,7 +13,7 @@ from mlcommons_py.cli import applying
 from mlcommons_py.cli.applying import PRIVATE, TRUSTED, Wish
 from mlcommons_py.cli.client import ML, Client
 from mlcommons_py.cli.recipe import Recipe
-from mlcommons_py.errors import BadRequest, StatusError
+from mlcommons_py.errors import BadRequest, IllegalArgument, StatusError
 from tests.cli.conftest import environment
 from tests.connectors.fakes import GREETING, score, vector
 from tests.connectors.setting import given
@@ -82,6 +82,32 @@ def test_settings_are_not_changed_unasked(client: Client, providers: Fake) -> No
 
     assert r'"^http://127\\.0\\.0\\.2:1/openai/.*$"' in raised.value.reason
     assert client.call("POST", f"{ML}/connectors/_search", {"size": 0})["hits"]["total"]["value"] == before
+
+
+def test_one_pattern_is_told(client: Client, providers: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is added to the trusted endpoints is told, and that it stays; what was there is not repeated."""
+    recipe = filled("openai-embedding", providers, endpoint=f"{providers.url}/told/openai")
+
+    with pytest.raises(StatusError):
+        applying.apply(client, recipe, Wish(change_settings=True))
+
+    told = capsys.readouterr().err
+    assert rf"/told/openai/.*$ to {TRUSTED}" in told
+    assert "this stays" in told
+    assert "api\\.openai\\.com" not in told
+
+
+def test_no_url_changes_nothing(client: Client, providers: Fake) -> None:
+    """An endpoint without a scheme is refused before the settings are changed."""
+    path = "/_cluster/settings?include_defaults=true&flat_settings=true"
+    before = client.call("GET", path)
+
+    with pytest.raises(IllegalArgument, match="nothing was changed"):
+        applying.apply(
+            client, filled("openai-embedding", providers, endpoint="127.0.0.1:1"), Wish(change_settings=True)
+        )
+
+    assert client.call("GET", path) == before
 
 
 def test_what_was_there_stays_trusted(client: Client, providers: Fake) -> None:

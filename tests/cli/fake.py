@@ -27,6 +27,7 @@ class Fake:
         chunks: content by model id and number, as it arrived.
         refusals: how many of the next chunks are answered with 503.
         held: numbers of chunks that are lost, and get no answer until ``release`` is called.
+        answers: of a prediction, by the model's id, in place of a vector for each text.
         proof_error: why the task REGISTER_MODEL fails; None lets it complete.
     """
 
@@ -39,6 +40,7 @@ class Fake:
         self.held: set[int] = set()
         self.proof_error: str | None = None
         self.predictions: list[dict[str, Any]] = []
+        self.answers: dict[str, JSONResponse] = {}
         self._clock = 0
         self._free = asyncio.Event()
 
@@ -139,6 +141,8 @@ class Fake:
         if self.documents["models"][request.path_params["model_id"]]["model_state"] != "DEPLOYED":
             return _error(400, "Model not ready yet. Please deploy the model first.")
         self.predictions.append({"model_id": request.path_params["model_id"], **body})
+        if (answer := self.answers.get(request.path_params["model_id"])) is not None:
+            return answer
         tensor = {"name": "sentence_embedding", "data_type": "FLOAT32", "shape": [4], "data": [0.5, 0.5, -0.5, 0.5]}
         return JSONResponse({"inference_results": [{"output": [tensor]} for _ in body["text_docs"]]})
 

@@ -1,8 +1,10 @@
 """The commands on a service, as a user types them."""
 
 import json
+from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse
 
 from mlcommons_py import __version__
 from mlcommons_py.cli.predicting import SAMPLE
@@ -60,6 +62,56 @@ def test_a_sample_for_a_model_with_prefixes(fake: Fake, mlcommons: Run) -> None:
     assert mlcommons("predict").returncode == 0
 
     assert fake.predictions[-1]["parameters"] == {"content_type": "query"}
+
+
+def remote(fake: Fake, *output: dict[str, Any]) -> None:
+    """Deploy a remote model whose answers are one entry of some tensors."""
+    model = fake.add("models", {"name": "far", "algorithm": "REMOTE", "model_state": "DEPLOYED"})
+    fake.answers[model] = JSONResponse({"inference_results": [{"output": output, "status_code": 200}]})
+
+
+def test_predict_with_a_remote_model(fake: Fake, mlcommons: Run) -> None:
+    """All vectors of a remote model are in one entry, and stand beside their texts."""
+    remote(fake, *({"name": "sentence_embedding", "data": [value, 0.0]} for value in (1.0, 2.0)))
+
+    done = mlcommons("predict", "far", "one", "two")
+
+    assert done.returncode == 0, done.stderr
+    assert "'one'\n  2 dimensions, norm 1.0000" in done.stdout
+    assert "'two'\n  2 dimensions, norm 2.0000" in done.stdout
+
+
+def test_predict_with_parameters(fake: Fake, mlcommons: Run) -> None:
+    """Parameters go out without a text, and an answer without vectors is printed as JSON."""
+    remote(fake, {"name": "response", "dataAsMap": {"content": "Good day"}})
+
+    done = mlcommons("predict", "far", "--parameters", '{"prompt": "hello"}')
+
+    assert done.returncode == 0, done.stderr
+    assert '{\n  "content": "Good day"\n}' in done.stdout
+    asked = fake.predictions[-1]
+    assert (asked["parameters"], "text_docs" in asked) == ({"prompt": "hello"}, False)
+
+
+def test_predict_with_a_model_that_takes_no_texts(fake: Fake, mlcommons: Run) -> None:
+    """Where a remote model refuses texts, the output says that they were sent, and how to send parameters."""
+    model = fake.add("models", {"name": "far", "algorithm": "REMOTE", "model_state": "DEPLOYED"})
+    fake.answers[model] = JSONResponse({"error": {"reason": "no messages"}, "status": 400}, 400)
+
+    texts, parameters = mlcommons("predict", "far", "one"), mlcommons("predict", "far", "--parameters", "{}")
+
+    assert (texts.returncode, parameters.returncode) == (1, 1)
+    assert "this command sends texts" in texts.stderr
+    assert "this command sends texts" not in parameters.stderr
+    assert "no messages" in texts.stderr
+
+
+@pytest.mark.parametrize("given", ["prompt", "[1]"])
+def test_parameters_that_are_no_object(mlcommons: Run, given: str) -> None:
+    """Parameters that are no JSON object are refused before anything is sent."""
+    done = mlcommons("predict", "--parameters", given)
+
+    assert (done.returncode, "--parameters " in done.stderr) == (2, True)
 
 
 def test_predict_for_an_unknown_model(mlcommons: Run, deployed: dict[str, str]) -> None:

@@ -62,6 +62,15 @@ def test_rotate_key(tmp_path: Path) -> None:
         assert mine.text not in one.stdout + one.stderr
 
 
+def test_where_no_store_is(tmp_path: Path) -> None:
+    """A directory without a store is an error, and nothing is made in it, nor is it."""
+    done = rotate(tmp_path / "typo")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"there is no store at {tmp_path}/typo/" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     """Credentials that no key opens are named, with the cure, and the status says that something is left."""
     made, mine = asyncio.run(make(tmp_path)), Key.random()

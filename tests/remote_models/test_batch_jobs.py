@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from mlcommons_py.tasks.board import TASKS
 from tests.remote.fake import Answer
 from tests.remote_models.conftest import Client
@@ -71,7 +73,8 @@ async def test_a_job_whose_provider_tells_the_key(client: Client) -> None:
     assert answer["remote_job"]["auth"] == stored.source["remote_job"]["auth"] == "Bearer ***"
 
 
-async def test_a_job_is_cancelled(client: Client) -> None:
+@pytest.mark.parametrize("route", ["_cancel", "_cancel_batch"])
+async def test_a_job_is_cancelled(client: Client, route: str) -> None:
     """The provider is told, and the task says that it is being cancelled."""
     client.fake.on("/jobs", Answer(200, {"id": "j1"}))
     client.fake.on("/jobs/j1/cancel", Answer(200, {"status": "cancelling"}))
@@ -81,7 +84,7 @@ async def test_a_job_is_cancelled(client: Client) -> None:
         "task_id"
     ]
 
-    assert await client.ml("POST", f"/tasks/{task_id}/_cancel") == {"status": "OK"}
+    assert await client.ml("POST", f"/tasks/{task_id}/{route}") == {"status": "OK"}
     assert client.fake.requests[-1].path == "/jobs/j1/cancel"
     assert (await client.ml("GET", f"/tasks/{task_id}"))["state"] == "CANCELLED"
 

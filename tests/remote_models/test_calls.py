@@ -230,3 +230,34 @@ async def test_odd_statuses_of_a_provider(client: Client) -> None:
     for status in statuses:
         answer = await client.predict(model_id, {"prompt": "a"}, 502)
         assert answer["error"]["remote"]["status"] == status
+
+
+async def test_a_guardrail_and_an_interface_can_be_taken_away(client: Client) -> None:
+    """Null, or an object without anything, removes them, and calls go through again."""
+    client.fake.on("/chat", Answer(200, {"ok": True}))
+    guardrails = {"type": "local_regex", "input_guardrail": {"regex": [".*kill.*"]}}
+    interface = {"input": {"type": "object", "properties": {"parameters": {"required": ["other"]}}}}
+    rules: dict[str, Any] = {"guardrails": guardrails, "interface": interface}
+    model_id = await client.deployed(request_body=PROMPT, model=rules)
+    ask = {"prompt": "kill"}
+    await client.predict(model_id, ask, 400)
+    await client.ml("PUT", f"/models/{model_id}", json={"interface": None})
+    guarded = await client.predict(model_id, ask, 400)
+    await client.ml("PUT", f"/models/{model_id}", json={"guardrails": {}})
+    await client.predict(model_id, ask)
+    model = await client.ml("GET", f"/models/{model_id}")
+
+    assert guarded["error"]["reason"] == "guardrails triggered for user input"
+    assert model.keys().isdisjoint(rules)
+
+
+async def test_the_function_may_stand_in_the_query(client: Client) -> None:
+    """A predict says by ``algorithm`` what kind of input it sends, in its path or in its query."""
+    client.fake.on("/chat", Answer(200, {"embedding": [0.5]}))
+    model_id = await client.deployed(**ONE_BY_ONE)
+
+    answer = await client.ml("POST", f"/models/{model_id}/_predict?algorithm=text_embedding", json={"text_docs": ["a"]})
+    unknown = await client.ml("POST", f"/models/{model_id}/_predict?algorithm=dance", 400, json={"text_docs": ["a"]})
+
+    assert answer["inference_results"][0]["output"][0]["data"] == [0.5]
+    assert unknown["error"]["reason"] == "Wrong function name"

@@ -190,6 +190,7 @@ async def test_a_restart_without_the_key(tmp_path: Path, fake: Fake) -> None:
         async with asyncio.timeout(30):
             while (model := await client.ml("GET", f"/models/{model_id}"))["model_state"] != "DEPLOY_FAILED":
                 await asyncio.sleep(0.01)
+        kept = await client.ml("GET", f"/models/{model_id}")
         refused = await client.predict(model_id, ASK, 503)
         assert await client.app.store.get(CONFIG, MASTER_KEY) is None
         assert fake.requests == []
@@ -199,6 +200,7 @@ async def test_a_restart_without_the_key(tmp_path: Path, fake: Fake) -> None:
             while (await client.http.post(path, json={"parameters": ASK})).status_code == 503:
                 await asyncio.sleep(0.05)
 
+    assert kept["planning_worker_nodes"] == [client.app.services.node.id]  # it stays desired, and comes back by itself
     missing = f"was encrypted with master key [{Key.parse(key.source['master_key'], 'the store').id}]"
     assert missing in refused["error"]["reason"]
     assert missing in model["state_reason"]

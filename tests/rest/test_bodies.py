@@ -228,3 +228,22 @@ async def test_compressed_answer(small: httpx.AsyncClient) -> None:
     assert "content-encoding" not in refused.headers
     assert taken.headers["vary"] == refused.headers["vary"] == "accept-encoding"
     assert "content-encoding" not in short.headers
+
+
+async def test_comments_are_passed_over(small: httpx.AsyncClient) -> None:
+    """Comments between the parts of a body are no fault, as OpenSearch has it; within a text they are text."""
+    body = b'{ // one\n "a": "b // c /* d */ \\" e", /* two\n lines */ "f": 1.5 }'
+
+    answer = await small.post("/echo", content=body, headers=JSON)
+
+    assert answer.json()["body"] == {"a": 'b // c /* d */ " e', "f": 1.5}
+
+
+@pytest.mark.parametrize("piece", [b"/*", b'"a', b"//", b'"\\'])
+async def test_comments_that_never_end_cost_little(small: httpx.AsyncClient, piece: bytes) -> None:
+    """A body of beginnings is refused in a time that grows with its length alone."""
+    body = b'{"x": // \n' + piece * (LIMIT // len(piece) - 10)
+    async with asyncio.timeout(2):
+        answer = await small.post("/echo", content=body, headers=JSON)
+
+    assert answer.status_code == 400

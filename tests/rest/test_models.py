@@ -40,6 +40,26 @@ def reason(answer: httpx.Response) -> str:
     return str(answer.json()["error"]["reason"])
 
 
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "this version has no pretrained models: fetch the model"),
+        ({"url": "file:///m.zip"}, "model config is null"),
+        ({"name": "mine"}, "model config is null"),
+        ({"model_config": {}}, "model type is null"),
+        ({"name": None}, "model name is null"),
+    ],
+)
+async def test_pretrained_models(client: httpx.AsyncClient, fields: dict[str, Any], text: str) -> None:
+    """A name of ML Commons' own models, and nothing else, is refused with what to do instead."""
+    name = "huggingface/sentence-transformers/all-MiniLM-L6-v2"
+    body = {"name": name, "version": "1.0.1", "model_format": "TORCH_SCRIPT", **fields}
+
+    answer = await client.post(f"{ML}/models/_register", json=body)
+
+    assert (answer.status_code, text in reason(answer)) == (400, True), answer.text
+
+
 async def test_interface_is_stored_as_texts(client: httpx.AsyncClient) -> None:
     """Schemas come back as compact JSON texts, however they were given, and a change replaces one side alone."""
     schema = {"type": "object", "properties": {"text_docs": {"type": "array"}}}

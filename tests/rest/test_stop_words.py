@@ -35,11 +35,15 @@ async def test_life(client: httpx.AsyncClient) -> None:
         assert [hit["_id"] for hit in answer["hits"]["hits"]] == found
 
     assert (await client.delete("/stop_words/_doc/1")).json()["result"] == "deleted"
-    assert (await client.get("/stop_words/_doc/1")).status_code == 404
+    missing = await client.get("/stop_words/_doc/1")
+    assert (missing.status_code, missing.json()) == (404, {"_index": "stop_words", "_id": "1", "found": False})
+    again = await client.delete("/stop_words/_doc/1")
+    assert (again.status_code, again.json()["result"]) == (404, "not_found")
     assert (await client.delete("/stop_words")).json() == {"acknowledged": True}
-    for method, path in (("POST", "/_search"), ("DELETE", ""), ("POST", "/_doc"), ("GET", "/_doc/1")):
+    for method, path in (("POST", "/_search"), ("DELETE", ""), ("POST", "/_doc"), ("GET", "/_doc/1"), ("GET", "")):
         gone = await client.request(method, f"/stop_words{path}", json=percolate("x") if method == "POST" else None)
         assert (gone.status_code, reason(gone)) == (404, "no such index [stop_words]")
+        assert gone.json()["error"]["type"] == "index_not_found_exception"
 
 
 @pytest.mark.parametrize(
@@ -60,12 +64,31 @@ async def test_other_indices(client: httpx.AsyncClient, body: Any, text: str) ->
     assert (answer.status_code, text in reason(answer)) == (400, True)
 
 
-@pytest.mark.parametrize("name", ["_x", ".plugins-ml-model", ".x", "-x", "Xy", "x y", "%2e%2e", "a" * 256, "x*", "x,y"])
+@pytest.mark.parametrize("name", [".plugins-ml-model", ".x", "-x", "Xy", "x y", "%2e%2e", "a" * 256, "x*", "x,y"])
 async def test_names(client: httpx.AsyncClient, name: str) -> None:
     """Names that OpenSearch does not take are refused, and so are the service's own indices, for every verb."""
     for method, path in (("PUT", ""), ("PUT", "/_doc/1"), ("GET", "/_doc/1"), ("DELETE", ""), ("POST", "/_search")):
         answer = await client.request(method, f"/{name}{path}", json=MAPPING if method in ("PUT", "POST") else None)
         assert (answer.status_code, reason(answer).startswith("Invalid index name [")) == (400, True)
+
+
+async def test_description(client: httpx.AsyncClient) -> None:
+    """An index is shown as OpenSearch shows one, and HEAD says whether it is there."""
+    assert (await client.head("/stop_words")).status_code == 404
+    await client.put("/stop_words", json=MAPPING)
+
+    assert (await client.head("/stop_words")).status_code == 200
+    shown = (await client.get("/stop_words")).json()["stop_words"]
+    assert (shown["aliases"], shown["mappings"]) == ({}, MAPPING["mappings"])
+    assert shown["settings"]["index"]["provided_name"] == "stop_words"
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/_bulk"), ("GET", "/_nodes"), ("PUT", "/_x"), ("GET", "/%5Fx")])
+async def test_what_begins_with_an_underscore(client: httpx.AsyncClient, method: str, path: str) -> None:
+    """A name with an underscore in front is no index, but an API that is not served here."""
+    answer = await client.request(method, path)
+    text = f"no handler found for uri [{path.replace('%5F', '_')}] and method [{method}]"
+    assert (answer.status_code, answer.json()["error"]) == (400, text)
 
 
 async def test_system_index(client: httpx.AsyncClient) -> None:

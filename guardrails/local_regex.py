@@ -23,6 +23,7 @@ _SECONDS = 5.0
 _MOST_EXPRESSIONS = 200
 _INLINE = 1_000_000
 _PACK_WORK = 200
+_READING_WORK = 20
 
 
 def make(given: Mapping[str, Any], means: Means, field: str) -> Guardrail:
@@ -73,7 +74,7 @@ class LocalRegex:
         self._stop_words = stop_words
         self._search = means.search
         # What a character may cost at worst; RE2 lets the event loop run on, but only from a thread.
-        self._work = sum(one.programsize for one in expressions) + _PACK_WORK * len(packs)
+        self._work = _READING_WORK + sum(one.programsize for one in expressions) + _PACK_WORK * len(packs)
 
     async def accepts(self, said: Said) -> bool:
         """Return whether nothing of what is looked for is in the text, however it is spelled."""
@@ -84,25 +85,24 @@ class LocalRegex:
 
     async def _accepts(self, text: str) -> bool:
         heavy = len(text) * self._work > _INLINE
-        if await asyncio.to_thread(self._finds, text) if heavy else self._finds(text):
+        read = await asyncio.to_thread(self._read, text) if heavy else self._read(text)
+        if read is None:
             return False
         for index, names in self._stop_words.items():
-            if not await self._passes(index, names, text):
+            if not await self._passes(index, names, text, read):
                 return False
         return True
 
-    def _finds(self, text: str) -> bool:
+    def _read(self, text: str) -> str | None:
+        """Return a text as it is read; None where an expression or a pack finds something in it."""
         if self._expressions:
             for reading in readings(text):
                 if any(one.fullmatch(reading) is not None for one in self._expressions):
-                    return True
-        if not self._packs:
-            return False
-        read = plain(text)
-        return any(pack.finds(read) for pack in self._packs)
+                    return None
+        read = plain(text) if self._packs or self._stop_words else text
+        return None if any(pack.finds(read) for pack in self._packs) else read
 
-    async def _passes(self, index: str, names: Sequence[str], text: str) -> bool:
-        read = plain(text)
+    async def _passes(self, index: str, names: Sequence[str], text: str, read: str) -> bool:
         value = text if read == text else [text, read]
         percolate = {"field": "query", "document": dict.fromkeys(names, value)}
         answer = await self._search(index, {"size": 1, "query": {"percolate": percolate}})

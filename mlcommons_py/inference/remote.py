@@ -212,7 +212,8 @@ class Caller:
         connector, credential = await self._connection(model_id, model)
         arguments = (connector, action_type, given, credential, self.functions)
         began = time.monotonic()
-        big = given.is_big(_BIG)
+        # Processors may take long, however little they are given.
+        big = given.is_big(_BIG) or "input_processors" in {**(connector.parameters or {}), **(given.parameters or {})}
         if big:
             prepared = await asyncio.to_thread(prepare, *arguments)
         else:
@@ -227,7 +228,7 @@ class Caller:
             for one in prepared:
                 text, *also = said(one)
                 await guard.check("input", text, given.asked(), alone=alone, also=also)
-        chosen = not _OF_ANSWERS.isdisjoint(given.parameters or ())
+        chosen = not _OF_ANSWERS.isdisjoint(given.parameters or ()) or _reads_slowly(connector.parameters or {})
         return Call(model_id, model, connector, credential, prepared, guard, heavy=chosen)
 
     async def _answers(self, call: Call) -> list[dict[str, Any]]:
@@ -255,6 +256,11 @@ class Caller:
             entry = outputs(prepared, incoming)
         self._metrics.stage(call.model_id, "read", time.monotonic() - answered)
         return entry
+
+
+def _reads_slowly(own: Mapping[str, str]) -> bool:
+    """Whether a connector's own way of reading answers may take long, however short they are."""
+    return "output_processors" in own or "?" in own.get("response_filter", "")
 
 
 async def _all(calls: Sequence[Awaitable[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -14,6 +14,9 @@ SIDES = ("input", "output")
 BIG = 16 << 10
 """Characters and values from which on an instance is validated in a thread: it would hold up the event loop."""
 
+_SOON = 0.01
+"""Seconds that a validation may hold up the event loop: a schema can be costly whatever the instance."""
+
 _MOST_KEPT = 1000
 
 
@@ -103,8 +106,9 @@ class Interface:
         if given is None:
             return
         schema = await self._interfaces.schema(side, given)
-        arguments = (schema, side, instance)
-        found = _faults(*arguments) if _is_small(instance) else await asyncio.to_thread(_faults, *arguments)
+        found = schema.soon(_sent(schema, side, instance), _SOON) if _is_small(instance) else None
+        if found is None:
+            found = await asyncio.to_thread(lambda: schema.faults(_sent(schema, side, instance)))
         if found:
             raise BadRequest(
                 f"Error validating {side} schema, if you think this is expected, please update your '{side}' field in"
@@ -125,11 +129,11 @@ def _is_small(instance: Any) -> bool:
     return size < BIG
 
 
-def _faults(schema: Schema, side: str, instance: Mapping[str, Any]) -> list[str]:
-    # As the client sends or gets it: numbers of JSON, and lists in place of arrays.
+def _sent(schema: Schema, side: str, instance: Mapping[str, Any]) -> Any:
+    """Return an instance as the client sends or gets it: numbers of JSON, and lists in place of arrays."""
     sent = orjson.dumps(instance, default=exact.default, option=orjson.OPT_SERIALIZE_NUMPY)
     try:
         plain = orjson.loads(sent)
     except orjson.JSONDecodeError:  # numbers that no float can hold
         plain = exact.plain(exact.loads(sent))
-    return schema.faults(schema.restored(plain) if side == "input" else plain)
+    return schema.restored(plain) if side == "input" else plain

@@ -4,8 +4,11 @@ A path that can find one value only gives that value, any other a list. Regular 
 may cost is bounded: paths come with requests, too.
 """
 
+import math
 import re
+import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import islice
@@ -22,6 +25,10 @@ MISSING: Any = object()
 _LONGEST = 1000
 _MOST_DESCENTS = 2
 _MOST_FOUND = 100_000
+_SECONDS = 2.0
+"""How long one path may look: filters can make the time grow with the square of the value."""
+
+_until: ContextVar[float] = ContextVar("until", default=math.inf)
 _ODD_NAME = re.compile(
     r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
     r"""|(?<!\.)\.(?![A-Za-z_\u0080-\uffff][\w\-\u0080-\uffff]*(?:[.\[]|$))([^.\[\]()*'"\s?][^.\[\]()'"\s?]*)"""
@@ -109,10 +116,15 @@ def _matches(query: "JSONPath", value: Any) -> list[Any]:
 
     if not isinstance(value, dict | list):
         return []  # the library would read a text as JSON
+    token = _until.set(time.monotonic() + _SECONDS)
     try:
         found = list(islice(query.finditer(value), _MOST_FOUND + 1))
     except (JSONPathError, RecursionError) as fault:
         raise IllegalArgument(f"the JSONPath [{query}] fails: {fault}") from fault
+    except TimeoutError as fault:
+        raise IllegalArgument(f"the JSONPath [{query}] takes longer than {_SECONDS:.0f} s") from fault
+    finally:
+        _until.reset(token)
     if len(found) > _MOST_FOUND:
         raise IllegalArgument(f"the JSONPath [{query}] finds more than {_MOST_FOUND} values")
     return found
@@ -184,6 +196,16 @@ def _environment() -> "JSONPathEnvironment":
             return matches(value, pattern, self._how)
 
     class _Environment(JSONPathEnvironment):
+        # The library asks for these at each value that it descends to, or that a filter is tried on.
+        @property
+        def max_recursion_depth(self) -> int:  # type: ignore[override]
+            _look_at_the_clock()
+            return 100
+
+        def is_truthy(self, obj: object) -> bool:
+            _look_at_the_clock()
+            return super().is_truthy(obj)
+
         def setup_function_extensions(self) -> None:
             super().setup_function_extensions()
             self.function_extensions["match"] = _Regex("fullmatch")
@@ -195,6 +217,11 @@ def _environment() -> "JSONPathEnvironment":
             return super().compare(left, operator, right)
 
     return _Environment()
+
+
+def _look_at_the_clock() -> None:
+    if time.monotonic() > _until.get():
+        raise TimeoutError
 
 
 def _flagged(pattern: "re.Pattern[str]") -> str:

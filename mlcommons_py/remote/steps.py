@@ -1,7 +1,9 @@
 """The single steps of :mod:`~mlcommons_py.remote.processors`, and what they may cost."""
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mlcommons_py import exact
@@ -19,17 +21,28 @@ _REFERENCE = re.compile(r"\\(.)|\$\{(\w+)\}|\$(\d)", re.DOTALL)
 
 _MOST_WORK = 64 << 20
 
+_SECONDS = 5.0
+"""How long all steps on a value may take: what one costs cannot be told from its size alone."""
+
 
 _A_STEP = 2000
 """What a step costs however small the value is."""
 
 
-class Work:
-    """What the steps on a value cost, in characters that they look at or write."""
+@dataclass(slots=True)
+class _Left:
+    """What may still be spent: characters, and the time until some moment of ``time.monotonic()``."""
 
-    def __init__(self, value: Any, left: list[int] | None = None) -> None:
+    characters: int
+    until: float
+
+
+class Work:
+    """What the steps on a value cost, in characters that they look at or write, and in time."""
+
+    def __init__(self, value: Any, left: _Left | None = None) -> None:
         """Begin with a value; ``left`` is shared with the work that this one is part of."""
-        self._left = [_MOST_WORK] if left is None else left
+        self._left = _Left(_MOST_WORK, time.monotonic() + _SECONDS) if left is None else left
         self._size = len(as_text(value))
 
     def on(self, value: Any) -> "Work":
@@ -58,11 +71,13 @@ class Work:
         """Count characters.
 
         Raises:
-            IllegalArgument: they are too many.
+            IllegalArgument: they are too many, or the time is up.
         """
-        self._left[0] -= characters
-        if self._left[0] < 0:
+        self._left.characters -= characters
+        if self._left.characters < 0:
             raise IllegalArgument(f"the processors would look at or write more than {_MOST_WORK} characters in all")
+        if time.monotonic() > self._left.until:
+            raise IllegalArgument(f"the processors take longer than {_SECONDS:.0f} s")
 
 
 def as_text(value: Any) -> str:

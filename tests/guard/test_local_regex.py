@@ -235,6 +235,17 @@ async def test_packs(name: str) -> None:
     assert document["passed"]
 
 
+async def test_long_texts_and_stop_words() -> None:
+    """A long text is read, however it is spelled, without holding the event loop up."""
+
+    async def search(index: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"timed_out": False, "_shards": {"failed": 0}, "hits": {"total": {"value": 0}}}
+
+    made = guard(search, **STOP)
+    pauses = [await longest_pause(made.check("input", "ｂаd\\u0041 " * 200_000)) for _ in range(3)]
+    assert min(pauses) < 0.1
+
+
 async def test_long_texts_and_packs() -> None:
     """All packs together look through 100 kB without holding the event loop up."""
     made = guard(packs=content.names("guardrails"))

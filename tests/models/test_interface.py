@@ -244,6 +244,18 @@ async def test_time_is_bounded() -> None:
     assert await longest_pause(validate()) < 0.5 * SECONDS
 
 
+async def test_a_costly_schema_and_a_tiny_instance() -> None:
+    """A schema that takes long for anything holds up the event loop no more than for a moment."""
+    levels = {f"{level}": {"allOf": [{"$ref": f"#/$defs/{level - 1}"}] * 2} for level in range(1, 23)}
+    made = of("input", {"$defs": {"0": {"type": "object"}, **levels}, "$ref": "#/$defs/22"})
+
+    async def validate() -> None:
+        with pytest.raises(BadRequest, match=rf"validation takes longer than {SECONDS:.0f} s"):
+            await made.check_input({"a": 1})
+
+    assert await longest_pause(validate()) < 0.5 * SECONDS
+
+
 async def test_compiled_once() -> None:
     """The same schema is compiled once for all models that have it, however it was given."""
     interfaces = Interfaces()

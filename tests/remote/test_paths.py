@@ -104,3 +104,15 @@ def test_what_is_found_is_bounded() -> None:
 def test_places() -> None:
     """The places that a path finds are keys and positions."""
     assert paths.places(VALUE, "$.data[*].embedding[0]") == [("data", 0, "embedding", 0), ("data", 1, "embedding", 0)]
+
+
+@pytest.mark.parametrize("path", ["$..[?count(@..*)>1000000]", "$..[?@..zz]"])
+def test_a_path_takes_no_more_than_seconds(path: str) -> None:
+    """A path whose time grows faster than the value is given up, and the text has its name and the limit."""
+    value: Any = [[index] for index in range(30_000)]
+    for _ in range(90):
+        value = [value]
+    began = time.perf_counter()
+    with pytest.raises(IllegalArgument, match=r"^the JSONPath \[\$.*\] takes longer than 2 s$"):
+        paths.read(value, path)
+    assert time.perf_counter() - began < 6

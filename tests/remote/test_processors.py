@@ -227,6 +227,18 @@ def test_no_chain_breaks(config: list[Any], value: Any) -> None:
         as_text(processors.apply(value, processors.chain(config)))
 
 
+def test_a_chain_takes_no_more_than_seconds() -> None:
+    """Steps that each take long, however small the value is, are refused after seconds."""
+    value: Any = [[index] for index in range(100)]
+    for _ in range(40):
+        value = [value]
+    step = {"type": "remove_jsonpath", "paths": ["$..[?count(@..*)>1000000]"]}
+    began = time.perf_counter()
+    with pytest.raises(IllegalArgument, match=r"^the processors take longer than 5 s$"):
+        processors.apply(value, processors.chain([step] * 1000))
+    assert time.perf_counter() - began < 15
+
+
 def test_every_step_is_documented() -> None:
     """Each type of step has a row in the documentation, and no other."""
     page = (Path(__file__).parents[2] / "docs" / "requests.md").read_text()

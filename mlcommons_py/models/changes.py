@@ -12,9 +12,10 @@ from mlcommons_py.models.deploy_setting import deploy_setting
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.interface import interface
-from mlcommons_py.models.limits import rate_limiter
+from mlcommons_py.models.limits import check_whole, rate_limiter
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName, ModelState
+from mlcommons_py.models.vocabulary import refuse_unknown
 from mlcommons_py.store import Written
 from mlcommons_py.store.record import now
 
@@ -46,9 +47,11 @@ async def update(
     if document is None:
         raise NotFound(f"Failed to find model to update with the provided model id: {model_id}")
     model = Model.from_json(document.source)
+    refuse_unknown(body)
     _refuse(model_id, model, body)
     changes, connection = _changes(model, body), await connect(model_id, body)
     connection(model)
+    _onto(model, changes)
     group_id = fields.text(body, "model_group_id")
     if group_id is not None and group_id != model.model_group_id:
         version = await groups.next_version(group_id)
@@ -61,8 +64,7 @@ async def update(
 
     def make(read: Model) -> Model:
         _refuse(model_id, read, body)
-        merged = {name: _merged(getattr(read, name), value) for name, value in changes.items()}
-        return replace(read, **merged, **connection(read), last_updated_time=now())
+        return replace(read, **_onto(read, changes), **connection(read), last_updated_time=now())
 
     changed = await models.change(model_id, make)
     if changed is None:
@@ -111,6 +113,13 @@ def _check_dimension(model: Model, given: int | None) -> None:
     has = model.config.get("embedding_dimension")
     if proven and None not in (given, has) and given != has:
         raise BadRequest(f"[model_config.embedding_dimension] is {given}, but the model's embeddings have {has}")
+
+
+def _onto(model: Model, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a model's fields that become of changes."""
+    merged = {name: _merged(getattr(model, name), value) for name, value in changes.items()}
+    check_whole(merged.get("rate_limiter") or {}, "rate_limiter")
+    return merged
 
 
 def _merged(before: object, value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from mlcommons_py import fields
 from mlcommons_py.errors import Conflict, Forbidden, IllegalArgument, NotFound, SwitchedOff, Unavailable
 from mlcommons_py.models.documents import Model
-from mlcommons_py.models.limits import rate_limiter
+from mlcommons_py.models.limits import check_whole, rate_limiter
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName, ModelState
 from mlcommons_py.plugin_settings import PluginSettings
@@ -68,7 +68,10 @@ class Controllers:
         """
         self._check_enabled()
         await self._model(model_id, deploying=False)
-        controller = Controller(model_id=model_id, user_rate_limiter=_limiters(body))
+        limiters = _limiters(body)
+        for name, one in limiters.items():
+            check_whole(one, f"user_rate_limiter.{name}")
+        controller = Controller(model_id=model_id, user_rate_limiter=limiters)
         written = await self._store.put(CONTROLLERS, model_id, controller.to_json())
         self._forget(model_id)
         await self._mark(model_id, enabled=True)
@@ -89,6 +92,7 @@ class Controllers:
             merged = {name: dict(one) for name, one in (read.user_rate_limiter or {}).items()}
             for name, one in given.items():
                 merged[name] = {**merged.get(name, {}), **one}
+                check_whole(merged[name], f"user_rate_limiter.{name}")
             _check_count(merged)
             return replace(read, user_rate_limiter=merged)
 

@@ -27,11 +27,14 @@ def rate_limiter(body: Mapping[str, Any]) -> dict[str, str] | None:
 
     Raises:
         ParseFailed: the limit is no number of at least 0.
-        IllegalArgument: the unit is not a Java ``TimeUnit``.
+        IllegalArgument: the unit is not a Java ``TimeUnit``, or there is an unknown field.
     """
     given = fields.mapping(body, "rate_limiter")
     if given is None:
         return None
+    for name in given:
+        if name not in ("limit", "unit"):
+            raise IllegalArgument(f"[rate_limiter] has the unknown field [{name}]; there are [limit] and [unit]")
     stored: dict[str, str] = {}
     if (limit := given.get("limit")) is not None:
         text = str(limit)
@@ -43,6 +46,19 @@ def rate_limiter(body: Mapping[str, Any]) -> dict[str, str] | None:
             raise IllegalArgument(f"No enum constant java.util.concurrent.TimeUnit.{unit}")
         stored["unit"] = unit
     return stored
+
+
+def check_whole(limiter: Mapping[str, Any], field: str) -> None:
+    """Refuse half a limit, which would limit nothing; an empty object is no limit.
+
+    Raises:
+        IllegalArgument: the limit or its unit is missing; ``field`` is where.
+    """
+    missing = [name for name in ("limit", "unit") if name not in limiter]
+    if len(missing) == 1:
+        raise IllegalArgument(
+            f"[{field}.{missing[0]}] is missing; a limit has [limit] and [unit], such as 4 and MINUTES"
+        )
 
 
 class TokenBucket:

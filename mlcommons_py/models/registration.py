@@ -1,7 +1,7 @@
 """What a client asks for when it registers a model: the body of ``_register`` and ``_register_meta``, checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from mlcommons_py import fields
@@ -12,8 +12,9 @@ from mlcommons_py.models.deploy_setting import deploy_setting
 from mlcommons_py.models.documents import CHUNK_SIZE, MAX_MODEL_SIZE, Model
 from mlcommons_py.models.groups import refuse_access_fields
 from mlcommons_py.models.interface import interface
-from mlcommons_py.models.limits import rate_limiter
+from mlcommons_py.models.limits import check_whole, rate_limiter
 from mlcommons_py.models.states import FunctionName, ModelFormat, ModelState
+from mlcommons_py.models.vocabulary import refuse_unknown
 from mlcommons_py.store.record import now
 
 _MAX_CHUNKS = -(-MAX_MODEL_SIZE // CHUNK_SIZE)
@@ -48,7 +49,7 @@ class Registration:
     interface: Mapping[str, Any] | None = None
     guardrails: Mapping[str, Any] | None = None
     connector_id: str | None = None
-    connector: Mapping[str, Any] | None = None
+    connector: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @classmethod
     def of_meta(cls, body: Mapping[str, Any]) -> Self:
@@ -100,6 +101,7 @@ class Registration:
     @classmethod
     def _read(cls, body: Mapping[str, Any], format_name: str | None) -> Self:
         """Read what all registrations have; a remote model has no format."""
+        refuse_unknown(body)
         name = fields.text(body, "name")
         if name is None or not name.strip():
             raise IllegalArgument("model name is null")
@@ -113,6 +115,8 @@ class Registration:
         digest = fields.text(body, "model_content_hash_value")
         refuse_access_fields(body)
         model_id = body.get("model_id")
+        limiter = rate_limiter(body)
+        check_whole(limiter or {}, "rate_limiter")
         return cls(
             name=name,
             function=function,
@@ -126,7 +130,7 @@ class Registration:
             url=fields.text(body, "url"),
             size=fields.integer(body, "model_content_size_in_bytes", low=1, high=MAX_MODEL_SIZE),
             is_enabled=fields.boolean(body, "is_enabled"),
-            rate_limiter=rate_limiter(body),
+            rate_limiter=limiter,
             deploy_setting=deploy_setting(body),
             interface=interface(body),
             guardrails=fields.mapping(body, "guardrails"),

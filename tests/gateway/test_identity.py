@@ -173,8 +173,8 @@ async def test_limits_of_users(connect: Connect, fake: Fake, app: App) -> None:
     await app.services.controllers.create("m", {"user_rate_limiter": {"ann": {"limit": 2, "unit": "DAYS"}}})
     assert [await predict("ann") for _ in range(4)] == [b"400", b"400", b"429", b"429"]
     assert await predict("bob") == b"400"
-    await app.services.controllers.update("m", {"user_rate_limiter": {"bob": {"limit": 0}, "ann": {"limit": 3}}})
-    await app.services.controllers.update("m", {"user_rate_limiter": {"bob": {"unit": "DAYS"}}})
+    of_bob = {"limit": 0, "unit": "DAYS"}
+    await app.services.controllers.update("m", {"user_rate_limiter": {"bob": of_bob, "ann": {"limit": 3}}})
     assert [await predict("bob"), await predict("ann")] == [b"429", b"400"]
     await app.services.controllers.delete("m")
     assert [await predict("bob"), await predict("ann")] == [b"400", b"400"]

@@ -33,11 +33,16 @@ def test_stored_as_given(given: dict[str, object], stored: dict[str, str]) -> No
         ({"limit": "٣"}, ParseFailed, "Limit field must be a positive number."),
         ({"limit": "1e999"}, ParseFailed, "Limit field must be a positive number."),
         ({"limit": [1]}, ParseFailed, "Limit field must be a positive number."),
+        (
+            {"limits": 1, "unit": "DAYS"},
+            IllegalArgument,
+            "[rate_limiter] has the unknown field [limits]; there are [limit] and [unit]",
+        ),
         ({"limit": 1, "unit": "minutes"}, IllegalArgument, "No enum constant java.util.concurrent.TimeUnit.minutes"),
     ],
 )
 def test_refused(given: dict[str, object], kind: type[MLCommonsError], reason: str) -> None:
-    """A limit below zero, a limit that is no number, and a unit in lower case are refused."""
+    """A limit below zero, a limit that is no number, a unit in lower case and unknown fields are refused."""
     with pytest.raises(kind) as caught:
         rate_limiter({"rate_limiter": given})
 

@@ -103,6 +103,11 @@ async def test_update_before_create(client: httpx.AsyncClient) -> None:
     [
         ({"ann": {"limit": -1, "unit": "DAYS"}}, 400, "Limit field must be a positive number."),
         ({"ann": {"limit": 1, "unit": "days"}}, 400, "No enum constant java.util.concurrent.TimeUnit.days"),
+        (
+            {"ann": {"limit": 1}},
+            400,
+            "[user_rate_limiter.ann.unit] is missing; a limit has [limit] and [unit], such as 4 and MINUTES",
+        ),
         ({"ann": 3}, 400, "[user_rate_limiter.ann] must be an object with [limit] and [unit]"),
         ([], 400, "[user_rate_limiter] must be an object, not list"),
     ],

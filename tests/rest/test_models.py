@@ -87,6 +87,9 @@ async def test_interface_is_stored_as_texts(client: httpx.AsyncClient) -> None:
         ),
         ({"model_config": {**CONFIG, "framework_type": None}}, "framework type is null"),
         ({"rate_limiter": {"limit": "1_0", "unit": "DAYS"}}, "Limit field must be a positive number."),
+        ({"rate_limiter": {"limit": "1"}}, "[rate_limiter.unit] is missing; a limit has [limit] and [unit], such as 4"),
+        ({"rate_limiter": {"unit": "DAYS"}}, "[rate_limiter.limit] is missing"),
+        ({"guardrail": {}}, "unknown field [guardrail]; did you mean [guardrails]?"),
     ],
 )
 async def test_refused_fields(client: httpx.AsyncClient, fields: dict[str, Any], text: str) -> None:
@@ -95,6 +98,26 @@ async def test_refused_fields(client: httpx.AsyncClient, fields: dict[str, Any],
 
     assert answer.status_code == 400
     assert text in reason(answer)
+
+
+async def test_refused_changes(client: httpx.AsyncClient) -> None:
+    """A field that no model has, and half a limit, are refused in an update; the other half may be there already."""
+    model_id = await register(client)
+    path = f"{ML}/models/{model_id}"
+    for body, text in (
+        ({"guardrail": {}}, "unknown field [guardrail]; did you mean [guardrails]?"),
+        ({"rate_limiter": {"limit": 5}}, "[rate_limiter.unit] is missing"),
+    ):
+        answer = await client.put(path, json=body)
+        assert answer.status_code == 400
+        assert text in reason(answer)
+    before = (await client.get(path)).json()
+    assert "rate_limiter" not in before
+
+    for fine in ({"rate_limiter": {"limit": 5, "unit": "DAYS"}}, {"rate_limiter": {"limit": 6}}, before):
+        assert (await client.put(path, json=fine)).status_code == 200
+
+    assert (await client.get(path)).json()["rate_limiter"] == {"limit": "6", "unit": "DAYS"}
 
 
 async def test_empty_objects_are_bodies(client: httpx.AsyncClient) -> None:

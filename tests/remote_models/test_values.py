@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.guard.means import longest_pause
 from tests.remote.fake import Answer, events
 from tests.remote_models.conftest import Client
 
@@ -166,3 +167,28 @@ async def test_vectors_that_do_not_match(client: Client) -> None:
 
     assert answer["error"]["reason"].endswith("has 1 vectors for 2 texts")
     assert answer["error"]["remote"] == {"status": 200, "attempts": 1}
+
+
+_SLOW = "$..[?count(@..*)>100000]"
+
+
+@pytest.mark.parametrize(
+    ("own", "given"),
+    [
+        ({}, {"response_filter": _SLOW}),
+        ({"response_filter": _SLOW}, {}),
+        ({}, {"input_processors": [{"type": "remove_jsonpath", "paths": [_SLOW]}]}),
+        ({"input_processors": json.dumps([{"type": "remove_jsonpath", "paths": [_SLOW]}])}, {}),
+        ({}, {"output_processors": [{"type": "remove_jsonpath", "paths": [_SLOW]}]}),
+    ],
+)
+async def test_costly_paths_hold_up_nobody(client: Client, own: dict[str, str], given: dict[str, Any]) -> None:
+    """A path that takes long for a short body is followed beside the event loop, whoever wrote it."""
+    value: Any = [[index] for index in range(1000)]
+    for _ in range(20):
+        value = [value]
+    client.fake.on("/chat", Answer(200, {"a": value}))
+    model_id = await client.deployed(request_body='{"v":${parameters.v}}', parameters=own)
+    await client.predict(model_id, {"v": 1})
+    pauses = [await longest_pause(client.predict(model_id, {"v": value, **given})) for _ in range(3)]
+    assert min(pauses) < 0.15

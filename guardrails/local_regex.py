@@ -93,17 +93,17 @@ class LocalRegex:
                 return False
         return True
 
-    def _read(self, text: str) -> str | None:
-        """Return a text as it is read; None where an expression or a pack finds something in it."""
+    def _read(self, text: str) -> list[str] | None:
+        """Return a text as it is read, for stop words; None where an expression or a pack finds something in it."""
         if self._expressions:
             for reading in readings(text):
                 if any(one.fullmatch(reading) is not None for one in self._expressions):
                     return None
-        read = plain(text) if self._packs or self._stop_words else text
-        return None if any(pack.finds(read) for pack in self._packs) else read
+        read = plain(text) if self._packs or self._stop_words else []
+        return None if any(pack.finds(one) for pack in self._packs for one in read) else read
 
-    async def _passes(self, index: str, names: Sequence[str], text: str, read: str) -> bool:
-        value = text if read == text else [text, read]
+    async def _passes(self, index: str, names: Sequence[str], text: str, read: Sequence[str]) -> bool:
+        value = text if read == [text] else [text, *read]
         percolate = {"field": "query", "document": dict.fromkeys(names, value)}
         answer = await self._search(index, {"size": 1, "query": {"percolate": percolate}})
         complete = not answer["timed_out"] and not answer["_shards"]["failed"]

@@ -202,9 +202,22 @@ class Conflict(StatusError):
 
 
 class Unavailable(StatusError):
-    """It cannot be done now; later it can."""
+    """It cannot be done now; later it can.
+
+    Attributes:
+        retry_after: whole seconds after which it may be worth another try, as far as that is known.
+    """
 
     status = 503
+
+    def __init__(self, reason: str, retry_after: int | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """``Retry-After`` where it is known."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
 class CredentialUnreadable(StatusError):

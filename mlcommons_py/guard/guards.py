@@ -21,13 +21,21 @@ _REFUSALS: Mapping[Side, str] = {
     "output": "guardrails triggered for LLM output",
 }
 _MOST_KEPT = 1000
+_LONGEST_NAME = 100
 
 
 class Guard:
     """A model's guardrails. They fail closed: a text that one of them could not judge is refused."""
 
-    def __init__(self, sides: Mapping[Side, Guardrail]) -> None:
+    def __init__(self, sides: Mapping[Side, Guardrail], names: Mapping[Side, str], model_id: str | None = None) -> None:
+        """Take the guardrails, what the log calls them, and the model they are of, as far as it is known."""
         self._sides = sides
+        self._names = names
+        self._model_id = model_id
+
+    def named(self, model_id: str) -> "Guard":
+        """Return the guard as that of a model."""
+        return Guard(self._sides, self._names, model_id)
 
     def watches(self, side: Side) -> bool:
         """Return whether there is a guardrail on a side."""
@@ -61,14 +69,19 @@ class Guard:
             async with asyncio.timeout(guardrail.seconds):
                 accepted = await guardrail.accepts(Said(side, text, question, alone, also))
         except TimeoutError as fault:
-            log.warning("a guardrail on %s took longer than %.0f s; the text is refused", side, guardrail.seconds)
+            log.warning("%s took longer than %.0f s; the text is refused", self._named(side), guardrail.seconds)
             raise IllegalArgument(_REFUSALS[side]) from fault
         except Exception as fault:
             reason = fault.reason if isinstance(fault, MLCommonsError) else str(fault)
-            log.warning("a guardrail on %s failed; the text is refused: %s: %.200s", side, type(fault).__name__, reason)
+            what = type(fault).__name__
+            log.warning("%s failed; the text is refused: %s: %.200s", self._named(side), what, reason)
             raise IllegalArgument(_REFUSALS[side]) from fault
         if not accepted:
             raise IllegalArgument(_REFUSALS[side])
+
+    def _named(self, side: Side) -> str:
+        model = "a model" if self._model_id is None else f"model {self._model_id}"
+        return f"the guardrail [{self._names[side]}] on {side} of {model}"
 
     def stream(self) -> GuardedStream:
         """Return what the pieces of a streamed answer pass through."""
@@ -89,8 +102,8 @@ class Guards:
         self._types = types
         self._kept: dict[bytes, Guard] = {}
 
-    def of(self, stored: Mapping[str, Any] | None) -> Guard | None:
-        """Return a model's guard; None where it has no guardrails.
+    def of(self, stored: Mapping[str, Any] | None, model_id: str | None = None) -> Guard | None:
+        """Return a model's guard; None where it has no guardrails. The log names the model by its id.
 
         Raises:
             IllegalArgument: they are not of the right form, which another service may have stored; the text says why.
@@ -102,7 +115,7 @@ class Guards:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
             self._kept[key] = self._made(stored)
-        return self._kept[key]
+        return self._kept[key] if model_id is None else self._kept[key].named(model_id)
 
     def check(self, given: Any) -> None:
         """Let the ``guardrails`` of a model pass that can be used.
@@ -123,6 +136,7 @@ class Guards:
             raise IllegalArgument("The type of guardrails is required, can not be null.")
         _refuse_unknown(given, frozenset({"type", *_SIDES}), "guardrails")
         sides: dict[Side, Guardrail] = {}
+        names: dict[Side, str] = {}
         for name, side in _SIDES.items():
             one = given.get(name)
             if one is None:
@@ -132,7 +146,9 @@ class Guards:
                 raise IllegalArgument(f"[{field}] must be an object, not {type(one).__name__}")
             _refuse_unknown(one, kind.fields, field)
             sides[side] = kind.make(one, self._means, field)
-        return Guard(sides)
+            judge = one.get("model_id")
+            names[side] = kind.name if judge is None else f"{kind.name} {str(judge)[:_LONGEST_NAME]!r}"
+        return Guard(sides, names)
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: frozenset[str], field: str) -> None:

@@ -17,6 +17,9 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
+_DEEPEST = 3
+"""How often JSON within JSON is read, at most."""
+
 _BREAKS = re.compile("[\t\n\x0b\x0c\r\x85\u2028\u2029]")
 
 
@@ -24,23 +27,27 @@ def readings(text: str) -> list[str]:
     r"""Return the ways to read a text, none twice, itself first.
 
     They are: the text; the text with letters in place of their escapes; that in NFKC, without invisible characters;
-    that with all escapes read, and each line's end a blank.
+    that with all escapes read, and each line's end a blank; and the same where JSON stands within JSON.
 
     >>> readings('{"a":"b\\u00e4\\nd"}')
     ['{"a":"b\\u00e4\\nd"}', '{"a":"bä\\nd"}', '{"a":"bä d"}']
     """
     shown = unescaped(text, controls=False)
-    read = folded(unescaped(text, controls=True))
-    return list(dict.fromkeys((text, shown, folded(shown), _BREAKS.sub(" ", read))))
+    return list(dict.fromkeys((text, shown, folded(shown), *(_BREAKS.sub(" ", read) for read in plain(text)))))
 
 
-def plain(text: str) -> str:
+def plain(text: str) -> list[str]:
     r"""Return a text as it is read: escapes resolved, in NFKC, without invisible characters.
 
+    A second one follows where JSON stands as a text within JSON: its escapes are resolved as well.
+
     >>> plain('{"a":"ｂad\\u200b\\nword"}')
-    '{"a":"bad\nword"}'
+    ['{"a":"bad\nword"}']
     """
-    return folded(unescaped(text, controls=True))
+    once = inmost = unescaped(text, controls=True)
+    for _ in range(_DEEPEST):
+        inmost = unescaped(inmost, controls=True)
+    return [folded(once)] if inmost == once else [folded(once), folded(inmost)]
 
 
 def unescaped(text: str, *, controls: bool) -> str:

@@ -127,9 +127,9 @@ class Predictor:
             raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
         if deployment is None:
             raise IllegalArgument("Model not ready yet. Please deploy the model first.")
-        await self._promises.check_texts(model, docs)
+        await self._promises.check_texts(model_id, model, docs)
         answer = await self._embed(model_id, model, deployment, docs)
-        await self._promises.check_answer(model, answer)
+        await self._promises.check_answer(model_id, model, answer)
         return answer
 
     def _is_coming(self, model: Model) -> bool:

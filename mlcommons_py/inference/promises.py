@@ -28,24 +28,25 @@ class Promises:
         if interface is not None:
             await interface.check_input(_instance(model, body, docs))
 
-    async def check_texts(self, model: Model, docs: TextDocs) -> None:
+    async def check_texts(self, model_id: str, model: Model, docs: TextDocs) -> None:
         """Let texts pass, which are judged together, one a line.
 
         Raises:
             IllegalArgument: a guardrail refuses them.
         """
-        guard = self._guards.of(model.guardrails)
+        guard = self._guards.of(model.guardrails, model_id)
         if guard is not None:
             await guard.check("input", "\n".join(text for text in docs.texts if text is not None))
 
-    async def check_answer(self, model: Model, answer: Mapping[str, Any]) -> None:
+    async def check_answer(self, model_id: str, model: Model, answer: Mapping[str, Any]) -> None:
         """Let an answer pass that fits the interface, and whose JSON the guardrails accept.
 
         Raises:
             BadRequest: it does not fit.
             IllegalArgument: a guardrail refuses it.
         """
-        interface, guard = self._interfaces.of(model.interface), self._guards.of(model.guardrails)
+        interface = self._interfaces.of(model.interface)
+        guard = self._guards.of(model.guardrails, model_id)
         if interface is not None:
             await interface.check_output(answer)
         if guard is not None and guard.watches("output"):

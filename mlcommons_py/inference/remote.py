@@ -221,7 +221,7 @@ class Caller:
         self._metrics.stage(model_id, "prepared", time.monotonic() - began)
         if limited:  # every node may call it, whichever has deployed it
             await self._throttle.check(model_id, model, user, len(self._nodes.alive()))
-        guard = self._guards.of(model.guardrails)
+        guard = self._guards.of(model.guardrails, model_id)
         if guard is not None:
             asks = (prepared, *arguments)
             alone = await asyncio.to_thread(asks_alone, *asks) if big else asks_alone(*asks)

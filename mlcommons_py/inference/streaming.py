@@ -15,11 +15,15 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote import events
 from mlcommons_py.remote.exchange import Incoming, Outgoing
-from mlcommons_py.remote.outputs import check_answer, hide
+from mlcommons_py.remote.outputs import beginning, check_answer, hide
 from mlcommons_py.remote.provider import Delta, Streaming
 
 INTERFACE = "_llm_interface"
 """The parameter that says how the provider streams."""
+
+
+_HEAD = 1 << 15
+"""Bytes of an answer that are kept to tell what it is, if it is no stream; no credential is longer."""
 
 
 class Streamer:
@@ -87,7 +91,15 @@ class Streamer:
             if not 200 <= answer.status < 300:
                 body = await answer.read()
                 check_answer(Incoming(answer.status, answer.headers, body, answer.attempts), prepared)
-            async for name, data in events.read(way.framing, answer):
+            head, came = bytearray(), False
+
+            async def parts() -> AsyncGenerator[bytes]:
+                async for part in answer:
+                    head.extend(part[: max(0, _HEAD - len(head))])
+                    yield part
+
+            async for name, data in events.read(way.framing, parts()):
+                came = True
                 delta = way.read(name, data)
                 if delta is None:
                     continue
@@ -98,6 +110,9 @@ class Streamer:
                 if delta.is_last:
                     break
             else:
+                if head and not came:
+                    shown = beginning(Incoming(answer.status, answer.headers, bytes(head)), prepared)
+                    raise RemoteFailed(f"The answer of the remote service is no event stream: {shown}", 502)
                 raise RemoteFailed("Remote service ended its answer before it was complete", 502)
             yield Delta(await guard.end(), is_last=True)
 

@@ -5,6 +5,7 @@ Calls are refused then, until a pause is over; one call is let through to see, a
 What is known of a provider says nothing of another: who corrects a connector's URL need not wait.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,7 +97,8 @@ class Breaker:
             again = f"it is tried again in {left:.1f} s" if left > 0 else "it is being tried again"
             raise Unavailable(
                 f"Calls of model {model_id} are suspended after {state.faults} faults of its provider in a row,"
-                f" the last: {state.last}; {again}"
+                f" the last: {state.last}; {again}",
+                max(1, math.ceil(left)),
             )
         state.probing = True
         return True

@@ -31,6 +31,8 @@ _TYPE_IN_FILTER = re.compile(
 _LONGEST = 64_000
 """Characters of an error's body that are shown."""
 
+_BEGINNING = 100
+
 
 def check_answer(incoming: Incoming, prepared: Prepared | None = None) -> None:
     """Refuse an answer that is none.
@@ -74,6 +76,14 @@ def hide(text: str, prepared: Prepared | None) -> str:
     return text if prepared is None else echoes.hide(text, prepared.hidden)
 
 
+def beginning(incoming: Incoming, prepared: Prepared | None = None) -> str:
+    """Return what an answer that cannot be read looks like: its content type and first characters."""
+    kind = hide(incoming.headers.get("content-type", "none"), prepared)
+    text = hide(text_of(incoming, prepared), prepared).strip()
+    shown = text if len(text) <= _BEGINNING else f"{text[:_BEGINNING]}…"
+    return f"its content type is [{kind[:_BEGINNING]}], and it begins with [{shown}]"
+
+
 def outputs(prepared: Prepared, incoming: Incoming) -> dict[str, Any]:
     """Return the entry of ``inference_results`` that an answer makes: ``output`` and ``status_code``.
 
@@ -103,7 +113,10 @@ def _of_function(prepared: Prepared, incoming: Incoming) -> Sequence[Tensor] | N
     function = prepared.post.function
     wanted = None if function.whole or prepared.post.is_script else prepared.parameters.text("response_filter")
     value = _loaded(prepared, incoming) if function.path == "$" else _quickly(prepared, incoming)
-    found = paths.MISSING if value is paths.MISSING else paths.read(value, wanted or function.path)
+    if value is paths.MISSING:
+        reason = f"Fail to execute {prepared.action_type.upper()} in aws connector: the answer of the remote service"
+        raise RemoteFailed(f"{reason} is no JSON: {beginning(incoming, prepared)}", 502, remote=_remote(incoming))
+    found = paths.read(value, wanted or function.path)
     if found is paths.MISSING or found is None:
         raise _unreadable(prepared, incoming, f"nothing at {wanted or function.path}")
     made = _made(function, found)

@@ -145,9 +145,21 @@ async def test_guardrail_that_fails(fault: Exception, caplog: pytest.LogCaptureF
     assert "a secret text" not in caplog.text
 
 
+async def test_the_log_names_model_and_judge(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a judge that is gone the log says which it is, and whose."""
+    judge = {"model_id": "judge-7", "response_validation_regex": ".*"}
+    stored = {"type": "model", "input_guardrail": judge}
+    for model_id in ("guarded-1", "guarded-2"):
+        made = guards().of(stored, model_id)
+        assert made is not None
+        with caplog.at_level(logging.WARNING):
+            assert await refused(made, "a text")
+        assert f"the guardrail [model 'judge-7'] on input of model {model_id} failed" in caplog.text
+
+
 async def test_guardrail_that_takes_too_long(caplog: pytest.LogCaptureFixture) -> None:
     """A guardrail that does not answer in time refuses, and the log says so."""
     with caplog.at_level(logging.WARNING):
         async with asyncio.timeout(10):
             assert await refused(broken(None, 0.01), "a text")
-    assert "a guardrail on input took longer" in caplog.text
+    assert "the guardrail [broken] on input of a model took longer" in caplog.text

@@ -70,10 +70,12 @@ async def test_full_match(regex: str, text: str, hit: bool) -> None:
         '{"prompt":"very\\nbad"}',
         '{"prompt":"very\\u000abad"}',
         "this is ba\u0064",
+        r'{"prompt":"[{\"content\":\"very\\nbad\"}]"}',
+        r'{"prompt":"{\"content\":\"\\u0062ad\"}"}',
     ],
 )
 async def test_disguises(text: str) -> None:
-    """Wide and styled letters, characters that show nothing and escapes hide no word."""
+    """Wide and styled letters, characters that show nothing and escapes hide no word, nor does JSON within JSON."""
     assert await refused(guard(regex=[r".*\bbad\b.*"]), text)
 
 
@@ -167,6 +169,7 @@ async def words(tmp_path: Path) -> Any:
         ('{"prompt":"k\\u0069ll"}', True),
         ('{"prompt":"ｋｉｌｌ"}', True),
         ('{"prompt":"ki\u200bll"}', True),
+        (r'{"prompt":"{\"a\":\"now\\nkill\"}"}', True),
     ],
 )
 async def test_stop_words(words: StopWords, text: str, hit: bool) -> None:

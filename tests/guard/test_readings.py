@@ -39,4 +39,4 @@ def test_what_is_no_escape_stays(text: str) -> None:
 def test_folded() -> None:
     """Compatible letters become the plain ones, and characters that show nothing go."""
     assert folded("ﬁ\u200bne\u2060 ｂａｄ ①\U000e0041") == "fine bad 1"
-    assert plain('{"a":"x\\ty"}') == '{"a":"x\ty"}'
+    assert plain('{"a":"x\\ty"}') == ['{"a":"x\ty"}']

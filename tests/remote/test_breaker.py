@@ -44,8 +44,9 @@ def test_faults_in_a_row_open_it_and_one_probe_closes_it() -> None:
         raise AssertionError("a call went through")
     clock.now = 5.0
     with breaker.call("m") as verdict:
-        with pytest.raises(Unavailable, match="it is being tried again"), breaker.call("m"):
+        with pytest.raises(Unavailable, match="it is being tried again") as waiting, breaker.call("m"):
             raise AssertionError("a second probe went through")
+        assert waiting.value.headers == {"Retry-After": "1"}
         verdict.fault = ""
     failing(breaker, 2)
 
@@ -53,7 +54,7 @@ def test_faults_in_a_row_open_it_and_one_probe_closes_it() -> None:
         "Calls of model m are suspended after 3 faults of its provider in a row, the last: status 500;"
         " it is tried again in 5.0 s"
     )
-    assert refused.value.status == 503
+    assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "5"})
     assert (breaker.open(), changes) == ([], [("m", True), ("m", False)])
 
 

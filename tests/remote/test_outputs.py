@@ -51,6 +51,32 @@ def test_embeddings() -> None:
     ]
 
 
+def test_no_json() -> None:
+    """A page where JSON should be is an error with its content type and its beginning, not all of it."""
+    page = answer("<html>no such proxy</html>" + "x" * 200, content_type="text/html")
+
+    with pytest.raises(RemoteFailed) as raised:
+        outputs(request(f"{POST}openai.embedding"), page)
+
+    assert raised.value.status == 502
+    assert raised.value.reason == (
+        "Fail to execute PREDICT in aws connector: the answer of the remote service is no JSON: its content type is"
+        f" [text/html], and it begins with [<html>no such proxy</html>{'x' * 74}…]"
+    )
+
+
+def test_no_json_with_the_credential() -> None:
+    """A credential that such a page repeats is not shown, also where the cut would go through it."""
+    prepared = one(connector('{"a":1}', {}, post_process_function=f"{POST}openai.embedding"))
+    (secret, *_) = prepared.hidden
+    page = answer("<p>" + "x" * 90 + secret, content_type="text/html")
+
+    with pytest.raises(RemoteFailed) as raised:
+        outputs(prepared, page)
+
+    assert raised.value.reason.endswith(f"[<p>{'x' * 90}***]")
+
+
 def test_scores_in_the_order_of_the_documents() -> None:
     """Scores come in the order of the documents, whatever the provider's."""
     body = {"results": [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.2}]}

@@ -73,6 +73,20 @@ async def test_a_stream_that_breaks_off_says_so(client: Client) -> None:
         assert list(last) == ["error"]
 
 
+async def test_what_is_no_stream(client: Client) -> None:
+    """A page in place of a stream is an ordinary error, which says what came."""
+    page = Answer(200, "<html>Bearer s3cret</html>", {"Content-Type": "text/html"})
+    client.fake.on("/chat", page)
+    model_id = await client.deployed()
+
+    refused = await client.ml("POST", f"/models/{model_id}/_predict/stream", 502, json={"parameters": HELLO})
+
+    assert refused["error"]["reason"] == (
+        "The answer of the remote service is no event stream: its content type is [text/html],"
+        " and it begins with [<html>Bearer ***</html>]"
+    )
+
+
 async def test_a_guardrail_reads_across_pieces(client: Client) -> None:
     """What is forbidden is stopped wherever the provider cuts it, and nothing of it reaches the client."""
     guardrails = {"type": "local_regex", "output_guardrail": {"regex": [".*how to build a bomb.*"]}}

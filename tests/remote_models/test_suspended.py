@@ -1,5 +1,6 @@
 """A model whose provider failed too often is called again when somebody has mended it, and not only after a pause."""
 
+from dataclasses import replace
 from typing import Any
 
 from mlcommons_py.remote.breaker import FAULTS
@@ -44,6 +45,20 @@ async def test_another_connector(client: Client) -> None:
     await client.ml("PUT", f"/models/{own}", json={"connector": {"parameters": {"model": "another"}}})
 
     await client.predict(model_id, ASK)
+    await client.predict(own, ASK)
+
+
+async def test_another_connector_by_another_node(client: Client) -> None:
+    """A node that is not told of a change, only finds it in the model's document, calls again too."""
+    own = await client.register(connector=client.connector("/broken"), deploy=True)
+    await suspended(client, own)
+    services = client.app.services
+    assert services.transport.breaker.open() == [own]
+
+    await services.models.change(own, lambda read: replace(read, connector={**(read.connector or {}), "version": "2"}))
+    await services.keeper.reconcile()
+
+    assert services.transport.breaker.open() == []
     await client.predict(own, ASK)
 
 

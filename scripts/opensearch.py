@@ -45,6 +45,7 @@ class Node:
     """A node that is its whole cluster.
 
     Attributes:
+        directory: what it keeps is in there.
         url: where it answers.
     """
 
@@ -53,7 +54,7 @@ class Node:
     ) -> None:
         self._home = assemble(flavour)
         self._settings = ML_SETTINGS if flavour == "ml" else {}
-        self._directory = directory
+        self.directory = directory
         self._heap = heap
         self._port = port or free_port()
         self._transport = free_port()
@@ -67,13 +68,13 @@ class Node:
             RuntimeError: it ended, or took too long; the text has the end of its log.
         """
         for name in ("config", "data", "logs", "tmp"):
-            (self._directory / name).mkdir(parents=True, exist_ok=True)
-        _configure(self._directory, self._port, self._transport, {**self._settings, **(settings or {})})
-        with (self._directory / "server.log").open("ab") as log:
+            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        _configure(self.directory, self._port, self._transport, {**self._settings, **(settings or {})})
+        with (self.directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_bound(self._directory), *_command(self._home, self._directory, self._heap)],
-                cwd=self._directory,
-                env={"HOME": str(self._directory / "tmp"), "PATH": os.environ.get("PATH", "")},
+                [*_bound(self.directory), *_command(self._home, self.directory, self._heap)],
+                cwd=self.directory,
+                env={"HOME": str(self.directory / "tmp"), "PATH": os.environ.get("PATH", "")},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -100,7 +101,7 @@ class Node:
 
     def log(self) -> str:
         """Return the end of what it logged."""
-        return (self._directory / "server.log").read_bytes()[-4000:].decode(errors="replace")
+        return (self.directory / "server.log").read_bytes()[-4000:].decode(errors="replace")
 
     def kill(self) -> None:
         """End it as the kernel would."""

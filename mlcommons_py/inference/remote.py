@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlcommons_py.errors import CredentialUnreadable, Forbidden, IllegalArgument, InvalidModel, NotFound, Unavailable
@@ -54,7 +54,7 @@ class Call:
     model_id: str
     model: Model
     connector: Connector
-    credential: Mapping[str, str]
+    credential: Mapping[str, str] = field(repr=False)
     prepared: Sequence[Prepared]
     guard: Guard | None
     heavy: bool = False

@@ -23,11 +23,16 @@ MEMORY = 4 << 30
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the processes that a process has started and not yet waited for."""
+    """Return the children of a process that convert, and that it has not yet waited for."""
     found = []
     for thread in Path(f"/proc/{pid}/task").iterdir():
         found += [int(child) for child in (thread / "children").read_text().split()]
-    return found
+    return [child for child in found if b"mlcommons_py.artifacts.child" in command_of(child)]
+
+
+def command_of(pid: int) -> bytes:
+    """Return how a process was started; empty for a zombie."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def is_empty(directory: Path) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx
 import orjson
@@ -11,7 +10,7 @@ import pytest
 from opensearchpy import OpenSearch
 from opensearchpy.helpers import bulk, scan
 
-from scripts.opensearch import Node
+from scripts.opensearch import Node, placed
 from tests.gateway.conftest import Before
 from tests.gateway.peers import PATIENCE
 from tests.opensearch import empty
@@ -125,24 +124,20 @@ async def test_python_client(clients: Clients) -> None:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Node]:
+def own() -> Iterator[Node]:
     """A node of this test alone, which may keep snapshots in a directory."""
-    directory = tmp_path / "node"
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)  # for the user that the node runs as
-    (directory / "snapshots").mkdir(parents=True)
-    node = Node(directory)
-    yield node
-    node.stop()
+    with placed() as node:
+        (node.directory / "snapshots").mkdir()
+        yield node
 
 
-async def test_snapshot_and_restart(before: Before, own: Node, tmp_path: Path) -> None:
+async def test_snapshot_and_restart(before: Before, own: Node) -> None:
     """A snapshot is made and restored through the service, which outlives the cluster's death and finds it again."""
-    repository = {"path.repo": str(tmp_path / "node" / "snapshots")}
+    repository = {"path.repo": str(own.directory / "snapshots")}
     await asyncio.to_thread(own.start, repository)
     port = await before(own.url)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
-        made = {"type": "fs", "settings": {"location": str(tmp_path / "node" / "snapshots")}}
+        made = {"type": "fs", "settings": {"location": str(own.directory / "snapshots")}}
         assert (await client.put("/_snapshot/here", json=made)).json() == {"acknowledged": True}
         assert (await client.put("/a/_doc/1?refresh=true", json={"b": 1})).status_code == 201
         taken = await client.put("/_snapshot/here/one?wait_for_completion=true", json={"indices": "a"})

@@ -17,6 +17,7 @@ from mlcommons_py.lifecycle import plan
 from mlcommons_py.lifecycle.residents import Residents
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
+from mlcommons_py.models.states import ModelState
 from mlcommons_py.nodes import Nodes
 from mlcommons_py.tasks.board import Tasks, TaskType
 
@@ -224,7 +225,8 @@ class Keeper:
             raise _Unwanted("Failed to find model")
         model = Model.from_json(document.source)
         if not self._is_wanted(model):
-            raise _Unwanted(UNDEPLOYED)
+            failed = model.state is ModelState.DEPLOY_FAILED  # it was given up before the task was known here
+            raise _Unwanted(model.state_reason if failed and model.state_reason else UNDEPLOYED)
         await self._residents.bring(model_id, model, asked=model_id in self._waiting)
         await self._nodes.beat()  # who is told that the model is deployed can call it through any node
 

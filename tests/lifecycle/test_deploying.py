@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from mlcommons_py.errors import BadRequest, IllegalArgument, LimitExceeded, NotFound
+from mlcommons_py.tasks.board import TASKS
 from tests.lifecycle.conftest import House, description, update
+from tests.lifecycle.hooked import Call
 
 
 async def test_documents_of_a_deploy(house: House, tiny: bytes) -> None:
@@ -215,3 +217,28 @@ async def test_new_options_replace_the_worker(house: House, tiny: bytes) -> None
     assert after is not None
     assert (before.options.compute_type, after.options.compute_type) == ("float32", "int8")
     assert not before.stats().up
+
+
+async def test_reason_of_a_failure_that_comes_before_the_task(house: House) -> None:
+    """A model that cannot be served is given up by whoever finds it planned; the task that comes then says why."""
+    services = house.app.services
+    nothing = b"no archive at all"
+    model_id = await house.upload(nothing)
+
+    def creates_task(call: Call) -> bool:
+        return call.name == "put" and call.index == TASKS and call.source.get("task_type") == "DEPLOY_MODEL"
+
+    async with house.store.stopped(creates_task) as stop:
+        deploying = asyncio.create_task(services.deployer.deploy(model_id, {}))
+        await stop.reached.wait()
+        await services.keeper.reconcile()
+
+        async def given_up() -> bool:
+            return await house.state(model_id) == "DEPLOY_FAILED"
+
+        await house.until(given_up)
+    task = await house.end((await deploying)["task_id"])
+
+    assert task["state"] == "FAILED"
+    assert "undeployed" not in task["error"]
+    assert "archive" in task["error"]

@@ -103,7 +103,8 @@ async def both(
             fake.on("/v1", Answer(200, {"answer": "yes"}))
             store = OpenSearchStore.open(Link((node.url,)))
             ours = connectors(store, trust=Only(fake.url))
-            made = await ours.create({**openai(), "actions": [], "connector_id": "first"})
+            action = {**openai()["actions"][0], "url": f"{fake.url}/v1"}
+            made = await ours.create({**openai(), "actions": [action], "connector_id": "first"})
             assert (await Rotation(store, Secrets(keys(store))).run()).changed == 1
             await ours.delete(made["connector_id"])
             chosen = [f"{key}={value.strip(chr(39))}" for key, value in settings.items()]

@@ -199,7 +199,11 @@ TEXTS = st.text(max_size=8) | st.sampled_from(
     ["${parameters.endpoint}", "${parameters.x:-${parameters.x}}", "\0", "http", "-1"]
 )
 ODD = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.floats(allow_nan=False) | TEXTS,
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2),
     max_leaves=4,
 )

@@ -11,8 +11,6 @@ from mlcommons_py.errors import (
     IllegalArgument,
     InferenceFailed,
     MLCommonsError,
-    NotFound,
-    ResourceNotFound,
 )
 from mlcommons_py.inference.deployments import Deployment, Deployments
 from mlcommons_py.inference.promises import Promises
@@ -101,10 +99,7 @@ class Predictor:
         function = None if algorithm is None else FunctionName.named(algorithm)
         if function is not None and function not in _FUNCTIONS:
             raise IllegalArgument(f"[{algorithm}] is not supported by this version; text_embedding and remote are")
-        try:
-            model = await self._models.recent(model_id)
-        except ResourceNotFound as fault:
-            raise NotFound("Failed to find model") from fault
+        model = await self._models.called(model_id)
         with self._counters.counted(model.algorithm, "predict", model_id):
             if model.is_remote:
                 return await self._caller.predict(model_id, model, body, function or FunctionName.REMOTE, user)

@@ -11,7 +11,6 @@ from mlcommons_py.errors import (
     LimitExceeded,
     MLCommonsError,
     NotFound,
-    ResourceNotFound,
     Unavailable,
 )
 from mlcommons_py.expressions import compiled
@@ -68,10 +67,7 @@ class BatchJobs:
                 "Offline Batch Inference is currently disabled. To enable it, update the setting"
                 ' "plugins.ml_commons.offline_batch_inference_enabled" to true.'
             )
-        try:
-            model = await self._models.recent(model_id)
-        except ResourceNotFound as fault:
-            raise NotFound("Failed to find model") from fault
+        model = await self._models.called(model_id)
         if not model.is_remote:
             raise BadRequest(f"model {model_id} is {model.algorithm}; batch jobs are for REMOTE models")
         given = self._given(body)

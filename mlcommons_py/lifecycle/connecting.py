@@ -44,10 +44,6 @@ def connectors_of(
     async def users(connector_id: str) -> list[tuple[str, bool]]:
         # A match, since the field is a text in indices that ML Commons made; of several words it finds others too.
         found = await models.matching({"match": {"connector_id": connector_id}})
-        return [
-            (model_id, model.state.is_deployed)
-            for model_id, model in found
-            if model.to_json().get("connector_id") == connector_id
-        ]
+        return [(model_id, model.state.is_deployed) for model_id, model in found if model.connector_id == connector_id]
 
     return Connectors(store, secrets, settings, trust, users, functions, changed_for)

@@ -226,6 +226,17 @@ class Models:
         """
         return await self._recent.get(model_id)
 
+    async def called(self, model_id: str) -> Model:
+        """Return a model for a call of it, as :meth:`recent` does.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        try:
+            return await self.recent(model_id)
+        except ResourceNotFound as fault:
+            raise NotFound("Failed to find model") from fault
+
     async def get(self, model_id: str) -> dict[str, Any]:
         """Return a model's document as the API shows it: the credential of its own connector is left out.
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from mlcommons_py.errors import NotFound, ResourceNotFound
+from mlcommons_py.errors import ResourceNotFound
 from mlcommons_py.remote.provider import Delta
 from mlcommons_py.rest.answer import Answer, Events
 from mlcommons_py.rest.peers import HANDED_ON
@@ -42,10 +42,7 @@ async def stream(services: Services, request: Request) -> object:
     """POST /models/{model_id}/_predict/stream."""
     model_id = request.params["model_id"]
     body = await request.json("request body is required", digits=True)
-    try:
-        model = await services.models.recent(model_id)
-    except ResourceNotFound as fault:
-        raise NotFound("Failed to find model") from fault
+    model = await services.models.called(model_id)
     return Events(_shown(await services.streamer.stream(model_id, model, body, request.user)))
 
 

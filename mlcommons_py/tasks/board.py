@@ -235,25 +235,27 @@ class Tasks:
                 found.update(str(one["key"]) for one in answer["aggregations"]["models"]["buckets"])
         return found
 
+    async def _found(self, filters: Sequence[Mapping[str, Any]]) -> list[tuple[str, Task]]:
+        """Return the tasks that pass all filters, with their ids."""
+        body = {"query": {"bool": {"filter": filters}}, "size": 10_000}
+        hits = (await self._store.search(TASKS, body))["hits"]["hits"]
+        return [(hit["_id"], Task.from_json(hit["_source"])) for hit in hits]
+
     async def of_type(self, task_type: TaskType, changed_before: int) -> list[tuple[str, Task]]:
         """Return the tasks of a type that are not finished and did not change since, with their ids."""
-        filters = [
+        filters: list[dict[str, Any]] = [
             {"terms": {"state": list(UNFINISHED)}},
             {"term": {"task_type": task_type}},
             {"range": {"last_update_time": {"lt": changed_before}}},
         ]
-        body = {"query": {"bool": {"filter": filters}}, "size": 10_000}
-        hits = (await self._store.search(TASKS, body))["hits"]["hits"]
-        return [(hit["_id"], Task.from_json(hit["_source"])) for hit in hits]
+        return await self._found(filters)
 
     async def unfinished(self, *, everywhere: bool = False) -> list[tuple[str, Task]]:
         """Return the tasks of this node, or of all nodes, that are not finished, with their ids."""
         filters: list[dict[str, Any]] = [{"terms": {"state": list(UNFINISHED)}}]
         if not everywhere:
             filters.append({"term": {"worker_node": self._node_id}})
-        body = {"query": {"bool": {"filter": filters}}, "size": 10_000}
-        hits = (await self._store.search(TASKS, body))["hits"]["hits"]
-        return [(hit["_id"], Task.from_json(hit["_source"])) for hit in hits]
+        return await self._found(filters)
 
     async def runs(self, task_id: str) -> bool:
         """Return whether a task is there and not finished."""

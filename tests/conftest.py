@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("tests.opensearch",)
+pytest_plugins = ("tests.opensearch", "tests.stores")
 
 
 @pytest.fixture(scope="session")

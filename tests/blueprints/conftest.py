@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from mlcommons_py.cli.client import Client
+from scripts.opensearch import Node
 from tests.connectors.providers import everybody
 from tests.e2e.service import Service, running
 from tests.remote.fake import Fake
@@ -27,10 +28,11 @@ def providers() -> Iterator[Fake]:
     loop.close()
 
 
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+@pytest.fixture(scope="module")
+def service(fresh: Node | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that trusts nobody yet."""
-    with running(tmp_path_factory.mktemp("blueprints") / "data") as one:
+    flags = () if fresh is None else ("--store", fresh.url)
+    with running(tmp_path_factory.mktemp("blueprints") / "data", flags=flags) as one:
         yield one
 
 

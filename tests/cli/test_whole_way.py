@@ -22,9 +22,9 @@ def _mlcommons(service: Service, *arguments: str) -> subprocess.CompletedProcess
     )
 
 
-def test_register_then_predict(tmp_path: Path, minilm_directory: Path) -> None:
+def test_register_then_predict(at: str, tmp_path: Path, minilm_directory: Path) -> None:
     """A new user's first two commands, and the others after them, work on a service that has just been started."""
-    with running(tmp_path / "data") as service:
+    with running(tmp_path / "data", flags=("--store", at)) as service:
         registered = _mlcommons(service, "register", str(minilm_directory), "--deploy", "--wait")
         assert registered.returncode == 0, registered.stderr
         first = _mlcommons(service, "predict")
@@ -41,9 +41,9 @@ def test_register_then_predict(tmp_path: Path, minilm_directory: Path) -> None:
         assert json.loads(_mlcommons(service, "models", "--json").stdout) == []
 
 
-def test_a_mismatch_of_dimensions_is_told(tmp_path: Path, minilm_directory: Path) -> None:
+def test_a_mismatch_of_dimensions_is_told(at: str, tmp_path: Path, minilm_directory: Path) -> None:
     """When the file is not what the options say, the command fails with both numbers."""
-    with running(tmp_path / "data") as service:
+    with running(tmp_path / "data", flags=("--store", at)) as service:
         done = _mlcommons(service, "register", str(minilm_directory), "--dimension", "32")
 
         assert done.returncode == 1

@@ -6,17 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from mlcommons_py.settings import EMBEDDED
 from scripts.opensearch import Node
 from scripts.opensearch import running as running_node
 from tests.e2e.service import Run, Service, running
 from tests.opensearch import empty
-
-
-@pytest.fixture(scope="module", params=["embedded", pytest.param("opensearch", marks=pytest.mark.opensearch)])
-def store(request: pytest.FixtureRequest) -> str:
-    """The kind of store that the programs of a module keep their documents in: each test runs on both."""
-    kind: str = request.param
-    return kind
 
 
 @pytest.fixture(scope="session")
@@ -27,13 +21,19 @@ def own_cluster() -> Iterator[Node]:
 
 
 @pytest.fixture
-def run(store: str, request: pytest.FixtureRequest) -> Run:
-    """How a test starts a program of its own on an empty store."""
-    if store == "embedded":
-        return running
+def own(store_kind: str, request: pytest.FixtureRequest) -> str:
+    """What ``--store`` says of an empty store that is the test's own."""
+    if store_kind == EMBEDDED:
+        return EMBEDDED
     node: Node = request.getfixturevalue("own_cluster")
     empty(node)
-    return partial(running, flags=("--store", node.url))
+    return node.url
+
+
+@pytest.fixture
+def run(own: str) -> Run:
+    """How a test starts a program of its own on an empty store."""
+    return partial(running, flags=("--store", own))
 
 
 @pytest.fixture
@@ -44,13 +44,9 @@ def service(tmp_path: Path, run: Run) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def shared(store: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Service]:
+def shared(fresh: Node | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A program that the tests of a module share."""
-    flags: tuple[str, ...] = ()
-    if store == "opensearch":
-        node: Node = request.getfixturevalue("opensearch")
-        empty(node)
-        flags = ("--store", node.url)
+    flags = () if fresh is None else ("--store", fresh.url)
     with running(tmp_path_factory.mktemp("shared") / "data", flags=flags) as one:
         yield one
 

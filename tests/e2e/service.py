@@ -119,8 +119,8 @@ class Service(Api):
         return int(status.split("VmRSS:")[1].split()[0]) << 10
 
 
-Run = Callable[[Path], AbstractContextManager["Service"]]
-"""Runs the program on a data directory."""
+Run = Callable[..., AbstractContextManager["Service"]]
+"""Runs the program on a data directory, with settings if need be."""
 
 
 @contextmanager

@@ -286,9 +286,9 @@ def test_meta_refused(shared: Service, tiny: bytes, changes: dict[str, Any], rea
     assert found["hits"]["total"]["value"] == 0
 
 
-def test_uploads_are_off_by_default(tmp_path: Path) -> None:
+def test_uploads_are_off_by_default(own: str, tmp_path: Path) -> None:
     """Without the setting no model can be uploaded; with it, set while the service runs, it can."""
-    service = Service(tmp_path)
+    service = Service(tmp_path, flags=("--store", own))
     service.settings = ()
     try:
         service.start()

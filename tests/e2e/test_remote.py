@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.e2e.service import Service, running, until
+from tests.e2e.service import Run, Service, until
 from tests.remote.fake import SILENT, Answer, Fake, events
 
 T = TypeVar("T")
@@ -54,9 +54,9 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
+def service(tmp_path: Path, run: Run) -> Iterator[Service]:
     """A program of the test's own, which may call the fake provider."""
-    with running(tmp_path / "data", *OPEN) as one:
+    with run(tmp_path / "data", *OPEN) as one:
         yield one
 
 

@@ -10,14 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlcommons_py.app import App, wire
+from mlcommons_py.app import App, open_store, wire
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import Pool
 from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
-from mlcommons_py.settings import Operator
-from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.settings import EMBEDDED, Operator
 from scripts.opensearch import Node
 from tests.gateway.peers import PATIENCE, Fake, Wire
 
@@ -37,10 +36,10 @@ async def fake() -> AsyncIterator[Fake]:
 
 
 @pytest.fixture
-async def app(tmp_path: Path) -> AsyncIterator[App]:
-    """The service's parts over an embedded store."""
-    store = await EmbeddedStore.open(tmp_path / "store.db")
-    parts = await wire(Operator(data=tmp_path), store, tmp_path)
+async def app(at: str, tmp_path: Path) -> AsyncIterator[App]:
+    """The service's parts over an empty store."""
+    operator = Operator(data=tmp_path, store=at)
+    parts = await wire(operator, await open_store(operator), tmp_path, alone=at == EMBEDDED)
     yield parts
     await parts.close()
 

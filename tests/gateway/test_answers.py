@@ -8,6 +8,8 @@ import pytest
 from tests.gateway.conftest import Connect
 from tests.gateway.peers import OK, PATIENCE, Fake, Wire
 
+pytestmark = pytest.mark.only("embedded", reason="the cluster is a script, and no document is read")
+
 GET = b"GET /a HTTP/1.1\r\nHost: me\r\n\r\n"
 
 

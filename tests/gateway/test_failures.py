@@ -9,6 +9,8 @@ import pytest
 from tests.gateway.conftest import Before, Connect
 from tests.gateway.peers import OK, PATIENCE, Fake, Wire, fine
 
+pytestmark = pytest.mark.only("embedded", reason="the cluster is a script, and no document is read")
+
 GET = b"GET /a HTTP/1.1\r\nHost: me\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: me\r\nContent-Length: 2\r\n\r\nhi"
 

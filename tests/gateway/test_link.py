@@ -13,6 +13,8 @@ from mlcommons_py.gateway.pool import pool_of
 from mlcommons_py.settings import Operator
 from tests.gateway.peers import OK, Wire
 
+pytestmark = pytest.mark.only("embedded", reason="the cluster is a script, and no document is read")
+
 ASKER = Asker("GET", "192.0.2.1", "http")
 
 

@@ -3,8 +3,12 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.gateway.conftest import Connect
 from tests.gateway.peers import Fake, Wire
+
+pytestmark = pytest.mark.only("embedded", reason="the cluster is a script, and no document is read")
 
 PART = b"x" * (1 << 20)
 PARTS = 1024

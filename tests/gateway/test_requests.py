@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tests.gateway.conftest import Connect
 from tests.gateway.peers import OK, PATIENCE, Fake, Wire, field
 
+pytestmark = pytest.mark.only("embedded", reason="the cluster is a script, and no document is read")
+
 
 async def test_head_unchanged(connect: Connect, fake: Fake) -> None:
     """Method, target and fields arrive as they were sent; only what is said of the way differs."""

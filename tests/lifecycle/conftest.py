@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from mlcommons_py.app import App, wire
+from mlcommons_py.app import App, open_store, wire
 from mlcommons_py.models import changes
 from mlcommons_py.models.documents import Model
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.rest.services import Services
-from mlcommons_py.settings import Operator
+from mlcommons_py.settings import EMBEDDED, Operator
 from mlcommons_py.store import Store, Written
-from mlcommons_py.store.embedded import EmbeddedStore
-from tests.lifecycle.hooked import HookedStore
+from tests.store.hooked import HookedStore
 
 TRACED = Path(__file__).parents[1] / "data" / "traced"
 OPEN = ("allow_registering_model_via_local_file", "allow_registering_model_via_url", "connector.private_ip_enabled")
@@ -122,16 +121,16 @@ def tiny() -> bytes:
 
 
 @pytest.fixture
-async def build(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+async def build(at: str, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """A maker of services over the same data directory, one at a time."""
     houses: list[House] = []
 
     async def make(**plugin: Any) -> House:
         given = {PREFIX + name: True for name in OPEN}
         given.update({PREFIX + name.replace("__", "."): value for name, value in plugin.items()})
-        operator = Operator(data=tmp_path, model_root=tmp_path / "models", threads=1, plugin=given)
-        store = HookedStore(await EmbeddedStore.open(tmp_path / "store.db"))
-        house = House(await wire(operator, store, tmp_path), store)
+        operator = Operator(data=tmp_path, store=at, model_root=tmp_path / "models", threads=1, plugin=given)
+        store = HookedStore(await open_store(operator))
+        house = House(await wire(operator, store, tmp_path, alone=at == EMBEDDED), store)
         houses.append(house)
         return house
 
@@ -154,16 +153,15 @@ class Shared:
 
 
 @pytest.fixture
-async def join(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+async def join(at: str, store: Store, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """A maker of services that share one store, each reconciling."""
-    store = await EmbeddedStore.open(tmp_path / "store.db")
     houses: list[House] = []
 
     async def make(name: str = "", **plugin: Any) -> House:
         data = tmp_path / (name or f"node-{len(houses)}")
         given = {PREFIX + one: True for one in (*OPEN, "allow_custom_deployment_plan")}
         given.update({PREFIX + one.replace("__", "."): value for one, value in plugin.items()})
-        operator = Operator(data=data, model_root=tmp_path, threads=1, plugin=given, heartbeat_seconds=0.1)
+        operator = Operator(data=data, store=at, model_root=tmp_path, threads=1, plugin=given, heartbeat_seconds=0.1)
         hooked = HookedStore(Shared(store))
         house = House(await wire(operator, hooked, data, alone=False), hooked)
         houses.append(house)
@@ -179,7 +177,6 @@ async def join(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     yield make
     for house in houses:
         await house.close()
-    await store.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from mlcommons_py.errors import BadRequest, IllegalArgument, LimitExceeded, NotFound
 from mlcommons_py.tasks.board import TASKS
 from tests.lifecycle.conftest import House, description, update
-from tests.lifecycle.hooked import Call
+from tests.store.hooked import Call
 
 
 async def test_documents_of_a_deploy(house: House, tiny: bytes) -> None:

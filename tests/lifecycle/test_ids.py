@@ -8,7 +8,7 @@ import pytest
 from mlcommons_py.errors import Conflict, IllegalArgument, NotFound
 from mlcommons_py.models.documents import GROUPS, MODELS
 from tests.lifecycle.conftest import House, description
-from tests.lifecycle.hooked import Call
+from tests.store.hooked import Call
 
 
 async def test_no_model_has_the_id_of_a_chunk(house: House, tiny: bytes) -> None:

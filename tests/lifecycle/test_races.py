@@ -15,7 +15,7 @@ from mlcommons_py.errors import Conflict, InvalidModel, LimitExceeded, MLCommons
 from mlcommons_py.models.documents import MODELS, chunk_id
 from mlcommons_py.tasks.board import TASKS
 from tests.lifecycle.conftest import House, description, update
-from tests.lifecycle.hooked import Call
+from tests.store.hooked import Call
 
 
 def completes(call: Call) -> bool:

@@ -13,7 +13,7 @@ from mlcommons_py.errors import Conflict, IllegalArgument, LimitExceeded, Resour
 from mlcommons_py.models.documents import GROUPS, MODELS
 from mlcommons_py.models.registration import Registration
 from tests.lifecycle.conftest import House, description
-from tests.lifecycle.hooked import Call
+from tests.store.hooked import Call
 
 
 class Site(BaseHTTPRequestHandler):

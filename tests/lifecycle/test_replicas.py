@@ -12,7 +12,7 @@ from mlcommons_py.models.documents import GROUPS, MODELS, Model
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.tasks.board import TASKS, TaskType
 from tests.lifecycle.conftest import House, description, update
-from tests.lifecycle.hooked import Call
+from tests.store.hooked import Call
 
 
 async def model_of(house: House, model_id: str) -> Model:

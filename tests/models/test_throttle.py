@@ -1,8 +1,6 @@
 """Limits of models and of their users."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +12,7 @@ from mlcommons_py.models.limits import TokenBucket
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.throttle import Throttle
 from mlcommons_py.plugin_settings import PluginSettings
-from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.store import Store
 
 MODEL = Model(name="m", rate_limiter={"limit": "4", "unit": "DAYS"}, is_controller_enabled=True)
 FREE = replace(MODEL, rate_limiter=None)
@@ -22,18 +20,10 @@ AT_USER = "Request is throttled at user level. If you think there's an issue, pl
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[EmbeddedStore]:
-    """A store with the controller of one model."""
-    made = await EmbeddedStore.open(tmp_path / "store.db")
+async def throttle(store: Store) -> Throttle:
+    """The limits of a store's models, one of which has a controller."""
     limits = {"ann": {"limit": "2", "unit": "DAYS"}, "bob": {"limit": "0", "unit": "DAYS"}, "cy": {"limit": "1"}}
-    await made.put(CONTROLLERS, "m", {"model_id": "m", "user_rate_limiter": limits})
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def throttle(store: EmbeddedStore) -> Throttle:
-    """The limits of that store's models."""
+    await store.put(CONTROLLERS, "m", {"model_id": "m", "user_rate_limiter": limits})
     return Throttle(Controllers(store, Models(store, Groups(store)), PluginSettings()))
 
 

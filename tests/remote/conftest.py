@@ -1,7 +1,6 @@
-"""A provider to call, what calls it, and an empty store."""
+"""A provider to call, and what calls it."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from mlcommons_py.plugin_settings import PREFIX, PluginSettings, parse
 from mlcommons_py.remote.exchange import Outgoing
 from mlcommons_py.remote.transport import Transport
 from mlcommons_py.remote.trust import Trust
-from mlcommons_py.store.embedded import EmbeddedStore
 from tests.remote.fake import Fake
 
 
@@ -33,14 +31,6 @@ async def fake() -> AsyncIterator[Fake]:
     """A provider that follows a test's script."""
     async with Fake() as provider:
         yield provider
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[EmbeddedStore]:
-    """An empty store."""
-    one = await EmbeddedStore.open(tmp_path / "store.db")
-    yield one
-    await one.close()
 
 
 @pytest.fixture

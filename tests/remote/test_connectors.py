@@ -10,13 +10,14 @@ from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.documents import CONNECTORS, Connector
 from mlcommons_py.remote.secrets import Secrets
-from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.store import Store
 from tests.remote.making import FUNCTIONS, Only, Users, connectors, keys, openai
+from tests.store.hooked import HookedStore
 
 SECRET = "the-canary-in-the-coal-mine"
 
 
-async def test_what_was_created_is_there(store: EmbeddedStore) -> None:
+async def test_what_was_created_is_there(store: Store) -> None:
     """A connector comes back as ML Commons shows it: version and parameters as texts, no credential."""
     service = connectors(store)
 
@@ -44,7 +45,7 @@ async def test_what_was_created_is_there(store: EmbeddedStore) -> None:
     assert await service.count() == 1
 
 
-async def test_it_is_opened(store: EmbeddedStore) -> None:
+async def test_it_is_opened(store: Store) -> None:
     """Whoever calls gets the connector with its credential decrypted, another service as well."""
     made = (await connectors(store).create(openai()))["connector_id"]
 
@@ -58,7 +59,7 @@ async def test_it_is_opened(store: EmbeddedStore) -> None:
         await connectors(store).recent("none")
 
 
-async def test_the_url_is_checked_as_it_will_be(store: EmbeddedStore) -> None:
+async def test_the_url_is_checked_as_it_will_be(store: Store) -> None:
     """Trust is asked about each action's URL with the connector's parameters in it, at create and at update (12)."""
     trust = Only()
     service = connectors(store, trust=trust)
@@ -83,7 +84,7 @@ async def test_the_url_is_checked_as_it_will_be(store: EmbeddedStore) -> None:
     assert (await service.get(made))["parameters"]["endpoint"] == "api.openai.com"
 
 
-async def test_update(store: EmbeddedStore) -> None:
+async def test_update(store: Store) -> None:
     """Parameters are merged key by key; credential, actions and client_config are replaced; the rest stays."""
     service = connectors(store)
     made = (await service.create(openai(credential={"openAI_key": "old", "org": "o"})))["connector_id"]
@@ -114,7 +115,7 @@ async def test_update(store: EmbeddedStore) -> None:
     assert connector.created_time == before[0].created_time
 
 
-async def test_update_without_a_credential(store: EmbeddedStore) -> None:
+async def test_update_without_a_credential(store: Store) -> None:
     """What is not in an update stays as it is, the credential too; an empty one changes the time only."""
     service = connectors(store)
     made = (await service.create(openai()))["connector_id"]
@@ -127,7 +128,7 @@ async def test_update_without_a_credential(store: EmbeddedStore) -> None:
     assert before[1] == after[1]
 
 
-async def test_updates_side_by_side(store: EmbeddedStore) -> None:
+async def test_updates_side_by_side(store: Store) -> None:
     """Of many updates at once none is lost."""
     services = [connectors(store) for _ in range(4)]
     made = (await services[0].create(openai()))["connector_id"]
@@ -142,7 +143,7 @@ async def test_updates_side_by_side(store: EmbeddedStore) -> None:
     }
 
 
-async def test_used_connectors(store: EmbeddedStore) -> None:
+async def test_used_connectors(store: Store) -> None:
     """A connector of deployed models cannot be changed, and one of any models cannot be deleted."""
     users = Users()
     service = connectors(store, users)
@@ -167,7 +168,7 @@ async def test_used_connectors(store: EmbeddedStore) -> None:
             await call
 
 
-async def test_a_chosen_id(store: EmbeddedStore) -> None:
+async def test_a_chosen_id(store: Store) -> None:
     """A client may choose the id, once; the credential is bound to it."""
     service = connectors(store)
 
@@ -180,7 +181,7 @@ async def test_a_chosen_id(store: EmbeddedStore) -> None:
         await service.create(openai(connector_id="_create"))
 
 
-async def test_dry_run(store: EmbeddedStore) -> None:
+async def test_dry_run(store: Store) -> None:
     """A dry run checks everything and stores nothing, not even a master key."""
     service = connectors(store)
 
@@ -201,7 +202,7 @@ async def test_dry_run(store: EmbeddedStore) -> None:
         ({"actions": []}, "No actions configured for this connector"),
     ],
 )
-async def test_what_an_update_could_only_ignore(store: EmbeddedStore, body: dict[str, Any], reason: str) -> None:
+async def test_what_an_update_could_only_ignore(store: Store, body: dict[str, Any], reason: str) -> None:
     """An update says so of what it cannot do, and changes nothing then."""
     service = connectors(store)
     await service.create(openai(connector_id="mine"))
@@ -214,7 +215,7 @@ async def test_what_an_update_could_only_ignore(store: EmbeddedStore, body: dict
     await service.update("mine", {"dry_run": False, "connector_id": "mine"})
 
 
-async def test_a_model_s_own_connector(store: EmbeddedStore) -> None:
+async def test_a_model_s_own_connector(store: Store) -> None:
     """A connector within a model is encrypted, opened for that model only, and changed as one by itself is."""
     service = connectors(store)
     inline = {key: value for key, value in openai().items() if key not in ("name", "version")}
@@ -239,7 +240,7 @@ async def test_a_model_s_own_connector(store: EmbeddedStore) -> None:
         await service.inline({**inline, "connector_id": "x"}, "m")
 
 
-async def test_switched_off(store: EmbeddedStore) -> None:
+async def test_switched_off(store: Store) -> None:
     """Where remote models are switched off nothing is created or changed; reading and deleting go on."""
     made = (await connectors(store).create(openai()))["connector_id"]
     settings = PluginSettings({"plugins.ml_commons.remote_inference.enabled": False})
@@ -253,7 +254,7 @@ async def test_switched_off(store: EmbeddedStore) -> None:
     assert (await service.delete(made)).result == "deleted"
 
 
-class Refusing(EmbeddedStore):
+class Refusing(HookedStore):
     """A store that quotes what it is given where it refuses it, as a cluster does."""
 
     async def put(self, index: str, *arguments: Any, **options: Any) -> Any:
@@ -263,12 +264,10 @@ class Refusing(EmbeddedStore):
         raise IllegalArgument(f"failed to parse field [credential]: Preview of field's value: {arguments}")
 
 
-async def test_a_store_that_fails_is_not_quoted(store: EmbeddedStore) -> None:
+async def test_a_store_that_fails_is_not_quoted(store: Store) -> None:
     """What the store says of a document that it refuses does not reach the client (test 18)."""
-    store.__class__ = Refusing
-
     with pytest.raises(Exception, match="could not be stored: the store refused its document") as refused:
-        await connectors(store).create(openai())
+        await connectors(Refusing(store)).create(openai())
 
     assert "Preview" not in str(refused.value)
     assert "openAI_key" not in str(refused.value)
@@ -276,24 +275,17 @@ async def test_a_store_that_fails_is_not_quoted(store: EmbeddedStore) -> None:
     assert refused.value.__suppress_context__
 
 
-class Down(EmbeddedStore):
-    """A store that cannot be reached."""
-
-    async def get(self, index: str, doc_id: str) -> Any:
-        """Fail."""
-        raise Unavailable(f"the cluster cannot be reached for [{doc_id}] in [{index}]")
-
-
-async def test_calls_go_on_while_the_store_is_away(store: EmbeddedStore) -> None:
+async def test_calls_go_on_while_the_store_is_away(store: Store) -> None:
     """A connector that was called is called on with the store away; another one is not known."""
-    service = connectors(store)
+    hooked = HookedStore(store)
+    service = connectors(hooked)
     made, other = [(await service.create(openai()))["connector_id"] for _ in range(2)]
     await service.recent(made)
     await service.update(made, {"description": "x"})
-    store.__class__ = Down
+    hooked.cut()
 
     assert (await service.recent(made))[1] == {"openAI_key": SECRET}
     with pytest.raises(Unavailable):
         await service.recent(other)
-    store.__class__ = EmbeddedStore
+    hooked.mend()
     assert (await service.recent(made))[0].description == "x"

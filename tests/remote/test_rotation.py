@@ -13,25 +13,26 @@ from mlcommons_py.remote.documents import CONNECTORS, Connector
 from mlcommons_py.remote.keys import CONFIG, MASTER_KEY, PREVIOUS, Key
 from mlcommons_py.remote.rotation import Rotation
 from mlcommons_py.remote.secrets import Secrets
-from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.store import Store
 from tests.remote.making import connectors, keys, openai
+from tests.store.hooked import HookedStore
 
 MODELS = ".plugins-ml-model"
 
 
-def rotation(store: EmbeddedStore, given: Sequence[Key] = ()) -> Rotation:
+def rotation(store: Store, given: Sequence[Key] = ()) -> Rotation:
     """Return a rotation by a process that has just started."""
     return Rotation(store, Secrets(keys(store, given)))
 
 
-async def cluster_key(store: EmbeddedStore) -> Key:
+async def cluster_key(store: Store) -> Key:
     """Return the cluster's key."""
     document = await store.get(CONFIG, MASTER_KEY)
     assert document is not None
     return Key.parse(document.source["master_key"], "the store")
 
 
-async def fill(store: EmbeddedStore) -> tuple[list[str], Key]:
+async def fill(store: Store) -> tuple[list[str], Key]:
     """Make three connectors and a model that has its own; one connector is as ML Commons would have written it."""
     service = connectors(store)
     ids = [(await service.create(openai(credential={"a": f"a{n}", "b": f"b{n}"})))["connector_id"] for n in range(3)]
@@ -42,7 +43,7 @@ async def fill(store: EmbeddedStore) -> tuple[list[str], Key]:
     return ids, key
 
 
-async def check(store: EmbeddedStore, service: Connectors, ids: list[str]) -> None:
+async def check(store: Store, service: Connectors, ids: list[str]) -> None:
     """Check that a service reads every credential."""
     for n, one in enumerate(ids):
         assert (await service._open(one))[1] == {"a": f"a{n}", "b": f"b{n}"}
@@ -51,7 +52,7 @@ async def check(store: EmbeddedStore, service: Connectors, ids: list[str]) -> No
     assert (await service.opened(Connector.from_json(document.source["connector"]), "m"))[1] == {"a": "a3", "b": "b3"}
 
 
-async def named(store: EmbeddedStore) -> set[tuple[str, str]]:
+async def named(store: Store) -> set[tuple[str, str]]:
     """Return the keys and owners that all ciphertexts name."""
     found = [hit["_source"]["credential"] for hit in (await store.search(CONNECTORS, {}))["hits"]["hits"]]
     found += [hit["_source"]["connector"]["credential"] for hit in (await store.search(MODELS, {}))["hits"]["hits"]]
@@ -59,7 +60,7 @@ async def named(store: EmbeddedStore) -> set[tuple[str, str]]:
     return {(context.get(KEY, ""), context.get(OWNER, "")) for context in contexts}
 
 
-async def test_a_new_key(store: EmbeddedStore) -> None:
+async def test_a_new_key(store: Store) -> None:
     """All credentials get ciphertexts of a new key, bound to their owners; the old key is gone, and nothing else."""
     ids, old = await fill(store)
     running = connectors(store)
@@ -79,10 +80,12 @@ async def test_a_new_key(store: EmbeddedStore) -> None:
     assert model.source["connector"]["actions"][0]["url"] == openai()["actions"][0]["url"]
 
 
-class Cut(EmbeddedStore):
+class Cut(HookedStore):
     """A store whose writes end after so many."""
 
-    left: int
+    def __init__(self, store: Store, left: int) -> None:
+        super().__init__(store)
+        self.left = left
 
     async def put(self, *arguments: Any, **options: Any) -> Any:
         """Write, or end."""
@@ -101,16 +104,13 @@ class Cut(EmbeddedStore):
 
 
 @pytest.mark.parametrize("writes", range(7))
-async def test_cut_off_anywhere(store: EmbeddedStore, writes: int) -> None:
+async def test_cut_off_anywhere(store: Store, writes: int) -> None:
     """Whichever write was the last, services old and new read everything and create; another run finishes (test 19)."""
     ids, old = await fill(store)
     running = connectors(store)
     await check(store, running, ids)
-    store.__class__ = Cut
-    store.left = writes  # type: ignore[attr-defined]
     with pytest.raises(Unavailable, match="the process ends here"):
-        await rotation(store).run()
-    store.__class__ = EmbeddedStore
+        await rotation(Cut(store, writes)).run()
 
     await check(store, running, ids)
     fresh = connectors(store)
@@ -130,7 +130,7 @@ async def test_cut_off_anywhere(store: EmbeddedStore, writes: int) -> None:
     assert (await connectors(store).recent(made))[1] == {"a": "new"}
 
 
-async def test_two_at_once(store: EmbeddedStore) -> None:
+async def test_two_at_once(store: Store) -> None:
     """Two rotations that run together, with updates between, agree on one key and lose nothing."""
     ids, old = await fill(store)
     service = connectors(store)
@@ -148,21 +148,16 @@ async def test_two_at_once(store: EmbeddedStore) -> None:
     assert {(await service.get(one))["description"] for one in ids} == {"changed"}
 
 
-async def test_an_update_that_meets_a_rotation(store: EmbeddedStore) -> None:
+async def test_an_update_that_meets_a_rotation(store: Store) -> None:
     """A credential that was encrypted with the old key while a rotation passed is encrypted again with the new one."""
     ids, _ = await fill(store)
-    service = connectors(store)
+    hooked = HookedStore(store)
 
-    class Meeting(EmbeddedStore):
-        async def put(self, index: str, doc_id: str | None, *arguments: Any, **options: Any) -> Any:
-            """Let a whole rotation pass before the connector is written."""
-            if index == CONNECTORS:
-                store.__class__ = EmbeddedStore
-                await rotation(self).run()
-            return await EmbeddedStore.put(self, index, doc_id, *arguments, **options)
-
-    store.__class__ = Meeting
-    made = (await service.create(openai(credential={"a": "met"})))["connector_id"]
+    async with hooked.stopped(lambda call: call.name == "put" and call.index == CONNECTORS) as stop:
+        creating = asyncio.create_task(connectors(hooked).create(openai(credential={"a": "met"})))
+        await stop.reached.wait()
+        await rotation(store).run()
+    made = (await creating)["connector_id"]
 
     new = await cluster_key(store)
     assert {key for key, _ in await named(store)} == {new.id}
@@ -170,7 +165,7 @@ async def test_an_update_that_meets_a_rotation(store: EmbeddedStore) -> None:
     await check(store, connectors(store), ids)
 
 
-async def test_to_the_operator_s_key_and_back(store: EmbeddedStore) -> None:
+async def test_to_the_operator_s_key_and_back(store: Store) -> None:
     """With the operator's keys the first takes over; --to-cluster goes back, also where the cluster has none yet."""
     ids, old = await fill(store)
     mine, newer = Key.random(), Key.random()
@@ -187,7 +182,7 @@ async def test_to_the_operator_s_key_and_back(store: EmbeddedStore) -> None:
     await check(store, connectors(store), ids)
 
 
-async def test_what_cannot_be_read(store: EmbeddedStore) -> None:
+async def test_what_cannot_be_read(store: Store) -> None:
     """What no key opens is named and stays, and so does the old key; the rest is rotated."""
     ids, old = await fill(store)
     lost = {"a": seal("x", Key.random(), {}), "b": "?"}

@@ -13,7 +13,7 @@ from mlcommons_py.remote.documents import CONNECTORS
 from mlcommons_py.remote.keys import CONFIG, MASTER_KEY, Key, keys_of
 from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.settings import Operator, read
-from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.store import Store
 from tests.remote.making import connectors, keys, openai
 
 # Encrypted by ML Commons 3.6.0 (EncryptorImpl), with this master key in its .plugins-ml-config.
@@ -55,7 +55,7 @@ def test_a_changed_ciphertext_does_not_open() -> None:
             unseal(text, key)
 
 
-async def test_one_key_for_all(store: EmbeddedStore) -> None:
+async def test_one_key_for_all(store: Store) -> None:
     """Services that need the cluster's key at once make one, as ML Commons stores it, and read each other's texts."""
     services = [Secrets(keys(store)) for _ in range(8)]
 
@@ -70,7 +70,7 @@ async def test_one_key_for_all(store: EmbeddedStore) -> None:
         assert await services[0].decrypt(one) == {"k": f"secret {n}"}
 
 
-async def test_ciphertext_of_another_owner(store: EmbeddedStore) -> None:
+async def test_ciphertext_of_another_owner(store: Store) -> None:
     """A ciphertext opens neither in another connector nor in another field of its own (test 20)."""
     secrets = Secrets(keys(store))
     sealed = await secrets.encrypt({"access_key": "a", "secret_key": "s"}, "connector/one")
@@ -86,7 +86,7 @@ async def test_ciphertext_of_another_owner(store: EmbeddedStore) -> None:
             await secrets.decrypt(values, owner)
 
 
-async def test_copied_in_the_store(store: EmbeddedStore) -> None:
+async def test_copied_in_the_store(store: Store) -> None:
     """A connector into whose document somebody wrote the ciphertext of another cannot be called (test 20)."""
     service = connectors(store)
     mine = (await service.create(openai()))["connector_id"]
@@ -99,7 +99,7 @@ async def test_copied_in_the_store(store: EmbeddedStore) -> None:
         await connectors(store).recent(other)
 
 
-async def test_lost_key(store: EmbeddedStore) -> None:
+async def test_lost_key(store: Store) -> None:
     """While there are ciphertexts a missing key is refused with the cure, for reading and writing (test 19)."""
     made = (await connectors(store).create(openai()))["connector_id"]
     await store.delete(CONFIG, MASTER_KEY)
@@ -116,7 +116,7 @@ async def test_lost_key(store: EmbeddedStore) -> None:
     assert (await service.create(openai()))["connector_id"]
 
 
-async def test_key_lost_while_a_model_has_a_credential(store: EmbeddedStore) -> None:
+async def test_key_lost_while_a_model_has_a_credential(store: Store) -> None:
     """A credential within a model keeps a new key from being made as well."""
     service = connectors(store)
     await store.put(".plugins-ml-model", "m", {"name": "m", "connector": await service.inline(openai(), "m")})
@@ -126,7 +126,7 @@ async def test_key_lost_while_a_model_has_a_credential(store: EmbeddedStore) -> 
         await connectors(store).create(openai())
 
 
-async def test_wrong_key(store: EmbeddedStore) -> None:
+async def test_wrong_key(store: Store) -> None:
     """Another key in the cluster's place is named together with the one that is missing, and the cure (test 19)."""
     made = (await connectors(store).create(openai()))["connector_id"]
     document = await store.get(CONFIG, MASTER_KEY)
@@ -144,7 +144,7 @@ async def test_wrong_key(store: EmbeddedStore) -> None:
     assert (connector.name, credential) == ("OpenAI chat", {"openAI_key": "the-canary-in-the-coal-mine"})
 
 
-async def test_a_key_that_is_newer_than_those_known(store: EmbeddedStore) -> None:
+async def test_a_key_that_is_newer_than_those_known(store: Store) -> None:
     """A service that has read the keys reads them again for a ciphertext of a newer one."""
     service = Secrets(keys(store))
     assert await service.decrypt(await service.encrypt({"k": "1"})) == {"k": "1"}
@@ -155,7 +155,7 @@ async def test_a_key_that_is_newer_than_those_known(store: EmbeddedStore) -> Non
 
 
 @pytest.mark.parametrize("document", [{}, {"master_key": 5}, {"master_key": "short"}, {"master_key": "A" * 40}])
-async def test_a_key_that_is_none(store: EmbeddedStore, document: dict[str, Any]) -> None:
+async def test_a_key_that_is_none(store: Store, document: dict[str, Any]) -> None:
     """A damaged document of the key is refused by its name, and not replaced."""
     await store.put(CONFIG, MASTER_KEY, document)
 
@@ -167,7 +167,7 @@ async def test_a_key_that_is_none(store: EmbeddedStore, document: dict[str, Any]
     assert kept.source == document
 
 
-async def test_keys_of_the_operator(store: EmbeddedStore) -> None:
+async def test_keys_of_the_operator(store: Store) -> None:
     """Of the operator's keys the first encrypts and all decrypt, beside the cluster's, which is not made for them."""
     old, new = Key.random(), Key.random()
     before = await Secrets(keys(store, [old])).encrypt({"k": "v"})

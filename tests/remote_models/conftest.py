@@ -2,23 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from mlcommons_py.app import App, wire
+from mlcommons_py.app import App, open_store, wire
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.rest.door import web_app
-from mlcommons_py.rest.routes import TABLE
-from mlcommons_py.settings import Operator
-from mlcommons_py.store import Store
-from mlcommons_py.store.embedded import EmbeddedStore
-from mlcommons_py.store.link import Link
-from mlcommons_py.store.opensearch import OpenSearchStore
-from tests.opensearch import empty
+from mlcommons_py.rest.routes import table
+from mlcommons_py.settings import EMBEDDED, Operator
 from tests.remote.fake import Fake
+from tests.store.hooked import HookedStore
 
 OPEN = {
     "connector.private_ip_enabled": True,
@@ -34,7 +31,7 @@ class Client:
     def __init__(self, app: App, fake: Fake) -> None:
         self.app = app
         self.fake = fake
-        transport = httpx.ASGITransport(web_app(app.services, TABLE))
+        transport = httpx.ASGITransport(web_app(app.services, table(cluster=app.services.gateway is not None)))
         self.http = httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60)
 
     async def ml(self, method: str, path: str, status: int = 200, **arguments: Any) -> Any:
@@ -108,28 +105,25 @@ async def fake() -> AsyncIterator[Fake]:
         yield provider
 
 
-@pytest.fixture
-def kind() -> str:
-    """The kind of store that the service keeps its documents in."""
-    return "embedded"
-
-
-@pytest.fixture
-async def client(kind: str, request: pytest.FixtureRequest, tmp_path: Path, fake: Fake) -> AsyncIterator[Client]:
-    """A client of a service on an empty store."""
-    store: Store
-    if kind == "embedded":
-        store = await EmbeddedStore.open(tmp_path / "store.db")
-    else:
-        node = request.getfixturevalue("opensearch")
-        await asyncio.to_thread(empty, node)
-        store = OpenSearchStore.open(Link((node.url,)))
-    operator = Operator(data=tmp_path, heartbeat_seconds=0.1, plugin={PREFIX + name: one for name, one in OPEN.items()})
-    app = await wire(operator, store, tmp_path)
+@asynccontextmanager
+async def started(at: str, data: Path, fake: Fake) -> AsyncIterator[Client]:
+    """Run a service on a store and a data directory."""
+    plugin = {PREFIX + name: one for name, one in OPEN.items()}
+    operator = Operator(data=data, store=at, heartbeat_seconds=0.1, plugin=plugin)
+    app = await wire(operator, HookedStore(await open_store(operator)), data, alone=at == EMBEDDED)
     reconciling = asyncio.create_task(app.reconciler.run())
-    made = Client(app, fake)
-    yield made
-    await made.http.aclose()
-    reconciling.cancel()
-    await asyncio.wait([reconciling])
-    await app.close()
+    client = Client(app, fake)
+    try:
+        yield client
+    finally:
+        await client.http.aclose()
+        reconciling.cancel()
+        await asyncio.wait([reconciling])
+        await app.close()
+
+
+@pytest.fixture
+async def client(at: str, tmp_path: Path, fake: Fake) -> AsyncIterator[Client]:
+    """A client of a service on an empty store."""
+    async with started(at, tmp_path, fake) as made:
+        yield made

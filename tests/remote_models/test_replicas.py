@@ -9,7 +9,7 @@ import pytest
 from mlcommons_py.app import App, wire
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.settings import Operator
-from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.store import Store
 from tests.lifecycle.conftest import Shared
 from tests.remote.fake import Answer, Fake
 from tests.remote_models.conftest import OPEN, Client
@@ -19,13 +19,12 @@ ASK = {"prompt": "a"}
 
 
 @pytest.fixture
-async def pair(tmp_path: Path, fake: Fake) -> AsyncIterator[tuple[Client, Client]]:
+async def pair(at: str, store: Store, tmp_path: Path, fake: Fake) -> AsyncIterator[tuple[Client, Client]]:
     """Two services on one store, which know of each other."""
-    store = await EmbeddedStore.open(tmp_path / "store.db")
     apps: list[App] = []
     for name in ("one", "two"):
         plugin = {PREFIX + key: value for key, value in OPEN.items()}
-        operator = Operator(data=tmp_path / name, heartbeat_seconds=0.1, plugin=plugin)
+        operator = Operator(data=tmp_path / name, store=at, heartbeat_seconds=0.1, plugin=plugin)
         apps.append(await wire(operator, Shared(store), tmp_path / name, alone=False))
     running = [asyncio.create_task(app.reconciler.run()) for app in apps]
     first, second = (Client(app, fake) for app in apps)
@@ -39,7 +38,6 @@ async def pair(tmp_path: Path, fake: Fake) -> AsyncIterator[tuple[Client, Client
     await asyncio.wait(running)
     for app in apps:
         await app.close()
-    await store.close()
 
 
 async def _until(holds: object) -> None:

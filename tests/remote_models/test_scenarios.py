@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from tests.remote.fake import Answer
 from tests.remote_models.conftest import Client
 
@@ -12,12 +10,6 @@ CHATTED = {"id": "c1", "choices": [{"message": {"role": "assistant", "content": 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 ALL: dict[str, Any] = {"query": {"match_all": {}}}
 PROMPT = '{ "prompt": "${parameters.prompt}" }'
-
-
-@pytest.fixture(params=["embedded", pytest.param("opensearch", marks=pytest.mark.opensearch)])
-def kind(request: pytest.FixtureRequest) -> str:
-    """Each scenario runs on both kinds of store."""
-    return str(request.param)
 
 
 async def test_create_get_delete_a_connector(client: Client) -> None:

@@ -2,22 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlcommons_py.app import wire
-from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.remote.documents import CONNECTORS
 from mlcommons_py.remote.keys import CONFIG, MASTER_KEY, Key
 from mlcommons_py.remote.rotation import Rotation
-from mlcommons_py.settings import Operator
-from mlcommons_py.store.embedded import EmbeddedStore
 from tests.remote.fake import Answer, Asked, Fake, Reply, events
-from tests.remote_models.conftest import OPEN, Client
+from tests.remote_models.conftest import Client, started
+from tests.store.hooked import HookedStore
 
 CANARY = "sk-the-canary-in-the-coal-mine"
 ASK = {"messages": [{"role": "user", "content": "hello"}]}
@@ -56,7 +51,6 @@ def forget(client: Client) -> None:
     secrets.keys._kept = None
 
 
-@pytest.mark.parametrize("kind", ["embedded", "opensearch"])
 async def test_a_canary(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever goes well or wrong with a call, no answer and no line of the log shows the secret (test 17)."""
     caplog.set_level(logging.DEBUG)
@@ -161,32 +155,16 @@ async def test_a_lost_key_is_said_to_who_calls(client: Client) -> None:
     assert client.fake.requests[-1].header("Authorization") == f"Bearer {CANARY}"
 
 
-@asynccontextmanager
-async def started(data: Path, fake: Fake) -> AsyncIterator[Client]:
-    """Run a service on a data directory."""
-    operator = Operator(data=data, heartbeat_seconds=0.1, plugin={PREFIX + name: one for name, one in OPEN.items()})
-    app = await wire(operator, await EmbeddedStore.open(data / "store.db"), data)
-    reconciling = asyncio.create_task(app.reconciler.run())
-    client = Client(app, fake)
-    try:
-        yield client
-    finally:
-        await client.http.aclose()
-        reconciling.cancel()
-        await asyncio.wait([reconciling])
-        await app.close()
-
-
-async def test_a_restart_without_the_key(tmp_path: Path, fake: Fake) -> None:
+async def test_a_restart_without_the_key(at: str, tmp_path: Path, fake: Fake) -> None:
     """A service that starts without its key says of its models which key is missing, makes none, and calls nobody."""
     fake.on("/chat", Answer(200, {"choices": []}))
-    async with started(tmp_path, fake) as client:
+    async with started(at, tmp_path, fake) as client:
         model_id = await client.deployed(credential={"key": CANARY})
         key = await client.app.store.get(CONFIG, MASTER_KEY)
         assert key is not None
         await client.app.store.delete(CONFIG, MASTER_KEY)
 
-    async with started(tmp_path, fake) as client:
+    async with started(at, tmp_path, fake) as client:
         async with asyncio.timeout(30):
             while (model := await client.ml("GET", f"/models/{model_id}"))["model_state"] != "DEPLOY_FAILED":
                 await asyncio.sleep(0.01)
@@ -237,25 +215,22 @@ async def test_a_model_that_meets_a_rotation(client: Client, how: str) -> None:
     """A credential that was encrypted with a key that is gone when its model is stored is encrypted again (test 19)."""
     client.fake.on("/chat", Answer(200, {"choices": []}))
     store, secrets = client.app.store, client.app.services.connectors._secrets
+    assert isinstance(store, HookedStore)
     await client.connect()
     own = client.connector(credential={"key": CANARY})
     before = None if how == "registered" else await client.register(connector=client.connector())
 
-    class Meeting(EmbeddedStore):
-        async def put(self, index: str, doc_id: str | None, *arguments: Any, **options: Any) -> Any:
-            """Let a whole rotation pass before the model is written."""
-            if index == MODELS:
-                store.__class__ = EmbeddedStore
-                await Rotation(self, secrets).run()
-            return await EmbeddedStore.put(self, index, doc_id, *arguments, **options)
+    async def write() -> str:
+        if before is None:
+            return await client.register(connector=own)
+        await client.ml("PUT", f"/models/{before}", json={"connector": {"credential": own["credential"]}})
+        return before
 
-    store.__class__ = Meeting
-    if before is None:
-        model_id = await client.register(connector=own)
-    else:
-        model_id = before
-        await client.ml("PUT", f"/models/{model_id}", json={"connector": {"credential": own["credential"]}})
-    assert store.__class__ is EmbeddedStore
+    async with store.stopped(lambda call: call.name == "put" and call.index == MODELS) as stop:
+        writing = asyncio.create_task(write())
+        await stop.reached.wait()
+        await Rotation(store, secrets).run()
+    model_id = await writing
     forget(client)
 
     await client.predict(model_id, ASK)

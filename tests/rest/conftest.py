@@ -6,12 +6,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlcommons_py.app import App, wire
+from mlcommons_py.app import App, open_store, wire
 from mlcommons_py.rest.door import Route, web_app
-from mlcommons_py.rest.routes import TABLE
+from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.services import Services
-from mlcommons_py.settings import Operator
-from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.settings import EMBEDDED, Operator
 from tests.rest.small import SMALL
 
 LIMIT = 200_000
@@ -20,10 +19,10 @@ Caller = Callable[[Iterable[Route]], httpx.AsyncClient]
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[App]:
+async def service(at: str, tmp_path: Path) -> AsyncIterator[App]:
     """The whole service, with bodies of 200 kB at most."""
-    store = await EmbeddedStore.open(tmp_path / "store.db")
-    app = await wire(Operator(data=tmp_path, max_body_bytes=LIMIT), store, tmp_path)
+    operator = Operator(data=tmp_path, store=at, max_body_bytes=LIMIT)
+    app = await wire(operator, await open_store(operator), tmp_path, alone=at == EMBEDDED)
     await app.reconciler.restore()
     yield app
     await app.close()
@@ -40,8 +39,8 @@ async def calling(services: Services) -> AsyncIterator[Caller]:
     """A function from a table of routes to a client of it."""
     clients: list[httpx.AsyncClient] = []
 
-    def call(table: Iterable[Route]) -> httpx.AsyncClient:
-        transport = httpx.ASGITransport(web_app(services, table))
+    def call(routes: Iterable[Route]) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(web_app(services, routes))
         clients.append(httpx.AsyncClient(transport=transport, base_url="http://test"))
         return clients[-1]
 
@@ -51,9 +50,9 @@ async def calling(services: Services) -> AsyncIterator[Caller]:
 
 
 @pytest.fixture
-def client(calling: Caller) -> httpx.AsyncClient:
+def client(calling: Caller, services: Services) -> httpx.AsyncClient:
     """A client of the whole API."""
-    return calling(TABLE)
+    return calling(table(cluster=services.gateway is not None))
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
 from mlcommons_py.settings import Operator
 
+pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers that no store is behind")
+
 CLUSTER = "https://cluster:9200"
 
 

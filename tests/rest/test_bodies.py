@@ -13,6 +13,8 @@ from mlcommons_py.rest.services import Services
 from tests.rest.conftest import LIMIT, Caller
 from tests.rest.small import JSON
 
+pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers that no store is behind")
+
 
 @pytest.mark.parametrize(
     ("headers", "reason"),

@@ -9,6 +9,8 @@ from mlcommons_py.app import App, wire
 from mlcommons_py.plugin_settings import SETTINGS
 from mlcommons_py.rest.services import Services
 
+pytestmark = pytest.mark.only("embedded", reason="with a cluster these routes are the cluster's own")
+
 MODELS = "plugins.ml_commons.max_model_on_node"
 LOCAL = "plugins.ml_commons.local_model.enabled"
 ENDPOINTS = "plugins.ml_commons.trusted_connector_endpoints_regex"

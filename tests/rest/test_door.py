@@ -12,6 +12,8 @@ from mlcommons_py.rest.door import Route, web_app
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 
+pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers that no store is behind")
+
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PATCH"])
 async def test_unknown_route(small: httpx.AsyncClient, method: str) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from mlcommons_py.rest.filter_path import FilterPath
 
+pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers that no store is behind")
+
 HITS = {"hits": {"total": {"value": 2}, "hits": [{"_id": "a", "_source": {"n": 1}}, {"_id": "b", "_source": {}}]}}
 
 

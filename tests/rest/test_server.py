@@ -20,6 +20,8 @@ from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
 
+pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers that no store is behind")
+
 PATIENCE = 20.0
 
 

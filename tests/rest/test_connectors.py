@@ -174,7 +174,8 @@ async def test_a_canary(client: httpx.AsyncClient, service: App, caplog: pytest.
         "/_health/ready",
     )
     answers += [await client.get(one) for one in everything]
-    for index in (".plugins-ml-config", ".plugins-ml-connector", ".plugins-ml-model", ".plugins-ml-*", "*"):
+    indices = (".plugins-ml-config", ".plugins-ml-connector", ".plugins-ml-model", ".plugins-ml-*", "*")
+    for index in indices if service.services.gateway is None else ():  # a cluster's own security guards its indices
         answers += [await client.get(f"/{index}/{one}") for one in ("_search", "_doc/master_key", f"_doc/{made}")]
     answers += [await client.post(f"{ML}/models/m/_predict", json={"parameters": {}})]
 

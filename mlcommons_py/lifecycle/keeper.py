@@ -52,6 +52,7 @@ class Keeper:
         self._residents = residents
         self._coming: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, list[str]] = {}
+        self._told: set[str] = set()
         self._again: set[str] = set()
         self._asked: dict[str, asyncio.Event] = {}
         self._returning: set[str] | None = None
@@ -98,8 +99,8 @@ class Keeper:
         return sorted(self._coming)
 
     def awaited(self) -> list[str]:
-        """Return the models whose deployment a task waits for."""
-        return sorted(self._waiting)
+        """Return the models whose deployment a task waits for that is not being told of its end."""
+        return sorted(model_id for model_id, task_ids in self._waiting.items() if not self._told.issuperset(task_ids))
 
     def returning(self) -> list[str] | None:
         """Return the models of the last run that are not back yet; None while they are not known.
@@ -266,7 +267,11 @@ class Keeper:
     async def _end(self, model_id: str, task_ids: Sequence[str], error: str | None = None) -> None:
         """End tasks that wait for a model; each is forgotten only when its end is stored."""
         for task_id in tuple(task_ids):
-            await self._tasks.report(task_id, self._node_id, error)
+            self._told.add(task_id)
+            try:
+                await self._tasks.report(task_id, self._node_id, error)
+            finally:
+                self._told.discard(task_id)
             waiting = self._waiting.get(model_id, [])
             if task_id in waiting:
                 waiting.remove(task_id)

@@ -288,11 +288,12 @@ class Registrar:
         except asyncio.CancelledError:
             raise
         except Exception as fault:  # noqa: BLE001 - whatever it was, the task tells it
-            await self._end(task_id, partial(self._tasks.fail, task_id, _reason(fault)))
+            end = partial(self._tasks.fail, task_id, _reason(fault))
         else:
-            await self._end(task_id, partial(self._tasks.complete, task_id, model_id))
+            end = partial(self._tasks.complete, task_id, model_id)
         finally:
-            self._registering -= 1
+            self._registering -= 1  # before the end is told: who hears of it may register the next
+        await self._end(task_id, end)
 
     async def _end(self, task_id: str, write: Callable[[], Awaitable[None]]) -> None:
         """Store the end of a task, as soon as the store takes it."""

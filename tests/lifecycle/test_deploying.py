@@ -84,7 +84,12 @@ async def test_bad_model_is_given_up(house: House, tiny: bytes) -> None:
     model = await house.app.services.models.get(model_id)
     assert (model["model_state"], model["planning_worker_nodes"]) == ("DEPLOY_FAILED", [])
     assert model["state_reason"] in task["error"]
-    assert house.app.services.keeper.pending() == []
+
+    async def idle() -> bool:
+        return not house.app.services.keeper.pending()
+
+    await house.until(idle)
+    assert await house.state(model_id) == "DEPLOY_FAILED"
 
 
 async def test_passing_trouble_is_outlived(house: House, tiny: bytes) -> None:

@@ -176,6 +176,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
     )
     services = Services(
         operator=operator,
+        store=store,
         node=node,
         nodes=nodes,
         peers=Peers(operator.predict_timeout, [one for one in (operator.tls_cert, operator.store_ca) if one]),

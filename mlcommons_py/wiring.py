@@ -262,6 +262,7 @@ def _service(
     )
     services = Services(
         operator=operator,
+        store=records.store,
         node=records.node,
         nodes=placing.nodes,
         peers=Peers(operator.predict_timeout, [one for one in (operator.tls_cert, operator.store_ca) if one]),

@@ -32,5 +32,5 @@ class Admission(Protocol):
         """Count a call, and let it pass.
 
         Raises:
-            StatusError: 429, a rate limit is reached.
+            Throttled: a rate limit is reached.
         """

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from mlcommons_py.api_servers.handing import Received, address
+from mlcommons_py.api_servers.handing import SOCKET, Received, address
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.rest.server import Server, config_of
 
@@ -33,17 +32,15 @@ def hatch_in(data: Path) -> tuple[Path, socket.socket]:
     """
     directory = data / DIRECTORY
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o077)
     try:
         shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir()
+        directory.mkdir(mode=0o700)
         listening.bind(address(directory))
+        (directory / SOCKET).chmod(0o600)
         listening.listen(_BACKLOG)
     except OSError as fault:
         listening.close()
         raise Unavailable(f"the data directory {data} cannot hold a socket: {fault}") from fault
-    finally:
-        os.umask(before)
     return directory, listening
 
 

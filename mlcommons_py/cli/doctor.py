@@ -95,8 +95,8 @@ def _processes() -> Finding:
     count = available_cpus()
     if count == 1:
         return Finding("api servers", "ok", "one CPU: one process that serves HTTP is enough")
-    found = f"up to {count} (serve --api-servers) for many calls of remote models or of the cluster; local models gain nothing"
-    return Finding("api servers", "ok", found)
+    what = "for many calls of remote models or of the cluster; local models gain nothing"
+    return Finding("api servers", "ok", f"serve --api-servers takes up to {count} {what}")
 
 
 def _engine() -> list[Finding]:

@@ -81,28 +81,15 @@ def test_the_numbers_of_the_dead_stay(own: Rig) -> None:
     assert node["models"][model_id]["predict_request_stats"]["count"] == CALLS + 1
 
 
-def test_an_undeployed_model_leaves_no_series(own: Rig) -> None:
+def test_an_undeployed_model_leaves_no_series(rig: Rig) -> None:
     """The series of a model that is undeployed are gone in every process."""
-    own.provider.fake.on("/chat", Answer(200, {"ok": True}))
-    model_id = own.model(own.connector())
-    for pid in all_of(own.service):
-        with connected(own.service, pid) as direct:
+    rig.provider.fake.on("/left", Answer(200, {"ok": True}))
+    model_id = rig.model(rig.connector("/left"))
+    for pid in all_of(rig.service):
+        with connected(rig.service, pid) as direct:
             direct.ml("POST", f"/models/{model_id}/_predict", body=ASKED)
-    assert f'model="{model_id}"' in own.service.http.get("/metrics").text
+    assert f'model="{model_id}"' in rig.service.http.get("/metrics").text
 
-    own.service.ml("POST", f"/models/{model_id}/_undeploy")
+    rig.service.ml("POST", f"/models/{model_id}/_undeploy")
 
-    until(lambda: f'model="{model_id}"' not in own.service.http.get("/metrics").text, "the series' end")
-
-
-def test_calls_elsewhere_keep_a_model_deployed(own: Rig) -> None:
-    """When a model was last used is when any process last called it."""
-    own.provider.fake.on("/chat", Answer(200, {"ok": True}))
-    model_id = own.model(own.connector())
-    (pid, *_) = api_servers(own.service)
-    with connected(own.service, pid) as direct:
-        direct.ml("POST", f"/models/{model_id}/_predict", body=ASKED)
-        profile = direct.ml("GET", f"/profile/models/{model_id}")
-
-    (node,) = profile["nodes"].values()
-    assert node["models"][model_id]["predict_request_stats"]["count"] == 1
+    until(lambda: f'model="{model_id}"' not in rig.service.http.get("/metrics").text, "the series' end")

@@ -283,7 +283,7 @@ async def test_a_provider_that_wants_a_certificate(client: Client) -> None:
     stream = {"prompt": "x", "_llm_interface": "openai/v1/chat/completions"}
     async with Fake(tls=strictly()) as strict:
         strict.on("/chat", lambda asked: events("[DONE]") if b"stream" in asked.body else Answer(200, {"ok": True}))
-        to_it: dict[str, Any] = {"url": f"{strict.url}/chat", "request_body": PROMPT, "headers": None, "credential": PEM}
+        to_it: dict[str, Any] = {"url": f"{strict.url}/chat", "request_body": PROMPT, "headers": {}, "credential": PEM}
         model_id = await client.deployed(**to_it, client_config={"mutual_tls_enabled": True})
         without = await client.deployed(**to_it, model={"name": "without"})
 

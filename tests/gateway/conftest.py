@@ -10,13 +10,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlcommons_py.app import App, open_store, wire
+from mlcommons_py.app import open_store
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import Pool
 from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.settings import EMBEDDED, Operator
+from mlcommons_py.wiring import App, wire
 from scripts.opensearch import Node
 from tests.gateway.peers import PATIENCE, Fake, Wire
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from mlcommons_py.app import App, open_store, wire
+from mlcommons_py.app import open_store
 from mlcommons_py.models import changes
 from mlcommons_py.models.documents import Model
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.rest.services import Services
 from mlcommons_py.settings import EMBEDDED, Operator
 from mlcommons_py.store import Store, Written
+from mlcommons_py.wiring import App, wire
 from tests.store.hooked import HookedStore
 
 TRACED = Path(__file__).parents[1] / "data" / "traced"

@@ -9,11 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from mlcommons_py.app import App, open_store, wire
+from mlcommons_py.app import open_store
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import table
 from mlcommons_py.settings import EMBEDDED, Operator
+from mlcommons_py.wiring import App, wire
 from tests.remote.fake import Fake
 from tests.store.hooked import HookedStore
 

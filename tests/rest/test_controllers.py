@@ -182,13 +182,17 @@ async def test_as_ml_commons_stores_it(client: httpx.AsyncClient, services: Serv
 
 
 GUARDED: list[tuple[dict[str, Any], str]] = [
-    ({"guardrails": {"type": "x"}}, "The type of guardrails is required, can not be null."),
+    (
+        {"guardrails": {"type": "x"}},
+        "The type of guardrails is required, can not be null. [guardrails.type] is to be one of local_regex, model.",
+    ),
     ({"guardrails": {"input_guardrail": {"regex": ["(?=a)"]}}}, "look-around is not supported"),
     ({"guardrails": {"input_guardrail": {"packs": ["none"]}}}, "there is no [none] among the guardrails"),
     ({"interface": {"input": {"type": "x"}}}, "[interface.input] is no JSON schema"),
     ({"interface": {"output": {"$ref": "http://x/y"}}}, "nothing is fetched"),
     ({"deploy_setting": {"model_ttl_minutes": 0}}, "[model_ttl_minutes] must be at least 1, or -1"),
     ({"deploy_setting": {"model_ttl_minutes": "x"}}, "[model_ttl_minutes] must be a whole number"),
+    ({"deploy_setting": {"ttl": 3}}, "[deploy_setting] has the unknown field [ttl]; there are is_auto_deploy_enabled,"),
     ({"deploy_setting": {"is_auto_deploy_enabled": 3}}, "[is_auto_deploy_enabled] must be true or false"),
 ]
 

@@ -54,8 +54,12 @@ _PLUGINS: dict[Flavour, tuple[str, ...]] = {
     "ml": ("opensearch-job-scheduler", "opensearch-ml-plugin"),
     "security": ("opensearch-security",),
 }
-# The distribution has it; without it the first credential that ML Commons encrypts ends the server.
-_LIBRARIES_OF_ML = ("org.bouncycastle:bc-fips:2.1.2",)
+# What the distribution has: without the one the first credential that ML Commons encrypts ends the server, without the
+# other nobody may read anything; it comes with the module ``rule-framework``, which is not on Central.
+_MORE_LIBRARIES: dict[Flavour, tuple[str, ...]] = {
+    "ml": ("org.bouncycastle:bc-fips:2.1.2",),
+    "security": ("org.apache.commons:commons-collections4:4.4",),
+}
 _TORCH = "2.5.1"
 # ML Commons' DJL is 0.31.1; its glue to this PyTorch is not on Central, that of the next release is.
 _GLUE_WANTED = f"{_TORCH}-0.31.1"
@@ -120,7 +124,7 @@ def _fetch(directory: Path, flavour: Flavour) -> list[Path]:
     version = release(flavour)
     libraries = [f"org.opensearch:{one}:{version}" for one in _OF_SERVER]
     libraries += [f"org.apache.logging.log4j:log4j-core:{_LOG4J[version]}", *_LIBRARIES]
-    libraries += _LIBRARIES_OF_ML if flavour == "ml" else ()
+    libraries += _MORE_LIBRARIES.get(flavour, ())
     projects = {"lib": [_dependency(one) for one in libraries]}
     for one in _modules(version):
         projects[one] = [_dependency(f"org.opensearch.plugin:{one}:{_version(one, version)}")]
@@ -209,7 +213,7 @@ def _lay_out(home: Path, fetched: Path, flavour: Flavour) -> Path:
 
 
 def _unbind(descriptor: Path) -> None:
-    """Let a plugin start without those that it has something for; the module ``rule-framework`` is not on Central."""
+    """Let a plugin start without those that it has something for, among them ``rule-framework``."""
     lines = descriptor.read_text().splitlines()
     descriptor.write_text("\n".join(line for line in lines if not line.startswith("extended.plugins=")) + "\n")
 

@@ -51,6 +51,7 @@ class Reconciler:
         self._period = period
         self._polled = 0.0
         self._obstacle = ""
+        self._told: set[str] = set()
 
     async def run(self) -> None:
         """Restore, then reconcile for ever; who is alone has only what nobody asks for to look after then."""
@@ -95,13 +96,15 @@ class Reconciler:
         try:
             await step()
         except Unavailable as fault:
-            if fault.reason != self._obstacle:
+            if fault.reason not in self._told:
                 log.warning("waiting for the store: %s", fault.reason)
+            self._told.add(fault.reason)
             self._obstacle = fault.reason
         except Exception:  # whatever is in the way of it, it may be gone the next time
             log.exception("cannot do what the store says should be done; trying again")
         else:
             self._obstacle = ""
+            self._told.clear()
             return True
         return False
 

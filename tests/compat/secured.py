@@ -110,6 +110,8 @@ class SecuredNode(Node):
             "plugins.security.nodes_dn": '["CN=node,OU=mlcommons,O=tests"]',
             "plugins.security.authcz.admin_dn": f'["{_ADMIN}"]',
             "plugins.security.allow_default_init_securityindex": "true",
+            # A hash of 12 rounds, as is usual, holds a busy machine up for seconds.
+            "plugins.security.password.hashing.bcrypt.rounds": "4",
             "plugins.security.system_indices.enabled": "true",
             "plugins.security.system_indices.indices": '[".plugins-ml-*"]',
             "plugins.security.system_indices.permission.enabled": "true",

@@ -159,7 +159,7 @@ def check_connector(connector: Connector, trust: Trusts, functions: Functions) -
     if not connector.actions:
         raise IllegalArgument("No actions configured for this connector")
     for action in connector.each_action:
-        trust.check(url.known(action.url, parameters))
+        trust.check(url.trusted(action.url, parameters))
     rehearse(connector, functions)
 
 

@@ -112,6 +112,13 @@ def action(**changes: Any) -> dict[str, Any]:
             openai(client_config={"keystore_type": "JKS"}),
             "Unsupported keystore type: JKS. Supported types are: PEM, PKCS12",
         ),
+        (
+            openai(parameters={}),
+            (
+                "[parameters.endpoint] is in the host of the connector's url and has no value; set it in the"
+                " connector's parameters, a request cannot"
+            ),
+        ),
         (openai(url="https://x/"), "[url] is for MCP connectors; each of [actions] has its own"),
         (openai(tenant_id="t"), "[tenant_id] cannot be given: there are no tenants in this version"),
         (openai(connector_id="-x"), "connector id must not start with '-'"),

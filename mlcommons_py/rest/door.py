@@ -11,9 +11,10 @@ from urllib.parse import unquote
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, Unavailable
+from mlcommons_py.gateway.exchange import Exchange
 from mlcommons_py.models.documents import CHUNK_SIZE
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.rest.answer import Answer, Events, Form, error, plain_error, respond, stream
@@ -246,7 +247,7 @@ def _target(scope: Scope) -> str:
     return f"{_path(scope)}?{query}" if query else _path(scope)
 
 
-def web_app(services: Services, table: Iterable[Route]) -> ASGIApp:
+def web_app(services: Services, table: Iterable[Route]) -> "WebApp":
     """Return the application of a table of routes; with a cluster, what the table lacks is the cluster's."""
     raw = asyncio.Semaphore(_RAW_AT_ONCE)
     bodies = Memory(_BODIES_AT_ONCE * services.operator.max_body_bytes)
@@ -272,20 +273,39 @@ def web_app(services: Services, table: Iterable[Route]) -> ASGIApp:
     nowhere = Door(services.metrics, "none", _nowhere)
     through = None if gateway is None else Through(gateway, services.metrics)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        path = _path(scope)
-        (door, methods), params = doors.find(path) or ((nowhere, frozenset()), {})
-        if params.get("index", "").startswith("_"):  # another API of OpenSearch's, such as /_bulk, and no index
-            door, methods = nowhere, set()
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if through is not None and method not in methods and not _is_ours(path):
-            await through(scope, receive, send)
-        else:
-            await door({**scope, "path_params": params}, receive, send)
+    return WebApp(doors, nowhere, through)
 
-    return app
+
+class WebApp:
+    """The application of a table of routes; with a cluster, what the table lacks is the cluster's, beneath ASGI."""
+
+    def __init__(self, doors: Paths[tuple[Door, set[str]]], nowhere: Door, through: Through | None) -> None:
+        self._doors = doors
+        self._nowhere = nowhere
+        self._through = through
+
+    def passes(self, path: str, method: str) -> bool:
+        """Return whether a request is the cluster's."""
+        if self._through is None or _is_ours(path):
+            return False
+        found = self._doors.find(path)
+        return found is None or ("GET" if method == "HEAD" else method) not in found[0][1]
+
+    def pass_on(self, exchange: Exchange) -> None:
+        """Pass a request on to the cluster."""
+        assert self._through is not None
+        self._through.pass_on(exchange)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one of the service's own requests."""
+        (door, _), params = self._doors.find(_path(scope)) or ((self._nowhere, None), {})
+        if params.get("index", "").startswith("_"):  # another API of OpenSearch's, such as /_bulk, and no index
+            door = self._nowhere
+        await door({**scope, "path_params": params}, receive, send)
 
 
 def _is_ours(path: str) -> bool:
     """Return whether a path belongs to the plugin, whether or not a route is there."""
+    if "%" not in path and "//" not in path:
+        return path == ML or path.startswith(f"{ML}/")
     return [unquote(part) for part in path.split("/") if part][:2] == ML.split("/")[1:]

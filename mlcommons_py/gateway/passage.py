@@ -82,11 +82,12 @@ class Passage:
 
     async def _find(self) -> None:
         try:
+            found = None
             if not self._entered:
                 await self._pool.enter()
                 self._entered = True
-            kept = None if self._fresh else self._pool.kept()
-            found = kept or await self._pool.connect()
+                found = self._pool.kept()
+            found = found or await self._pool.connect()
             self._seeking = None
             self._begin(found)
         except MLCommonsError as fault:

@@ -80,11 +80,12 @@ def pool_of(operator: Operator) -> "Pool":
 class Pool:
     """Connections to every node; the nodes take turns, and one that is down is left out while another is up."""
 
-    def __init__(self, urls: Sequence[str], tls: ssl.SSLContext | None) -> None:
+    def __init__(self, urls: Sequence[str], tls: ssl.SSLContext | None, places: int = CONNECTIONS) -> None:
         self._urls = tuple(urls)
         self._nodes = [node(url, tls) for url in urls]
         self._turn = 0
-        self._places = CONNECTIONS
+        self._most = places
+        self._places = places
         self._queue: deque[asyncio.Future[None]] = deque()
 
     def entered(self) -> bool:
@@ -109,7 +110,7 @@ class Pool:
             if place.done() and not place.cancelled():
                 self.leave()  # it came at the same moment
             if isinstance(fault, TimeoutError):
-                raise Rejected(f"{CONNECTIONS} requests are under way at the cluster; try again later") from fault
+                raise Rejected(f"{self._most} requests are under way at the cluster; try again later") from fault
             raise
 
     def leave(self) -> None:

@@ -178,7 +178,7 @@ async def test_upload_through_retry(connect: Connect, fake: Fake) -> None:
         await wire.head()
         bodies.append(await wire.until(b"0\r\n\r\n"))
         await wire.send(OK)
-        await wire.head()
+        assert (await wire.head()).startswith(b"GET /a ")
 
     fake.script = script
     wire = await connect()

@@ -7,6 +7,10 @@ from typing import Protocol
 from mlcommons_py.errors import MLCommonsError
 from mlcommons_py.gateway.headers import Fields, Headers
 
+EXTENSION = "mlcommons.exchange"
+"""Where a scope's ``extensions`` has, under ``exchange``, a function that takes its request out of ASGI and returns the
+:class:`Exchange`: ASGI has nothing to say about the request any more."""
+
 
 class Flow(Protocol):
     """What is needed of uvicorn's flow control."""
@@ -21,17 +25,7 @@ class Flow(Protocol):
 
 
 class Client(Protocol):
-    """What is needed of the connection to a client.
-
-    Attributes:
-        address: the client's.
-        scheme: how it reached the service, ``http`` or ``https``.
-    """
-
-    address: str
-
-    @property
-    def scheme(self) -> str | None: ...  # noqa: D102 - documented above
+    """What is needed of the connection to a client."""
 
     @property
     def transport(self) -> asyncio.Transport: ...  # noqa: D102 - as asyncio's protocols have it
@@ -69,6 +63,8 @@ class Exchange:
         method, target: the request's, untouched.
         fields: its header fields.
         version: ``1.1`` or ``1.0``.
+        address: the client's.
+        scheme: how it reached the service, ``http`` or ``https``.
         began: when its head was complete, by ``time.perf_counter``.
         held: how many bytes of the body wait to be taken.
         more_body: whether the end of the body did not come yet.
@@ -81,6 +77,7 @@ class Exchange:
     __slots__ = (
         "_body",
         "_client",
+        "address",
         "began",
         "disconnected",
         "driven",
@@ -91,6 +88,7 @@ class Exchange:
         "method",
         "more_body",
         "response_complete",
+        "scheme",
         "started",
         "target",
         "trailers",
@@ -98,34 +96,35 @@ class Exchange:
     )
 
     def __init__(
-        self, client: Client, method: bytes, target: bytes, headers: Headers, version: str, *, keep_alive: bool
+        self,
+        client: Client,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        trailers: list[tuple[bytes, bytes]],
+        version: str,
+        keep_alive: bool,
+        address: str,
+        scheme: str,
     ) -> None:
         self.method = method
         self.target = target
         self.fields = Fields(headers)
         self.version = version
+        self.address = address
+        self.scheme = scheme
         self.keep_alive = keep_alive
         self.began = time.perf_counter()
         self.expects_continue = b"expect" in self.fields.names and self.fields.tokens(b"expect") == [b"100-continue"]
         self.held = 0
         self.more_body = True
-        self.trailers: list[tuple[bytes, bytes]] = []
+        self.trailers = trailers
         self.started = False
         self.response_complete = False
         self.disconnected = False
         self.driven: Driven | None = None
         self._body: list[bytes] = []
         self._client = client
-
-    @property
-    def address(self) -> str:
-        """The client's address."""
-        return self._client.address
-
-    @property
-    def scheme(self) -> str:
-        """How the client reached the service."""
-        return self._client.scheme or "http"
 
     @property
     def write_paused(self) -> bool:

@@ -24,6 +24,10 @@ HOP_BY_HOP = frozenset(
 _FRAMING = frozenset({b"content-length", b"host"})
 """Fields that a ``Connection`` field cannot take away: without them it is another message."""
 
+_NEVER_BEHIND = frozenset(
+    {b"content-length", b"host", b"authorization", b"cookie", b"content-encoding", b"content-type"}
+)
+
 _TOLD = frozenset({b"x-forwarded-proto", b"x-forwarded-host"})
 """Fields that stand as the first proxy of a chain wrote them."""
 
@@ -140,3 +144,16 @@ def origin(target: bytes) -> bytes:
         return target
     cut = min((at for at in map(rest.find, (b"/", b"?", b"#")) if at >= 0), default=len(rest))
     return rest[cut:] if rest[cut : cut + 1] == b"/" else b"/" + rest[cut:]
+
+
+def chunk(data: bytes) -> bytes:
+    """Return a part of a body as one chunk; nothing is none, since an empty chunk is the last."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def last_chunk(trailers: Headers) -> bytes:
+    """Return the end of a chunked body.
+
+    Trailers that would say where a message ends, or who sent it, are left out (RFC 9110, 6.5.1).
+    """
+    return render(b"0", [one for one in Fields(trailers).end_to_end() if one[0].lower() not in _NEVER_BEHIND])

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from typing import Protocol
 
 from mlcommons_py.errors import MLCommonsError, Unavailable
 from mlcommons_py.gateway.exchange import Exchange
-from mlcommons_py.gateway.headers import Fields, Headers, asked, chunked, origin, render
+from mlcommons_py.gateway.headers import Fields, Headers, chunk, chunked, last_chunk, origin, render
 from mlcommons_py.gateway.pool import Pool
 from mlcommons_py.gateway.upstream import Head, Upstream
 
@@ -16,6 +17,14 @@ log = logging.getLogger(__name__)
 Ended = Callable[[Exchange, int | MLCommonsError], None]
 """Called with the answer's status, 0 where the client or the cluster went away in the middle; or with what went wrong
 while nothing was written: then the client still waits for an answer."""
+
+
+class Dress(Protocol):
+    """Makes the header fields of a request that is passed on of those that came."""
+
+    def __call__(self, fields: Fields, client: str, scheme: str, authority: bytes, *, in_chunks: bool) -> Headers:
+        """Return the fields; ``client`` is the client's address, ``authority`` that of who gets the request."""
+
 
 REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """Methods that change nothing, so that a request may be sent again when a connection broke (RFC 9110, 9.2.2)."""
@@ -33,6 +42,7 @@ class Passage:
     """
 
     __slots__ = (
+        "_dress",
         "_ended",
         "_entered",
         "_exchange",
@@ -48,8 +58,9 @@ class Passage:
         "_upstream",
     )
 
-    def __init__(self, pool: Pool, exchange: Exchange, ended: Ended) -> None:
+    def __init__(self, pool: Pool, dress: Dress, exchange: Exchange, ended: Ended) -> None:
         self._pool = pool
+        self._dress = dress
         self._exchange = exchange
         self._ended = ended
         self._upstream: Upstream | None = None
@@ -105,7 +116,7 @@ class Passage:
         """Send the head, with what there is of the body: one write for the most of requests."""
         exchange = self._exchange
         self._upstream = upstream
-        headers = asked(
+        headers = self._dress(
             exchange.fields, exchange.address, exchange.scheme, upstream.authority, in_chunks=self._in_chunks
         )
         head = render(b"%b %b HTTP/1.1" % (exchange.method, origin(exchange.target)), headers)
@@ -144,9 +155,9 @@ class Passage:
         data = exchange.taken()
         self._sent_whole = not exchange.more_body
         if self._in_chunks:
-            data = _chunk(data)
+            data = chunk(data)
             if self._sent_whole:
-                data += render(b"0", _sound(exchange.trailers))
+                data += last_chunk(exchange.trailers)
         if data and self._replay is not None:
             self._replay = self._replay + data if len(self._replay) + len(data) <= _REPLAY else None
         return data
@@ -181,12 +192,12 @@ class Passage:
             exchange.started = True
             self._stop_waiting()
             first = self._head(head)
-            data = first + _chunk(data) if self._out_in_chunks else first + data
+            data = first + chunk(data) if self._out_in_chunks else first + data
         elif self._out_in_chunks:
-            data = _chunk(data)
+            data = chunk(data)
         if upstream.complete:
             if self._out_in_chunks:
-                data += render(b"0", _sound(head.trailers))
+                data += last_chunk(head.trailers)
             exchange.write(data)
             self._finish(upstream, head.status)
             return
@@ -284,17 +295,3 @@ class Passage:
         if self._entered:
             self._entered = False
             self._pool.leave()
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-
-
-def _sound(trailers: Headers) -> Headers:
-    """Return trailers without those that would say where a message ends, or who sent it (RFC 9110, 6.5.1)."""
-    return [one for one in Fields(trailers).end_to_end() if one[0].lower() not in _NEVER_BEHIND]
-
-
-_NEVER_BEHIND = frozenset(
-    {b"content-length", b"host", b"authorization", b"cookie", b"content-encoding", b"content-type"}
-)

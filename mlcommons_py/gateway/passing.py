@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.gateway.exchange import Exchange
 from mlcommons_py.gateway.headers import Fields, Headers, asked, render
-from mlcommons_py.gateway.passage import REPEATABLE, Ended, Passage
+from mlcommons_py.gateway.passage import REPEATABLE, Dress, Ended, Passage
 from mlcommons_py.gateway.pool import Pool
 from mlcommons_py.gateway.upstream import Lost, Upstream
 
@@ -42,8 +42,9 @@ class Reply:
 class Gateway:
     """Passes requests on, each in its client's own name: the service's credentials are not known here."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, dress: Dress = asked) -> None:
         self._pool = pool
+        self._dress = dress
 
     def pass_on(self, exchange: Exchange, ended: Ended) -> None:
         """Pass one request on and its answer back, as they come; ``ended`` is called once when that is over.
@@ -52,7 +53,7 @@ class Gateway:
         connection broke before an answer; :class:`Rejected` when too many requests are under way;
         :class:`BadRequest` when it is not clear where the request ends.
         """
-        Passage(self._pool, exchange, ended).start()
+        Passage(self._pool, self._dress, exchange, ended).start()
 
     async def ask(
         self, asker: Asker, target: str, headers: Headers, body: bytes = b"", *, content_type: bytes = b""
@@ -78,7 +79,7 @@ class Gateway:
         fresh = False
         while True:
             upstream = (None if fresh else self._pool.kept()) or await self._pool.connect()
-            sent = asked(fields, asker.address, asker.scheme, upstream.authority, in_chunks=False)
+            sent = self._dress(fields, asker.address, asker.scheme, upstream.authority, in_chunks=False)
             try:
                 head = render(b"%b %b HTTP/1.1" % (method, target.encode()), sent)
                 return await self._whole(upstream, asker.method, head + body)

@@ -28,7 +28,7 @@ _AVOID_SECONDS = 2.0
 
 @dataclass(slots=True)
 class Node:
-    """One address of the cluster.
+    """One address of the cluster, or the path of a Unix socket.
 
     Attributes:
         authority: what ``Host`` says.
@@ -42,10 +42,13 @@ class Node:
     authority: bytes
     idle: list[Upstream] = field(default_factory=list)
     avoided: float = 0.0
+    path: str | None = None
 
 
 def node(url: str, tls: ssl.SSLContext | None) -> Node:
-    """Return the node behind an address such as ``https://host:9200``."""
+    """Return the node behind an address such as ``https://host:9200``, or ``unix:/path``."""
+    if url.startswith("unix:"):
+        return Node("", 0, None, b"localhost", path=url.removeprefix("unix:"))
     parts = urlsplit(url)
     assert parts.hostname is not None
     usual = 443 if parts.scheme == "https" else 80
@@ -80,12 +83,12 @@ def pool_of(operator: Operator) -> "Pool":
 class Pool:
     """Connections to every node; the nodes take turns, and one that is down is left out while another is up."""
 
-    def __init__(self, urls: Sequence[str], tls: ssl.SSLContext | None, places: int = CONNECTIONS) -> None:
+    def __init__(self, urls: Sequence[str], tls: ssl.SSLContext | None, most: int = CONNECTIONS) -> None:
         self._urls = tuple(urls)
         self._nodes = [node(url, tls) for url in urls]
         self._turn = 0
-        self._most = places
-        self._places = places
+        self._most = most
+        self._places = most
         self._queue: deque[asyncio.Future[None]] = deque()
 
     def entered(self) -> bool:
@@ -161,8 +164,14 @@ class Pool:
     @staticmethod
     async def _connect(one: Node) -> Upstream:
         loop = asyncio.get_running_loop()
+
+        def upstream() -> Upstream:
+            return Upstream(one.authority, one.idle)
+
+        if one.path is not None:
+            return (await loop.create_unix_connection(upstream, one.path))[1]
         _, made = await loop.create_connection(
-            lambda: Upstream(one.authority, one.idle),
+            upstream,
             one.host,
             one.port,
             ssl=one.tls,

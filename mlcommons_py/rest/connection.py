@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import httptools
@@ -9,7 +10,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from mlcommons_py.errors import MLCommonsError
-from mlcommons_py.gateway.exchange import Exchange
+from mlcommons_py.gateway.exchange import EXTENSION, Exchange
 
 HEAD_SECONDS = 30.0
 """How long a request's line and header may take to arrive, once begun or once connected."""
@@ -22,16 +23,24 @@ REST_SECONDS = 30.0
 
 _SWITCHING = frozenset({b"upgrade", b"http2-settings"})
 
+_Fields = list[tuple[bytes, bytes]]
+_Read = tuple[bytes, bytes, _Fields, _Fields, str, bool]
+"""Method, target, header fields, trailers, version, and whether the connection is kept."""
 
-@runtime_checkable
-class Passing(Protocol):
-    """An ASGI application some of whose requests are for another server, and do not go through ASGI."""
 
-    def passes(self, path: str, method: str) -> bool:
-        """Return whether a request is the other server's."""
+class Way(Protocol):
+    """The way to another server."""
 
     def pass_on(self, exchange: Exchange) -> None:
-        """Pass one on; the exchange is driven from then on."""
+        """Pass a request on; the exchange is driven from then on."""
+
+
+@runtime_checkable
+class Parted(Protocol):
+    """An ASGI application some of whose requests are for another server, and do not go through ASGI."""
+
+    def way(self, path: str, method: str) -> Way | None:
+        """Return the way of a request that is another server's, or None."""
 
 
 class Connection(HttpToolsProtocol):
@@ -45,10 +54,9 @@ class Connection(HttpToolsProtocol):
     head_seconds = HEAD_SECONDS
     rest_seconds = REST_SECONDS
 
-    address = "unknown"
-    _app: Passing | None = None
+    _parted: Parted | None = None
     _passing: Exchange | None = None
-    _starting: Exchange | None = None
+    _starting: tuple[Exchange, Way] | None = None
     _deadline: float | None = None
     _alarm: asyncio.TimerHandle | None = None
     _alarm_at = 0.0
@@ -56,7 +64,8 @@ class Connection(HttpToolsProtocol):
     _in_head = True
     _in_message = False
     _has_body = False
-    _spelled: list[tuple[bytes, bytes]]
+    _spelled: _Fields
+    _trailers: _Fields
     _under_way: "deque[RequestResponseCycle | Exchange]"
 
     # what the event loop calls
@@ -65,10 +74,8 @@ class Connection(HttpToolsProtocol):
         """Give the first request its time to begin."""
         super().connection_made(transport)
         self._under_way = deque()
-        if isinstance(self.config.app, Passing):
-            self._app = self.config.app
-        if self.client is not None:
-            self.address = self.client[0]
+        if isinstance(self.config.app, Parted):
+            self._parted = self.config.app
         self._wait(self.head_seconds)
         self._watch()
 
@@ -101,7 +108,8 @@ class Connection(HttpToolsProtocol):
             self.send_400_response(f"the request's line and header are longer than {HEAD_BYTES} bytes")
         # Once for all that came together, so that head and body of most requests are one write.
         if self._starting is not None:
-            self._pass_on(self._starting)
+            starting, self._starting = self._starting, None
+            self._pass_on(*starting)
         elif self._passing is not None and self._passing.driven is not None:
             self._passing.driven.came()
         self._watch()
@@ -127,7 +135,7 @@ class Connection(HttpToolsProtocol):
         """Wait for the rest of a head."""
         self.url = b""
         self._in_message = self._in_head = True
-        self._spelled = []
+        self._spelled, self._trailers = [], []
         self._has_body = False
         self._head_bytes = 0
         self._wait(self.head_seconds)
@@ -136,8 +144,8 @@ class Connection(HttpToolsProtocol):
         """Keep a field as it was spelled; behind the body it is a trailer, which is no part of the head."""
         if self._in_head:
             self._spelled.append((name, value))
-        elif isinstance(self.cycle, Exchange):
-            self.cycle.trailers.append((name, value))
+        else:
+            self._trailers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Stop waiting: from here on the application does."""
@@ -145,11 +153,11 @@ class Connection(HttpToolsProtocol):
             return
         self._in_head = False
         self._wait(None)
-        if self._app is not None:
-            method = self.parser.get_method()
+        if self._parted is not None:
+            method = self.parser.get_method().decode("ascii")
             path = httptools.parse_url(self.url).path or b"/"
-            if self._app.passes(path.decode("latin-1"), method.decode("ascii")):
-                self._take(method)
+            if (way := self._parted.way(path.decode("latin-1"), method)) is not None:
+                self._take(way)
                 return
         url = self.url
         super().on_message_begin()
@@ -160,27 +168,51 @@ class Connection(HttpToolsProtocol):
         )
         super().on_headers_complete()
         self._under_way.append(self.cycle)
+        if self._parted is not None:
+            out = partial(self._take_out, self.cycle, self._read())
+            self.scope["extensions"] = {EXTENSION: {"exchange": out}}
 
-    def _take(self, method: bytes) -> None:
-        """Take a request that is passed on, as uvicorn does those that are not: in the order they came in."""
+    def _read(self) -> _Read:
         version = self.parser.get_http_version()
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
-        exchange = Exchange(self, method, self.url, self._spelled, version, keep_alive=keep_alive)
+        return self.parser.get_method(), self.url, self._spelled, self._trailers, version, keep_alive
+
+    def _exchange(self, read: _Read) -> Exchange:
+        address = self.client[0] if self.client is not None else "unknown"
+        return Exchange(self, *read, address, self.scheme or "http")
+
+    def _take(self, way: Way) -> None:
+        """Take a request that is passed on, as uvicorn does those that are not: in the order they came in."""
+        exchange = self._exchange(self._read())
         self.expect_100_continue = exchange.expects_continue
         waits = self.cycle is not None and not self.cycle.response_complete
         self.cycle = exchange  # type: ignore[assignment]  # what uvicorn asks of a cycle, it can be asked
         self._under_way.append(exchange)
         if waits:
             self.flow.pause_reading()
-            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
+            self.pipeline.appendleft((exchange, way))  # type: ignore[arg-type]
         else:
-            self._starting = exchange
+            self._starting = exchange, way
 
-    def _pass_on(self, exchange: Exchange) -> None:
-        assert self._app is not None
-        self._starting = None
+    def _take_out(self, cycle: RequestResponseCycle, read: _Read) -> Exchange:
+        """Take a request that is under way out of ASGI's hands."""
+        exchange = self._exchange(read)
+        exchange.keep_alive = cycle.keep_alive
+        exchange.expects_continue = cycle.waiting_for_100_continue
+        exchange.disconnected = cycle.disconnected
+        exchange.more_body = cycle.more_body
+        exchange.hold(bytes(cycle.body))
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if self._under_way and self._under_way[0] is cycle:
+            self._under_way[0] = self._passing = exchange
+        if self.cycle is cycle:
+            self.cycle = exchange  # type: ignore[assignment]
+        return exchange
+
+    def _pass_on(self, exchange: Exchange, way: Way) -> None:
         self._passing = exchange
-        self._app.pass_on(exchange)
+        way.pass_on(exchange)
 
     def on_body(self, body: bytes) -> None:
         """Note that the body comes."""
@@ -214,11 +246,11 @@ class Connection(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            cycle, app = self.pipeline.pop()
+            cycle, way = self.pipeline.pop()
             if isinstance(cycle, Exchange):
-                self._pass_on(cycle)
+                self._pass_on(cycle, way)  # type: ignore[arg-type]  # it was put there with its way
             else:
-                self._start_asgi_task(cycle, app)
+                self._start_asgi_task(cycle, way)
         elif not self._in_message:
             self._wait(self.timeout_keep_alive)
             self._watch()

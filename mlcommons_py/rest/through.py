@@ -5,10 +5,11 @@ import time
 from email.utils import formatdate
 
 from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from mlcommons_py.errors import MLCommonsError
-from mlcommons_py.gateway.exchange import Exchange
+from mlcommons_py.errors import MLCommonsError, Unavailable
+from mlcommons_py.gateway.exchange import EXTENSION, Exchange
 from mlcommons_py.gateway.headers import render
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.observe.metrics import Metrics
@@ -19,9 +20,12 @@ _METHODS = {name.encode(): name for name in ("GET", "POST", "PUT", "DELETE", "HE
 
 
 class Through:
-    """Whoever comes in here is at the cluster behind it."""
+    """The way to another server, such as the cluster; it needs the project's own server beneath.
 
-    def __init__(self, gateway: Gateway, metrics: Metrics) -> None:
+    Without ``metrics`` who answers counts the requests, too.
+    """
+
+    def __init__(self, gateway: Gateway, metrics: Metrics | None) -> None:
         self._gateway = gateway
         self._metrics = metrics
         self._refusing: set[asyncio.Task[None]] = set()
@@ -30,14 +34,34 @@ class Through:
         """Pass one request on."""
         self._gateway.pass_on(exchange, self._ended)
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on that has begun as one of ASGI's."""
+        del receive, send  # what they would say and hear the exchange does
+        exchange: Exchange = scope["extensions"][EXTENSION]["exchange"]()
+        over = asyncio.Event()
+
+        def ended(exchange: Exchange, outcome: int | MLCommonsError) -> None:
+            self._ended(exchange, outcome)
+            over.set()
+
+        if exchange.disconnected:
+            return
+        self._gateway.pass_on(exchange, ended)
+        try:
+            await over.wait()
+        except asyncio.CancelledError:
+            if exchange.driven is not None:
+                exchange.driven.give_up(Unavailable("the service is shutting down"))
+
     def _ended(self, exchange: Exchange, outcome: int | MLCommonsError) -> None:
         if isinstance(outcome, MLCommonsError):
             task = asyncio.get_running_loop().create_task(_refuse(exchange, outcome))
             self._refusing.add(task)
             task.add_done_callback(self._refusing.discard)
             outcome = outcome.status
-        seconds = time.perf_counter() - exchange.began
-        self._metrics.request(_TEMPLATE, _METHODS.get(exchange.method, "other"), outcome or 499, seconds)
+        if self._metrics is not None:
+            seconds = time.perf_counter() - exchange.began
+            self._metrics.request(_TEMPLATE, _METHODS.get(exchange.method, "other"), outcome or 499, seconds)
 
 
 async def _refuse(exchange: Exchange, fault: MLCommonsError) -> None:

@@ -193,7 +193,7 @@ async def accepts(connect: Connect) -> bool:
     """Return whether the service takes new connections."""
     try:
         (await connect()).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it was about to be accepted
         return False
     return True
 

@@ -1,6 +1,7 @@
 """The door to the cluster: passes requests on whole, and turns what goes wrong on the way into a response."""
 
 import asyncio
+import contextlib
 import time
 from email.utils import formatdate
 
@@ -8,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from mlcommons_py.errors import MLCommonsError, Unavailable
+from mlcommons_py.errors import MLCommonsError
 from mlcommons_py.gateway.exchange import EXTENSION, Exchange
 from mlcommons_py.gateway.headers import render
 from mlcommons_py.gateway.passing import Gateway
@@ -47,11 +48,9 @@ class Through:
         if exchange.disconnected:
             return
         self._gateway.pass_on(exchange, ended)
-        try:
+        # Only a shutdown cancels it, and then the connection gives up what is passed on.
+        with contextlib.suppress(asyncio.CancelledError):
             await over.wait()
-        except asyncio.CancelledError:
-            if exchange.driven is not None:
-                exchange.driven.give_up(Unavailable("the service is shutting down"))
 
     def _ended(self, exchange: Exchange, outcome: int | MLCommonsError) -> None:
         if isinstance(outcome, MLCommonsError):

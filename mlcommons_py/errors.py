@@ -264,6 +264,10 @@ class RemoteFailed(StatusError):
         # It goes into a header of ours, and a provider may have written anything.
         self._retry_after = retry_after if retry_after is not None and _PRINTED.fullmatch(retry_after) else None
 
+    def saying(self, reason: str) -> "RemoteFailed":
+        """Return the same fault with another reason."""
+        return RemoteFailed(reason, self.status, remote=self.remote, retry_after=self._retry_after)
+
     @property
     def headers(self) -> Mapping[str, str]:
         """``Retry-After`` as the provider sent it."""

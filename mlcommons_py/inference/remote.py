@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mlcommons_py.errors import CredentialUnreadable, Forbidden, InvalidModel, NotFound
+from mlcommons_py.errors import CredentialUnreadable, Forbidden, IllegalArgument, InvalidModel, NotFound, RemoteFailed
 from mlcommons_py.guard.guards import Guard, Guards
 from mlcommons_py.inference.admission import Admission
 from mlcommons_py.inference.remotes import Remotes
@@ -15,8 +15,9 @@ from mlcommons_py.models.interface import Interfaces
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.documents import ActionType, Connector, Protocol
-from mlcommons_py.remote.exchange import Outgoing
+from mlcommons_py.remote.exchange import Incoming, Outgoing
 from mlcommons_py.remote.functions import Functions
+from mlcommons_py.remote.identity import Identity
 from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.outputs import check_answer, outputs
 from mlcommons_py.remote.payload import Prepared, prepare
@@ -29,6 +30,8 @@ _BIG = 64 << 10
 
 _OF_ANSWERS = frozenset({"response_filter", "output_processors"})
 """Parameters that say how an answer is read."""
+
+_WITHHELD = "Error from remote service, whose text is withheld"
 
 _AT_ONCE = 30
 """Requests of one call that are under way at a time, unless the connector says how many connections it may have."""
@@ -53,11 +56,36 @@ class Call:
     heavy: bool = False
 
     def outgoing(self, prepared: Prepared) -> Outgoing:
-        """Return a request as it goes out, signed where the connector says so."""
-        outgoing = prepared.outgoing
+        """Return a request as it goes out, signed, or with a certificate, where the connector says so."""
+        outgoing, config = prepared.outgoing, self.connector.config
+        if config.mutual_tls_enabled:
+            outgoing = replace(outgoing, identity=Identity.of(config, self.credential))
         if self.connector.protocol != Protocol.AWS_SIGV4:
             return outgoing
         return replace(outgoing, sign=signer(self.credential, self.connector.parameters or {}))
+
+    async def accept(self, incoming: Incoming, prepared: Prepared) -> None:
+        """Let an answer pass that is one.
+
+        Raises:
+            RemoteFailed: the provider refused or failed. What it says of that is shown as far as the guardrail on
+                output lets it.
+        """
+        try:
+            check_answer(incoming, prepared)
+        except RemoteFailed as fault:
+            raise await self.shown(fault, shown(incoming, prepared)) from None
+
+    async def shown(self, fault: RemoteFailed, texts: Sequence[str]) -> RemoteFailed:
+        """Return a provider's fault as it may be shown: without its texts where the guardrail on output refuses one."""
+        if self.guard is None:
+            return fault
+        text, *also = texts
+        try:
+            await self.guard.check("output", text, also=also)
+        except IllegalArgument as refusal:
+            return fault.saying(f"{_WITHHELD}: {refusal.reason}")
+        return fault
 
 
 class Caller:
@@ -206,7 +234,7 @@ class Caller:
         incoming = await self.transport.send(call.outgoing(prepared), call.connector.config, model_id=call.model_id)
         answered = time.monotonic()
         self._metrics.stage(call.model_id, "provider", answered - began)
-        check_answer(incoming, prepared)
+        await call.accept(incoming, prepared)
         if call.guard is not None:
             text, *also = shown(incoming, prepared)
             await call.guard.check("output", text, also=also)

@@ -115,6 +115,7 @@ async def stats(services: Services, request: Request) -> object:
         counts = frozenset(_COUNTS) if "ml_model_count" in asked.cluster else frozenset()
         shown.update(_only(cluster, asked.cluster and asked.cluster | counts))
     if asked.levels != {"cluster"} and (not asked.nodes or services.node.id in asked.nodes):
+        await services.elsewhere.gather()
         shown["nodes"] = {services.node.id: _node(services, asked)}
     return shown
 
@@ -133,7 +134,7 @@ async def _cluster(services: Services) -> dict[str, Any]:
 
 
 def _node(services: Services, asked: Asked) -> dict[str, Any]:
-    counters = services.counters
+    counters = services.counters.total()
     values: dict[str, Any] = {
         "ml_jvm_heap_usage": 0,
         "ml_executing_task_count": counters.executing,

@@ -16,6 +16,13 @@ ML = "/_plugins/_ml"
 ASKED = {"parameters": HELLO}
 
 
+@pytest.fixture(scope="module", params=["embedded", pytest.param("opensearch", marks=pytest.mark.opensearch)])
+def store(request: pytest.FixtureRequest) -> str:
+    """The kind of store: each test runs on both."""
+    kind: str = request.param
+    return kind
+
+
 @pytest.fixture(scope="module")
 def tiny() -> bytes:
     """A small TorchScript archive: a BERT of two layers, 32 dimensions, mean pooling, normalised."""

@@ -81,7 +81,7 @@ class BatchJobs:
             if not any(job.get(name) for name in _JOB_NAMES):
                 raise NotFound("Unable to create batch transform job")
             if (dlq := body.get("dlq")) is not None:
-                job["dlq"] = dlq
+                job["dlq"] = exact.plain(dlq)
             task_id = await self._tasks.create(TaskType.BATCH_PREDICTION, FunctionName.REMOTE, model_id, remote_job=job)
         return {"task_id": task_id, "status": TaskState.CREATED, "remote_job": job}
 

@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-import orjson
-
-from mlcommons_py import fields
+from mlcommons_py import exact, fields
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.identifiers import MAX_DESCRIPTION, MAX_NAME, check_id, check_length
 from mlcommons_py.remote import headers, identity, url
@@ -195,7 +193,7 @@ def _parameters(body: Mapping[str, Any]) -> dict[str, str] | None:
     given = fields.mapping(body, "parameters")
     if given is None:
         return None
-    texts = {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in given.items()}
+    texts = {name: value if isinstance(value, str) else exact.dumps(value).decode() for name, value in given.items()}
     for name, text in texts.items():
         _check_value(f"parameters.{name}", text)
     return texts

@@ -57,6 +57,22 @@ async def test_a_job_is_started_and_followed_to_its_end(client: Client) -> None:
     assert [one.path for one in client.fake.requests] == ["/jobs", "/jobs/j%201", "/jobs/j%201"]
 
 
+async def test_the_digits_of_a_job(client: Client) -> None:
+    """Numbers in the request for a job keep their digits."""
+    client.fake.on("/jobs", Answer(200, {"id": "j"}))
+    body = {**client.connector(), "actions": _actions(client, *ALL)}
+    body["actions"][1]["request_body"] = '{"n":${parameters.n}}'
+    connector_id = (await client.ml("POST", "/connectors/_create", json=body))["connector_id"]
+    model_id = await client.register(connector_id)
+
+    asked = '{"parameters":{"n":[1.10,1e400]},"dlq":{"bucket":"b","region":"r","n":1.10}}'
+    path, headers = f"/models/{model_id}/_batch_predict", {"Content-Type": "application/json"}
+    answer = await client.ml("POST", path, content=asked, headers=headers)
+
+    assert client.fake.requests[-1].body == b'{"n":[1.10,1e400]}'
+    assert answer["remote_job"]["dlq"] == {"bucket": "b", "region": "r", "n": 1.1}
+
+
 async def test_a_job_whose_provider_tells_the_key(client: Client) -> None:
     """What a provider sends back of the credential is neither answered nor stored."""
     job = {"id": "j1", "status": "validating", "auth": "Bearer s3cret-of-the-test"}

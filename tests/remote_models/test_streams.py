@@ -41,6 +41,26 @@ async def test_a_stream_comes_through(client: Client) -> None:
     assert client.fake.requests[0].json()["stream"] is True
 
 
+async def test_characters_whose_halves_come_apart(client: Client) -> None:
+    """A surrogate pair that is cut in two arrives as its character, half of one as U+FFFD, in errors, too."""
+    rocket = [r'{"choices":[{"delta":{"content":"a\ud83d"}}]}', r'{"choices":[{"delta":{"content":"\ude80b"}}]}']
+    half = r'{"choices":[{"delta":{"content":"\ude80\ud83d","tool_calls":[{"id":"\ud83d"}]}}]}'
+    ending = r'{"choices":[{"delta":{"content":"\ud83d"},"finish_reason":"stop"}]}'
+    client.fake.on(
+        "/chat",
+        events(*rocket, half, ending),
+        events(*rocket, r'{"error":{"message":"no \ud83d"}}'),
+        events(*rocket, r'{"error":{"code":"\ud83d"}}'),
+    )
+    model_id = await client.deployed()
+
+    whole, told, coded = [await _streamed(client, model_id) for _ in range(3)]
+
+    assert "".join(content for content, _ in _contents(whole)) == 'a🚀b\ufffd\ufffd[{"id":"\ufffd"}]\ufffd'
+    assert told[-1] == {"error": "Error from remote service: no \ufffd"}
+    assert coded[-1] == {"error": 'Error from remote service: {"code":"\ufffd"}'}
+
+
 async def test_a_refusal_before_the_stream_is_an_ordinary_error(client: Client) -> None:
     """What goes wrong before the provider begins to answer comes with its status."""
     client.fake.on("/chat", Answer(401, {"error": "who are you"}))

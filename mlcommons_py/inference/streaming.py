@@ -14,6 +14,7 @@ from mlcommons_py.models.documents import Model
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote import events
+from mlcommons_py.remote.answer import too_long
 from mlcommons_py.remote.deltas import Pairs, whole
 from mlcommons_py.remote.echoes import Hider
 from mlcommons_py.remote.exchange import Incoming, Outgoing
@@ -95,7 +96,7 @@ class Streamer:
             if not 200 <= answer.status < 300:
                 body = await answer.read()
                 await call.accept(Incoming(answer.status, answer.headers, body, answer.attempts), prepared)
-            head, came = bytearray(), False
+            head, came, length, most = bytearray(), False, 0, self._settings["max_json_size"]
 
             async def parts() -> AsyncGenerator[bytes]:
                 async for part in answer:
@@ -112,6 +113,9 @@ class Streamer:
                     fault = RemoteFailed(f"Error from remote service: {hide(error, prepared)}", 502)
                     raise await call.shown(fault, [error])
                 content = pairs.feed(delta.content, is_last=delta.is_last)
+                length += len(content)
+                if guard.keeps and 0 <= most < length:
+                    raise too_long(most)
                 if text := hider.feed(await guard.feed(content)):
                     yield Delta(text)
                 if delta.is_last:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from mlcommons_py.errors import RemoteFailed
 from mlcommons_py.remote.provider import Delta
 
 _FINAL = ("stop", "length", "content_filter")
@@ -17,8 +18,14 @@ class Pairs:
     def __init__(self) -> None:
         self._half = ""
 
-    def feed(self, piece: str, *, is_last: bool = False) -> str:
-        """Take the next piece; return it whole, without the half that its other half may follow."""
+    def feed(self, piece: object, *, is_last: bool = False) -> str:
+        """Take the next piece; return it whole, without the half that its other half may follow.
+
+        Raises:
+            RemoteFailed: it is no text, whatever the provider's file takes it for.
+        """
+        if not isinstance(piece, str):
+            raise RemoteFailed(f"Error from remote service: a piece of its answer is no text: {piece!r:.200}", 502)
         text, self._half = self._half + piece, ""
         if not is_last and "\ud800" <= text[-1:] <= "\udbff":
             text, self._half = text[:-1], text[-1]

@@ -138,4 +138,7 @@ async def serve(
     if server.force_exit:
         for task in server.server_state.tasks:
             task.cancel()
+    for left in [*server.server_state.connections]:
+        if isinstance(left, Connection):
+            left.give_up(Unavailable("the service is shutting down"))
     return server.force_exit

@@ -9,19 +9,12 @@ from starlette.types import Message, Scope
 
 from mlcommons_py.api_servers.handing import Received, address, handed
 from mlcommons_py.api_servers.hatch import hatch_in
-from mlcommons_py.gateway.exchange import EXTENSION
+from mlcommons_py.gateway.headers import Fields
 from tests.api_servers.conftest import Rig
 from tests.api_servers.several import Direct, api_servers, connected, until
 from tests.remote.fake import SILENT
 
 ML = "/_plugins/_ml"
-
-
-class Exchanged:
-    """As much of an exchange as has header fields."""
-
-    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self.headers = headers
 
 
 async def _received(headers: list[tuple[bytes, bytes]]) -> Scope:
@@ -38,7 +31,7 @@ async def _received(headers: list[tuple[bytes, bytes]]) -> Scope:
         raise AssertionError
 
     lower = [(name.lower(), value) for name, value in headers]
-    scope = {"headers": lower, "extensions": {EXTENSION: {"exchange": Exchanged(headers)}}, "scheme": "http"}
+    scope = {"headers": lower, "scheme": "http"}
     await Received(door)(scope, nothing, nobody)
     return seen[0]
 
@@ -47,11 +40,10 @@ async def test_the_client_is_who_the_api_server_says() -> None:
     """Client and scheme are those of the connection, whatever the client's header says of them, and leave no trace."""
     sent = [(b"Host", b"me"), (b"X-MLCommons-Client", b"6.6.6.6"), (b"x-mlcommons-scheme", b"ftp"), (b"A", b"1")]
 
-    scope = await _received(list(handed(sent, "10.0.0.7", "https", b"ignored", in_chunks=False)))
+    scope = await _received(list(handed(Fields(sent), "10.0.0.7", "https", b"ignored", in_chunks=False)))
 
     assert (scope["client"], scope["scheme"]) == (("10.0.0.7", 0), "https")
     assert scope["headers"] == [(b"host", b"me"), (b"a", b"1")]
-    assert scope["extensions"][EXTENSION]["exchange"].headers == [(b"Host", b"me"), (b"A", b"1")]
 
 
 def test_what_means_one_connection_stays_behind() -> None:
@@ -65,7 +57,7 @@ def test_what_means_one_connection_stays_behind() -> None:
         (b"Proxy-Authorization", b"Basic x"),
     ]
 
-    assert handed(sent, "c", "http", b"", in_chunks=True) == [
+    assert handed(Fields(sent), "c", "http", b"", in_chunks=True) == [
         (b"Host", b"me"),
         (b"X-Mine", b"1"),
         (b"Proxy-Authorization", b"Basic x"),

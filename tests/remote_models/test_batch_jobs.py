@@ -1,5 +1,6 @@
 """Batch jobs: started, followed and cancelled."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -145,6 +146,18 @@ async def test_a_job_whose_model_is_gone(client: Client) -> None:
     assert (task["state"], task["error"]) == ("UNREACHABLE", "the model of the batch job was deleted")
     await client.ml("POST", f"{path}/_cancel", 404)
     assert (await client.ml("DELETE", path))["result"] == "deleted"
+
+
+async def test_jobs_that_begin_at_once(client: Client) -> None:
+    """The limit of jobs holds for those that begin at the same time, too."""
+    client.fake.on("/jobs", Answer(200, {"id": "j"}, delay=0.05))
+    model_id = await _model(client, *ALL)
+    await client.set(max_batch_inference_tasks=3)
+    path = f"/_plugins/_ml/models/{model_id}/_batch_predict"
+
+    answers = await asyncio.gather(*(client.http.post(path, json={"parameters": {"file": "f"}}) for _ in range(6)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 3
 
 
 async def test_a_job_is_not_held_to_the_limits_of_its_model(client: Client) -> None:

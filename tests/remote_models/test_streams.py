@@ -107,6 +107,32 @@ async def test_what_is_no_stream(client: Client) -> None:
     )
 
 
+async def test_a_piece_that_is_no_text(client: Client) -> None:
+    """A provider that sends a number where its text should be is told of as a fault of its own."""
+    client.fake.on("/chat", events('{"choices":[{"text":"a"}]}', '{"choices":[{"text":5}]}', "[DONE]"))
+    model_id = await client.deployed()
+
+    frames = await _streamed(client, model_id, {"messages": [], "_llm_interface": "openai/v1/completions"})
+
+    assert _contents(frames[:1]) == [("a", False)]
+    assert frames[1:] == [{"error": "Error from remote service: a piece of its answer is no text: 5"}]
+
+
+async def test_a_guarded_stream_has_an_end(client: Client) -> None:
+    """A text that is kept to be judged as a whole is as long as an answer may be; any other goes on."""
+    guardrails = {"type": "local_regex", "output_guardrail": {"regex": [".*bomb.*"]}}
+    client.fake.on("/chat", *[events(*[_delta("x" * 400)] * 3, "[DONE]")] * 2)
+    guarded = await client.deployed(model={"guardrails": guardrails})
+    free = await client.deployed()
+    await client.set(max_json_size=1000)
+
+    frames = await _streamed(client, guarded)
+    others = await _streamed(client, free)
+
+    assert "longer than 1000 bytes; raise [plugins.ml_commons.max_json_size]" in frames[-1]["error"]
+    assert sum(len(content) for content, _ in _contents(others)) == 1200
+
+
 async def test_a_guardrail_reads_across_pieces(client: Client) -> None:
     """What is forbidden is stopped wherever the provider cuts it, and nothing of it reaches the client."""
     guardrails = {"type": "local_regex", "output_guardrail": {"regex": [".*how to build a bomb.*"]}}

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 
 from mlcommons_py.app import open_store
-from mlcommons_py.models import changes
-from mlcommons_py.models.documents import Model
+from mlcommons_py.nodes import PATIENCE
 from mlcommons_py.plugin_settings import PREFIX
-from mlcommons_py.rest.services import Services
 from mlcommons_py.settings import EMBEDDED, Operator
-from mlcommons_py.store import Store, Written
+from mlcommons_py.store import Store
 from mlcommons_py.wiring import App, wire
 from tests.store.hooked import HookedStore
 
@@ -36,6 +34,14 @@ class House:
     def node_id(self) -> str:
         """The id of its node."""
         return self.app.services.node.id
+
+    async def restore(self) -> None:
+        """Do all that a start does; where others may use the store, what may be theirs is watched for a while."""
+        reconciler = self.app.reconciler
+        await reconciler.restore()
+        if not self.app.services.nodes.alone:
+            for _ in range(PATIENCE + 1):
+                await reconciler.step()
 
     async def close(self) -> None:
         """End the service, once."""
@@ -95,12 +101,6 @@ class House:
         """Return how many documents an index has."""
         answer = await self.app.store.search(index, {"size": 0})
         return int(answer["hits"]["total"]["value"])
-
-
-async def update(services: Services, model_id: str, body: Mapping[str, Any]) -> tuple[Model, Written]:
-    """Change a model as a PUT does."""
-    connect = services.remote_models.connection
-    return await changes.update(services.models, services.groups, connect, model_id, body)
 
 
 def description(archive: bytes) -> dict[str, Any]:

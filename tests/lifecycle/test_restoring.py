@@ -23,7 +23,7 @@ async def test_proof_that_never_began_is_made_up_for(build: Callable[..., Any], 
     await first.close()
 
     second: House = await build()
-    await second.app.reconciler.restore()
+    await second.restore()
 
     hits = (await second.app.services.tasks.search({}))["hits"]["hits"]
     assert [hit["_source"]["task_type"] for hit in hits] == ["REGISTER_MODEL"]
@@ -46,7 +46,7 @@ async def test_url_registration_that_a_kill_cut_off_is_undone(
     await first.close()
 
     second: House = await build()
-    await second.app.reconciler.restore()
+    await second.restore()
 
     task = await second.end(task_id)
     assert task["state"] == "FAILED"
@@ -66,7 +66,7 @@ async def test_model_that_its_task_does_not_name_is_undone(build: Callable[..., 
     await first.close()
 
     second: House = await build()
-    await second.app.reconciler.restore()
+    await second.restore()
 
     assert (await second.end(task_id))["state"] == "FAILED"
     assert await second.found(MODELS) == 0
@@ -81,7 +81,7 @@ async def test_upload_is_completed(build: Callable[..., Any], tiny: bytes) -> No
     await first.close()
 
     second: House = await build()
-    await second.app.reconciler.restore()
+    await second.restore()
 
     assert await second.state(model_id) == "REGISTERED"
     (hit,) = (await second.app.services.tasks.search({}))["hits"]["hits"]
@@ -97,7 +97,7 @@ async def test_upload_of_wrong_content_says_so(build: Callable[..., Any], tiny: 
     await first.close()
 
     second: House = await build()
-    await second.app.reconciler.restore()
+    await second.restore()
 
     model = await second.app.services.models.model(model_id)
     shortfall = await second.app.services.models.chunks.shortfall(model_id, model)
@@ -112,7 +112,7 @@ async def test_upload_under_way_is_left_alone(build: Callable[..., Any], tiny: b
     await first.close()
 
     second: House = await build()
-    await second.app.reconciler.restore()
+    await second.restore()
     await second.app.services.registrar.upload_chunk(model_id, 0, tiny)
 
     assert await second.state(model_id) == "REGISTERED"
@@ -128,7 +128,7 @@ async def test_wish_to_deploy_is_kept(build: Callable[..., Any], tiny: bytes) ->
     await first.close()
 
     second: House = await build()
-    await second.app.reconciler.restore()
+    await second.restore()
 
     assert (await second.end(task_id))["state"] == "COMPLETED"
     assert await second.app.services.deployments.wait_for(model_id, 30) is not None
@@ -144,7 +144,7 @@ async def test_deploy_task_of_an_undeployed_model_is_ended(build: Callable[..., 
     await first.close()
 
     second: House = await build()
-    await second.app.reconciler.restore()
+    await second.restore()
 
     assert (await second.end(task_id))["state"] == "FAILED"
     assert second.app.services.keeper.pending() == []
@@ -164,7 +164,7 @@ async def test_files_of_deleted_models_are_removed(build: Callable[..., Any], ti
     await first.close()
 
     second: House = await build()
-    await second.app.reconciler.restore()
+    await second.restore()
 
     assert [path.name[:64] for path in (tmp_path / "converted" / "models").iterdir()] == [kept]
 
@@ -182,7 +182,7 @@ async def test_leftover_files_do_not_keep_models_down(build: Callable[..., Any],
     staging = tmp_path / "converted" / "staging"
     staging.rmdir()
     staging.write_text("in the way")
-    await second.app.reconciler.restore()
+    await second.restore()
 
     assert await second.app.services.deployments.wait_for(model_id, 30) is not None
 
@@ -196,7 +196,7 @@ async def test_lower_limit_loses_no_deployment(build: Callable[..., Any], tiny: 
     await first.close()
 
     second: House = await build(max_model_on_node=1)
-    await second.app.reconciler.restore()
+    await second.restore()
 
     async def one_is_up() -> bool:
         return len(second.app.services.deployments.ids()) == 1

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from mlcommons_py import exact
@@ -35,10 +36,14 @@ class Filling:
         self.missing: list[str] = []
         self.is_unsure = False
         self._parameters = parameters
-        self._bare = frozenset(name.strip() for name in (parameters.text("no_escape_params") or "").split(","))
         self._within: list[str] = []
         self._done: dict[tuple[str, object], bytes] = {}
         self._one_line = False
+
+    @cached_property
+    def _bare(self) -> frozenset[str]:
+        """The parameters whose texts may have escapes already."""
+        return frozenset(name.strip() for name in (self._parameters.text("no_escape_params") or "").split(","))
 
     def body(self, read: Template) -> bytes:
         """Return a JSON body.
@@ -101,7 +106,7 @@ class Filling:
         if origin is Origin.OWN:
             with self._entered(hole.name):
                 return self._memo(hole.name, "quoted", lambda: self._pieces(template.of_quoted(value)))
-        if hole.name in self._bare and "\\" in value and exact.is_json(f'"{value}"'):
+        if "\\" in value and hole.name in self._bare and exact.is_json(f'"{value}"'):
             return value.encode()
         return self._written(hole.name, lambda: exact.quoted(value))
 

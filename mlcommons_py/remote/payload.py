@@ -22,6 +22,7 @@ from mlcommons_py.remote.provider import Texts
 from mlcommons_py.remote.steps import as_text
 
 _OF_JOBS = (ActionType.BATCH_PREDICT_STATUS, ActionType.CANCEL_BATCH_PREDICT)
+_KINDS = frozenset(ActionType)
 _METHODS = ("POST", "GET", "PUT", "DELETE")
 _STEP = "input_docs_processed_step_size"
 _PROCESS_PARAMETERS = "pre_process_function.process_remote_inference_input"
@@ -69,7 +70,7 @@ def find_action(connector: Connector, wanted: str, functions: Functions) -> Acti
         IllegalArgument: there is no such action.
     """
     kind = wanted.lower()
-    if kind not in list(ActionType):
+    if kind not in _KINDS:
         named = next((one for one in connector.each_action if one.name == wanted), None)
         if named is None:
             raise IllegalArgument(f"no {wanted} action found")

@@ -182,7 +182,9 @@ class Transport:
                 headers=signed.headers,
                 allow_redirects=False,
                 ssl=verification,
-                timeout=aiohttp.ClientTimeout(total=total, connect=call.connecting, sock_read=call.reading),
+                timeout=_limits(total, call.connecting, call.reading),
+                # The client never repeats a POST by itself.
+                middlewares=() if signed.method == "POST" else None,
             )
         except BaseException as fault:
             self._places.leave(call.place)
@@ -230,6 +232,13 @@ class Transport:
         if self._authorities is not None:
             context.load_verify_locations(self._authorities)
         return context
+
+
+@lru_cache(maxsize=64)
+def _limits(total: float | None, connecting: float, reading: float) -> "aiohttp.ClientTimeout":
+    import aiohttp
+
+    return aiohttp.ClientTimeout(total=total, connect=connecting, sock_read=reading)
 
 
 @lru_cache(maxsize=1024)

@@ -37,6 +37,9 @@ ML = "/_plugins/_ml"
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT"})
 _RAW_AT_ONCE = 2
 _BODIES_AT_ONCE = 8
+_WATCHED_FROM = 0.05
+"""Seconds after which work that may be abandoned is, where its client went away."""
+
 _TEXT = "text/plain; charset=UTF-8"
 
 
@@ -217,16 +220,35 @@ _ABANDONED = object()
 
 async def _abandonable(work: Awaitable[object], request: StarletteRequest) -> object:
     """Return what comes of the work, or :data:`_ABANDONED` if the client went away before."""
-    doing = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
+    worker = asyncio.current_task()
+    assert worker is not None
+    before = worker.cancelling()
+    leaving: asyncio.Task[None] | None = None
+    is_gone = False
+
+    def watch() -> None:
+        nonlocal leaving
+        leaving = asyncio.ensure_future(_disconnected(request))
+        leaving.add_done_callback(leave)
+
+    def leave(done: asyncio.Task[None]) -> None:
+        nonlocal is_gone
+        if not done.cancelled():
+            is_gone = True
+            worker.cancel()
+
+    # Most work is done before it would be worth while to look whether anybody waits for it.
+    watching = asyncio.get_running_loop().call_later(_WATCHED_FROM, watch)
     try:
-        await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
-        return doing.result() if doing.done() else _ABANDONED
+        return await work
+    except asyncio.CancelledError:
+        if is_gone and worker.uncancel() <= before:
+            return _ABANDONED
+        raise
     finally:
-        leaving.cancel()
-        if not doing.done():
-            doing.cancel()
-            await asyncio.wait((doing,))
+        watching.cancel()
+        if leaving is not None:
+            leaving.cancel()
 
 
 async def _disconnected(request: StarletteRequest) -> None:

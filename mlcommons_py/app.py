@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from mlcommons_py import __version__, content, malloc
+from mlcommons_py import __version__, content, garbage, malloc
 from mlcommons_py.artifacts.cache import ConvertedModels
 from mlcommons_py.cluster_settings import ClusterSettings
 from mlcommons_py.errors import MLCommonsError, Unavailable
@@ -244,6 +244,7 @@ async def _run(operator: Operator) -> None:
         print(f"mlcommons-py {__version__} serves on {scheme}://{host}:{port}", flush=True)  # noqa: T201
 
     routes = web_app(app.services, table(cluster=app.services.gateway is not None))
+    garbage.settle()
     reconciling = asyncio.create_task(app.reconciler.run())
     try:
         await serve(routes, listening, operator.shutdown_seconds, serves, tls=tls)

@@ -141,9 +141,7 @@ class _Inflated:
             while self._began and not self._member.eof and (rest := self._member.decompress(b"", _PIECE)):
                 yield rest
         except zlib.error as fault:
-            raise unreadable(
-                f"the answer is not what its Content-Encoding [{self._encoding}] says: {fault}"
-            ) from fault
+            raise unreadable(f"the answer is not what its Content-Encoding [{self._encoding}] says: {fault}") from fault
 
     def end(self) -> None:
         """Note that nothing more comes.

@@ -5,7 +5,7 @@ import contextlib
 import errno
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import IO, Literal
 
@@ -42,14 +42,13 @@ class Memory:
         self._limit = limit
         self._used = 0
 
-    @contextlib.contextmanager
-    def share(self) -> Iterator["Share"]:
-        """Give a request a share that grows with its body, and take it back in the end."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            self._used -= share.held
+    def share(self) -> "Share":
+        """Return the block of a request: a share that grows with its body, and is given back in the end."""
+        return Share(self)
+
+    def give_back(self, count: int) -> None:
+        """Give so many bytes back."""
+        self._used -= count
 
     def take(self, count: int) -> None:
         """Take so many bytes more.
@@ -68,9 +67,17 @@ class Memory:
 class Share:
     """A request's part of the memory for bodies."""
 
+    __slots__ = ("_held", "_memory")
+
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self.held = 0
+        self._held = 0
+
+    def __enter__(self) -> "Share":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._memory.give_back(self._held)
 
     def grow(self, count: int) -> None:
         """Take so many bytes more.
@@ -79,7 +86,7 @@ class Share:
             CircuitBreaking: there is no room for them now.
         """
         self._memory.take(count)
-        self.held += count
+        self._held += count
 
 
 def refuse_type(kind: Kind, request: StarletteRequest) -> Answer | None:

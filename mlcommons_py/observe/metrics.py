@@ -8,6 +8,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from mlcommons_py.observe.durations import Durations
+from mlcommons_py.observe.elsewhere import Elsewhere
+from mlcommons_py.observe.numbers import Numbers, Series, total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,9 @@ Deployed = Callable[[], Iterable[tuple[str, Running]]]
 class Metrics:
     """The service's metrics, in a registry of their own."""
 
-    def __init__(self, deployed: Deployed) -> None:
+    def __init__(self, deployed: Deployed, elsewhere: Elsewhere | None = None) -> None:
+        """Count from zero; ``elsewhere`` has what other processes of the service count."""
+        self._elsewhere = elsewhere
         self._registry = CollectorRegistry()
         self._requests = Durations(
             "mlcommons_http_request_seconds",
@@ -107,6 +111,12 @@ class Metrics:
             durations.forget(model_id)
         for metric in (self._repetitions, self._suspended):
             metric.remove_by_labels({"model": model_id})
+        if self._elsewhere is not None:
+            self._elsewhere.removed(model_id)
+
+    def series(self) -> dict[Series, float]:
+        """Return what this process counted, line by line."""
+        return _series(self._registry.collect())
 
     def task(self, task_type: str, state: str) -> None:
         """Count a task that ended."""
@@ -114,7 +124,39 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return the text that Prometheus reads."""
-        return generate_latest(self._registry)
+        if self._elsewhere is None:
+            return generate_latest(self._registry)
+        return generate_latest(_Whole(self._registry, self._elsewhere))
+
+
+class _Whole(CollectorRegistry):
+    """A registry together with what other processes counted."""
+
+    def __init__(self, own: CollectorRegistry, elsewhere: Elsewhere) -> None:
+        super().__init__()
+        self._own = own
+        self._elsewhere = elsewhere
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families of the registry, each line the sum over all processes."""
+        families = list(self._own.collect())
+        whole = total([Numbers(series=_series(families)), self._elsewhere.total()]).series
+        found: dict[str, list[tuple[Series, float]]] = {}
+        for key, value in whole.items():
+            found.setdefault(key[0], []).append((key, value))
+        for family in families:
+            shown = Metric(family.name, family.documentation, family.type, family.unit)
+            for (_, name, labels), value in found.get(family.name, ()):
+                shown.add_sample(name, dict(labels), value)
+            yield shown
+
+
+def _series(families: Iterable[Metric]) -> dict[Series, float]:
+    return {
+        (family.name, sample.name, tuple(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
 
 
 class _Deployed(Collector):

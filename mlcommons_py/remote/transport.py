@@ -13,7 +13,6 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -163,8 +162,7 @@ class Transport:
 
     def _call(self, outgoing: Outgoing, config: ClientConfig, model_id: str, private: bool | None) -> Call:
         target = self._trust.check(outgoing.url, private=private)
-        ready = replace(outgoing, url=target.endpoint.url, headers=_checked(outgoing.headers))
-        return Call(target, ready, config, model_id)
+        return Call(target, outgoing.to(target.endpoint.url, _checked(outgoing.headers)), config, model_id)
 
     async def _connect(self, call: Call, total: float | None) -> Answer:
         """Make one attempt of a call; return its answer when its head came."""

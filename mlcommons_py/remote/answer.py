@@ -62,14 +62,14 @@ class Answer:
         """
         most = self._most
         if 0 <= most < (self._wire.content_length or 0):
-            raise _too_long(most)
+            raise too_long(most)
         decode = self._decoder()
         parts, size = [], 0
         while arrived := await self._arrived():
             for part in (arrived,) if decode is None else decode.of(arrived):
                 size += len(part)
                 if 0 <= most < size:
-                    raise _too_long(most)
+                    raise too_long(most)
                 parts.append(part)
         if decode is not None:
             decode.end()
@@ -153,7 +153,8 @@ class _Inflated:
             raise unreadable(f"the answer's {self._encoding} data ends in the midst")
 
 
-def _too_long(most: int) -> RemoteFailed:
+def too_long(most: int) -> RemoteFailed:
+    """Return the error for an answer that is longer than ``max_json_size`` says."""
     return unreadable(f"the answer is longer than {most} bytes; raise [plugins.ml_commons.max_json_size] to take it")
 
 

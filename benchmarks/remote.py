@@ -10,7 +10,8 @@
 The provider is a process on the loopback that answers after a pause, and so is each side but ``direct``, which is the
 HTTP client alone, and ``transport``, which is the service's part that speaks to providers, in this process. The sides
 take turns within each cell, and the better of ``--rounds`` counts. The last column is the CPU time of a request in the
-service's processes, and for the other sides in this one. ``--leaks`` makes 10,000 calls over 50 connectors and shows descriptors and memory.
+service's processes, and for the other sides in this one. ``--leaks`` makes 10,000 calls over 50 connectors and shows
+descriptors and memory.
 """
 
 import argparse

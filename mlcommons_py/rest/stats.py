@@ -1,4 +1,4 @@
-"""Handlers of stats: how often what was asked for here."""
+"""Handlers of stats: how often what was asked for, on which node."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from typing import Any
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.models.states import FunctionName
+from mlcommons_py.rest.parts import Part, of_nodes
+from mlcommons_py.rest.peers import HANDED_ON
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 
@@ -105,13 +107,18 @@ async def stats(services: Services, request: Request) -> object:
     else:
         asked = Asked.by_body(body)
     shown: dict[str, Any] = {}
-    if "cluster" in asked.levels:
+    if "cluster" in asked.levels and HANDED_ON not in request.headers:
         cluster = await _cluster(services)
         # Upstream counts connectors whenever it counts models.
         counts = frozenset(_COUNTS) if "ml_model_count" in asked.cluster else frozenset()
         shown.update(_only(cluster, asked.cluster and asked.cluster | counts))
-    if asked.levels != {"cluster"} and (not asked.nodes or services.node.id in asked.nodes):
-        shown["nodes"] = {services.node.id: _node(services, asked)}
+    if asked.levels != {"cluster"}:
+
+        async def here() -> Part:
+            return _node(services, asked)
+
+        if nodes := await of_nodes(services, request, asked.nodes, here):
+            shown["nodes"] = nodes
     return shown
 
 

@@ -153,6 +153,7 @@ class Deployer:
         if not model_ids:
             raise IllegalArgument("Must set specific model ids to undeploy")
         known = {model_id: await self._known(model_id) for model_id in dict.fromkeys(model_ids)}
+        await self._nodes.look(ages=False)
         nodes = [one for one in self._nodes.alive() if not node_ids or one in node_ids]
         answer: dict[str, Any] = {node_id: {"stats": {}} for node_id in nodes}
         for model_id, model in known.items():

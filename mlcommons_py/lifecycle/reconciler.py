@@ -167,9 +167,16 @@ class Reconciler:
         A model that shall run on nodes of ML Commons' plugin is left to the plugin, which alone knows where it runs.
         """
         for model_id, model in await self._models.matching({"exists": {"field": "planning_worker_nodes"}}):
-            if self._counted(model_id, model, coming) is not None:
-                await self._nodes.recognise()
-                await self._models.change(model_id, partial(self._counted, model_id, coming=coming))
+            if self._counted(model_id, model, coming) is None:
+                continue
+            # A node tells that it runs a model before it writes itself into the plan: look after that was read.
+            await self._nodes.look(ages=False)
+            await self._nodes.recognise()
+            await self._models.change(model_id, partial(self._recounted, model_id, model, coming))
+
+    def _recounted(self, model_id: str, known: Model, coming: Collection[str | None], model: Model) -> Model | None:
+        """Return a model as it is counted; one that changed since it was read is counted in the next round."""
+        return self._counted(model_id, model, coming) if model == known else None
 
     def _counted(self, model_id: str, model: Model, coming: Collection[str | None]) -> Model | None:
         if not model.planning_worker_nodes or self._nodes.foreign.intersection(model.planning_worker_nodes):

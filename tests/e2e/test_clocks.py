@@ -1,6 +1,9 @@
 """Services whose clocks are wrong, by minutes and against each other."""
 
+import io
+import random
 import time
+import zipfile
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -87,9 +90,17 @@ def test_ten_minutes_apart(start: Start, ahead: Service, behind: Service, tiny: 
     assert {hit["_source"]["state"] for hit in tasks_of(ahead)} <= {"COMPLETED", "COMPLETED_WITH_ERROR"}
 
 
+def of_two_chunks(archive: bytes) -> bytes:
+    """Return the same model in an archive that is longer than a chunk."""
+    filled = io.BytesIO(archive)
+    with zipfile.ZipFile(filled, "a") as opened:
+        opened.writestr("filler.bin", random.Random(1).randbytes(CHUNK))
+    return filled.getvalue()
+
+
 def outlive(owner: Service, survivor: Service, model_id: str, tiny: bytes) -> None:
     """Kill a service amid an upload and a deploy, see the other end both, and start it again."""
-    content = tiny + b"\0" * (CHUNK - len(tiny) + 10)  # two chunks
+    content = of_two_chunks(tiny)
     half = owner.register_meta(content, **TINY, name=f"half of it through {owner.data.name}")
     owner.upload(half, content, 0)
     task_id = owner.ml("POST", f"/models/{model_id}/_deploy")["task_id"]
@@ -99,5 +110,6 @@ def outlive(owner: Service, survivor: Service, model_id: str, tiny: bytes) -> No
     assert len(survivor.embed(model_id, ["rain"])) == 1
     survivor.upload(half, content, 1)
     until(partial(proven, survivor, half), "the proof")
+    assert model_of(survivor, half)["model_state"] == "REGISTERED"
     owner.start()
     until(partial(is_at, survivor, model_id, sorted([owner.node_id, survivor.node_id])), "the node that is back")

@@ -1,5 +1,6 @@
 """Connectors: creating, reading, changing, deleting and finding them, and what a call needs of one."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -81,7 +82,7 @@ class Connectors:
         at = now()
         merged = {**definition.onto(), "credential": definition.credential, "created_time": at, "last_updated_time": at}
         connector = Connector.from_json(merged)
-        check_connector(connector, self._trust, self._functions)
+        await asyncio.to_thread(check_connector, connector, self._trust, self._functions)
         if definition.dry_run:
             return {"connector_id": DRY_RUN}
         connector_id = definition.connector_id or new_id()
@@ -115,7 +116,7 @@ class Connectors:
         users = await self._refuse_used(connector_id, deployed=True)
         while True:
             stored, seq_no, term = await self._document(connector_id)
-            changed = self._changed(stored, definition)
+            changed = await asyncio.to_thread(self._changed, stored, definition)
             try:
                 written = await self._put(
                     connector_id, changed, definition.credential, if_seq_no=seq_no, if_primary_term=term
@@ -175,7 +176,7 @@ class Connectors:
         Raises:
             IllegalArgument: it is wrong.
         """
-        return (await self.inline_change(body, model_id))(None)
+        return await asyncio.to_thread(await self.inline_change(body, model_id), None)
 
     async def inline_change(
         self, body: Mapping[str, Any], model_id: str
@@ -183,6 +184,8 @@ class Connectors:
         """Return the function from a model's own connector, as it is stored or None, to what an update makes of it.
 
         Once the model is stored, :meth:`settle` is to be called.
+
+        What the function looks at may take long the first time; afterwards it is known.
 
         Raises:
             IllegalArgument: the update is wrong; the function raises it where the result would be.

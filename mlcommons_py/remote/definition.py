@@ -17,6 +17,7 @@ from mlcommons_py.remote import headers, url
 from mlcommons_py.remote.actions import check_actions
 from mlcommons_py.remote.documents import Connector
 from mlcommons_py.remote.functions import Functions
+from mlcommons_py.remote.rehearsal import rehearse
 
 _PROTOCOLS = ("aws_sigv4", "http", "mcp_sse", "mcp_streamable_http")
 _ACCESS = ("access_mode", "backend_roles", "add_all_backend_roles")
@@ -159,7 +160,7 @@ def check_connector(connector: Connector, trust: Trusts, functions: Functions) -
         raise IllegalArgument("No actions configured for this connector")
     for action in connector.each_action:
         trust.check(url.known(action.url, parameters))
-        functions.check(action)
+    rehearse(connector, functions)
 
 
 def check_protocol(protocol: str | None) -> None:

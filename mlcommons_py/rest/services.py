@@ -29,6 +29,7 @@ from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.transport import Transport
 from mlcommons_py.rest.peers import Peers
 from mlcommons_py.settings import Operator
+from mlcommons_py.store import Store
 from mlcommons_py.tasks.board import Tasks
 
 
@@ -42,6 +43,7 @@ class Services:
     """
 
     operator: Operator
+    store: Store
     node: Node
     nodes: Nodes
     peers: Peers

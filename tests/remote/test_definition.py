@@ -160,7 +160,8 @@ def test_scripts(side: str) -> None:
 
 def test_accepted() -> None:
     """What ML Commons takes is taken: AWS with region and service among the credentials, any header elsewhere, null."""
-    aws = {**AWS, "credential": {**AWS["credential"], "region": "us-east-1", "service_name": "bedrock"}}  # type: ignore[dict-item]
+    credential = {"access_key": "a", "secret_key": "s", "region": "us-east-1", "service_name": "bedrock"}
+    aws = {"protocol": "aws_sigv4", "credential": credential, "actions": [{**ACTION, "headers": {}}]}
     assert check(openai(**aws)).protocol == "aws_sigv4"
     assert check(action(headers={"X-Trace": "${parameters.trace}", "n": 5})).actions[0]["headers"]["n"] == "5"  # type: ignore[index]
     assert check(openai(parameters=None, description=None, actions=[{**ACTION, "url": Only.beginning}])).name

@@ -87,6 +87,19 @@ async def test_changes_of_a_deployed_model_hold_within_a_second(client: Client) 
     assert limited["error"]["reason"] == "Request is throttled at model level."
 
 
+async def test_a_limit_says_when_to_try_again(client: Client) -> None:
+    """Who is over a rate limit is told in ``Retry-After`` when the next request may pass."""
+    client.fake.on("/chat", Answer(200, {"ok": True}))
+    limiter = {"limit": "1", "unit": "MINUTES"}
+    model_id = await client.deployed(request_body=PROMPT, model={"rate_limiter": limiter})
+    await client.predict(model_id, {"prompt": "one"})
+
+    answer = await client.http.post(f"/_plugins/_ml/models/{model_id}/_predict", json={"parameters": {"prompt": "two"}})
+
+    assert (answer.status_code, answer.json()["error"]["type"]) == (429, "status_exception")
+    assert 55 <= int(answer.headers["Retry-After"]) <= 60
+
+
 async def test_the_providers_overload_is_told_from_ours(client: Client) -> None:
     """A 429 of the provider has its status and its request's id beside the reason; one of ours has not."""
     busy = Answer(429, {"error": "slow down"}, headers={"Retry-After": "7", "x-request-id": "r1"})

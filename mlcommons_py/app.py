@@ -8,6 +8,7 @@ import socket
 import uvloop
 
 from mlcommons_py import __version__, malloc
+from mlcommons_py.api_servers.core import Core
 from mlcommons_py.node import hold
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.rest.binding import tls_of
@@ -56,11 +57,18 @@ async def _run(operator: Operator) -> None:
     def serves() -> None:
         print(f"mlcommons-py {__version__} serves on {scheme}://{host}:{port}", flush=True)  # noqa: T201
 
-    routes = web_app(app.services, table(cluster=app.services.gateway is not None))
+    routes = table(cluster=app.services.gateway is not None)
+    door = web_app(app.services, routes)
     reconciling = asyncio.create_task(app.reconciler.run())
+    core, at_once = None, True
     try:
-        await serve(routes, listening, operator.shutdown_seconds, serves, tls=tls)
+        if operator.api_servers > 1:
+            core = await Core.open(door, routes, app.services, app.admission, listening)
+        ends = None if core is None else core.stop
+        at_once = await serve(door, listening, operator.shutdown_seconds, serves, ends=ends, tls=tls)
     finally:
+        if core is not None:
+            await core.close(at_once=at_once)
         reconciling.cancel()
         await asyncio.wait([reconciling])
         await app.close()

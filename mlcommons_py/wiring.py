@@ -43,6 +43,7 @@ from mlcommons_py.models.throttle import Throttle
 from mlcommons_py.node import Node, identify
 from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
+from mlcommons_py.observe.elsewhere import Elsewhere
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.breaker import Breaker
@@ -59,11 +60,16 @@ _START = 1.0
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """The service's parts, wired."""
+    """The service's parts, wired.
+
+    Attributes:
+        admission: what other processes of the service call remote models by, too.
+    """
 
     services: Services
     store: Store
     reconciler: Reconciler
+    admission: StoredAdmission
 
     async def close(self) -> None:
         """Stop everything; what should be deployed stays so in the store."""
@@ -88,6 +94,7 @@ class _Records:
     data: Path
     settings: PluginSettings
     node: Node
+    elsewhere: Elsewhere
     counters: Counters
     metrics: Metrics
     deployments: Deployments
@@ -117,6 +124,7 @@ class _Answering:
     connectors: Connectors
     stop_words: StopWords
     guards: Guards
+    admission: StoredAdmission
     caller: Caller
     predictor: Predictor
 
@@ -133,7 +141,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
             await cluster_settings.load()
     node = await asyncio.to_thread(identify, data, platform.node())
     records = _records(operator, store, data, settings, node)
-    outside = Outside.of(operator, settings, records.metrics, records.remotes)
+    outside = Outside.of(operator, settings, records.metrics, records.remotes, records.elsewhere.changed)
 
     async def ready(model_id: str, model: Model) -> None:
         await answering.caller.ready(model_id, model)
@@ -145,7 +153,8 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
 
 def _records(operator: Operator, store: Store, data: Path, settings: PluginSettings, node: Node) -> _Records:
     deployments = Deployments(operator.max_queued_texts)
-    metrics = Metrics(deployments.numbers)
+    elsewhere = Elsewhere()
+    metrics = Metrics(deployments.numbers, elsewhere)
     groups = Groups(store)
     models = Models(store, groups, KeptChunks(data / "uploads"))
     return _Records(
@@ -154,7 +163,8 @@ def _records(operator: Operator, store: Store, data: Path, settings: PluginSetti
         data=data,
         settings=settings,
         node=node,
-        counters=Counters(),
+        elsewhere=elsewhere,
+        counters=Counters(elsewhere),
         metrics=metrics,
         deployments=deployments,
         remotes=Remotes(),
@@ -208,7 +218,7 @@ def _answering(records: _Records, placing: _Placing, outside: Outside) -> _Answe
         placing.nodes,
         Promises(outside.interfaces, guards),
     )
-    return _Answering(connectors, stop_words, guards, caller, predictor)
+    return _Answering(connectors, stop_words, guards, admission, caller, predictor)
 
 
 def _service(
@@ -278,7 +288,8 @@ def _service(
         predictor=answering.predictor,
         metrics=records.metrics,
         counters=counters,
+        elsewhere=records.elsewhere,
         unready=reconciler.unready,
         gateway=None if operator.store == EMBEDDED else Gateway(pool_of(operator)),
     )
-    return App(services, records.store, reconciler)
+    return App(services, records.store, reconciler, answering.admission)

@@ -45,13 +45,22 @@ class Outside:
     interfaces: Interfaces
 
     @classmethod
-    def of(cls, operator: Operator, settings: PluginSettings, metrics: Metrics, remotes: Remotes) -> "Outside":
+    def of(
+        cls,
+        operator: Operator,
+        settings: PluginSettings,
+        metrics: Metrics,
+        remotes: Remotes,
+        forgotten: Callable[[str], None] | None = None,
+    ) -> "Outside":
         """Return the way out that an operator's choice and the settings allow; nothing is connected yet.
+
+        ``forgotten`` is told of each model of whose provider nothing is known any more.
 
         Raises:
             IllegalArgument: ``private_endpoints`` has something in it that is no host and no range.
         """
-        breaker = Breaker(changed=metrics.suspended)
+        breaker = Breaker(changed=metrics.suspended, forgotten=forgotten)
         trust = Trust(settings, operator.private_endpoints)
         return cls(
             operator=operator,

@@ -49,6 +49,7 @@ async def profile(services: Services, request: Request) -> object:
     asked = Asked.of(kind, ids, await request.json_or_none() or {})
 
     async def here() -> Part:
+        await services.elsewhere.gather()
         parts = {"tasks": await _tasks(services, asked.tasks), "models": await _models(services, asked.models)}
         return {name: part for name, part in parts.items() if part}
 

@@ -23,6 +23,7 @@ from mlcommons_py.models.registry import Models
 from mlcommons_py.node import Node
 from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
+from mlcommons_py.observe.elsewhere import Elsewhere
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
@@ -38,6 +39,7 @@ class Services:
     """Everything a handler may call.
 
     Attributes:
+        elsewhere: what other processes of the service count.
         unready: returns why the service is not ready, or an empty list.
         gateway: the way to the cluster; None where there is none.
     """
@@ -69,5 +71,6 @@ class Services:
     predictor: Predictor
     metrics: Metrics
     counters: Counters
+    elsewhere: Elsewhere
     unready: Callable[[], list[str]]
     gateway: Gateway | None = None

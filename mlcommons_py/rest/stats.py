@@ -119,6 +119,7 @@ async def stats(services: Services, request: Request) -> object:
     if asked.levels != {"cluster"}:
 
         async def here() -> Part:
+            await services.elsewhere.gather()
             return _node(services, asked)
 
         if nodes := await of_nodes(services, request, asked.nodes, here):
@@ -140,7 +141,7 @@ async def _cluster(services: Services) -> dict[str, Any]:
 
 
 def _node(services: Services, asked: Asked) -> dict[str, Any]:
-    counters = services.counters
+    counters = services.counters.total()
     values: dict[str, Any] = {
         "ml_jvm_heap_usage": 0,
         "ml_executing_task_count": counters.executing,

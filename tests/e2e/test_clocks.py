@@ -77,10 +77,12 @@ def test_ten_minutes_apart(start: Start, ahead: Service, behind: Service, tiny: 
     assert ahead.embed(model_id, ["rain"]) == behind.embed(model_id, ["rain"])
     idle = behind.register(tiny, **TINY, name="idle", deploy_setting={"model_ttl_minutes": 1})
     answer = behind.ml("POST", f"/models/{idle}/_deploy", json={"node_ids": [ahead.node_id]})
+    called = time.monotonic()
     assert behind.task(answer["task_id"])["state"] == "COMPLETED"
 
     outlive(behind, ahead, model_id, tiny)
-    assert model_of(behind, idle)["model_state"] == "DEPLOYED"
+    state, passed = model_of(behind, idle)["model_state"], time.monotonic() - called
+    assert state == "DEPLOYED" or passed > 60, (state, passed)
     until(lambda: model_of(behind, idle)["model_state"] == "UNDEPLOYED", "the end of the idle model")
     outlive(ahead, behind, model_id, tiny)
 

@@ -17,6 +17,7 @@ from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.documents import ActionType, Connector, Protocol
 from mlcommons_py.remote.exchange import Incoming, Outgoing
 from mlcommons_py.remote.functions import Functions
+from mlcommons_py.remote.identity import Identity
 from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.outputs import check_answer, outputs
 from mlcommons_py.remote.payload import Prepared, prepare
@@ -55,8 +56,10 @@ class Call:
     heavy: bool = False
 
     def outgoing(self, prepared: Prepared) -> Outgoing:
-        """Return a request as it goes out, signed where the connector says so."""
-        outgoing = prepared.outgoing
+        """Return a request as it goes out, signed, or with a certificate, where the connector says so."""
+        outgoing, config = prepared.outgoing, self.connector.config
+        if config.mutual_tls_enabled:
+            outgoing = replace(outgoing, identity=Identity.of(config, self.credential))
         if self.connector.protocol != Protocol.AWS_SIGV4:
             return outgoing
         return replace(outgoing, sign=signer(self.credential, self.connector.parameters or {}))

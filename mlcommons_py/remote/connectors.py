@@ -19,6 +19,7 @@ from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.definition import Definition, Trusts, check_connector
 from mlcommons_py.remote.documents import CONNECTORS, ActionType, Connector
 from mlcommons_py.remote.functions import Functions
+from mlcommons_py.remote.identity import Identity
 from mlcommons_py.remote.rotation import renew
 from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.store import Store, Written, new_id
@@ -82,7 +83,7 @@ class Connectors:
         at = now()
         merged = {**definition.onto(), "credential": definition.credential, "created_time": at, "last_updated_time": at}
         connector = Connector.from_json(merged)
-        await asyncio.to_thread(check_connector, connector, self._trust, self._functions)
+        await asyncio.to_thread(self._check, connector, definition.credential)
         if definition.dry_run:
             return {"connector_id": DRY_RUN}
         connector_id = definition.connector_id or new_id()
@@ -134,8 +135,15 @@ class Connectors:
         if definition.credential:
             merged["credential"] = definition.credential
         changed = Connector.from_json(merged)
-        check_connector(changed, self._trust, self._functions)
+        self._check(changed, definition.credential)
         return changed
+
+    def _check(self, connector: Connector, credential: Mapping[str, str] | None) -> None:
+        """Refuse a connector that could not be called; ``credential`` is a new one, before it is encrypted."""
+        check_connector(connector, self._trust, self._functions)
+        identity = Identity.of(connector.config, credential) if credential else None
+        if identity is not None:
+            identity.context()
 
     async def delete(self, connector_id: str) -> Written:
         """Delete a connector that no model uses; an unknown one is ``not_found``.
@@ -199,7 +207,7 @@ class Connectors:
                 _refuse_empty(definition, "connector.credential")
             merged = definition.onto(None if stored is None else Connector.from_json(stored))
             connector = Connector.from_json(merged if sealed is None else {**merged, "credential": sealed})
-            check_connector(connector, self._trust, self._functions)
+            self._check(connector, credential)
             if connector.action(ActionType.PREDICT) is None:
                 raise IllegalArgument(
                     "Connector endpoint is required when creating a remote model without connector id!"

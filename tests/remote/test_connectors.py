@@ -247,11 +247,12 @@ async def test_a_model_s_own_connector(store: EmbeddedStore) -> None:
 async def test_switched_off(store: EmbeddedStore) -> None:
     """Where remote models are switched off nothing is created or changed; reading and deleting go on."""
     made = (await connectors(store).create(openai()))["connector_id"]
-    settings = PluginSettings({"plugins.ml_commons.remote_inference.enabled": False})
+    name = "plugins.ml_commons.remote_inference.enabled"
+    settings = PluginSettings({name: False})
     service = Connectors(store, Secrets(keys(store)), settings, Only(), Users(), FUNCTIONS)
 
     for call in (service.create(openai()), service.update(made, {})):
-        with pytest.raises(BadRequest, match="Remote Inference is currently disabled"):
+        with pytest.raises(BadRequest, match=rf"to true\. The setting's name is {name}\.$"):
             await call
 
     assert (await service.get(made))["name"] == "OpenAI chat"

@@ -106,7 +106,18 @@ def action(**changes: Any) -> dict[str, Any]:
         (openai(client_config={"read_timeout": "x"}), "[read_timeout] must be a whole number, not str"),
         (
             openai(client_config={"mutual_tls_enabled": True}),
-            "[client_config.mutual_tls_enabled] is not supported by this version",
+            "For PEM keystore, provide both client_cert_pem and client_key_pem",
+        ),
+        (
+            openai(client_config={"keystore_type": "JKS"}),
+            "Unsupported keystore type: JKS. Supported types are: PEM, PKCS12",
+        ),
+        (
+            openai(parameters={}),
+            (
+                "[parameters.endpoint] is in the host of the connector's url and has no value; set it in the"
+                " connector's parameters, a request cannot"
+            ),
         ),
         (openai(url="https://x/"), "[url] is for MCP connectors; each of [actions] has its own"),
         (openai(tenant_id="t"), "[tenant_id] cannot be given: there are no tenants in this version"),

@@ -25,7 +25,7 @@ def check(body: dict[str, Any]) -> Connector:
     definition = Definition.read(body)
     definition.check_complete()
     connector = Connector.from_json({**definition.onto(), "credential": definition.credential})
-    check_connector(connector, Only(), FUNCTIONS)
+    check_connector(Only(), FUNCTIONS, connector)
     return connector
 
 

@@ -5,8 +5,8 @@ The order of things is that of ``RemoteConnectorExecutor.java`` and ``ConnectorU
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument
@@ -22,6 +22,7 @@ from mlcommons_py.remote.provider import Texts
 from mlcommons_py.remote.step import as_text
 
 _OF_JOBS = (ActionType.BATCH_PREDICT_STATUS, ActionType.CANCEL_BATCH_PREDICT)
+_KINDS = frozenset(ActionType)
 _METHODS = ("POST", "GET", "PUT", "DELETE")
 _STEP = "input_docs_processed_step_size"
 _PROCESS_PARAMETERS = "pre_process_function.process_remote_inference_input"
@@ -69,7 +70,7 @@ def find_action(connector: Connector, wanted: str, functions: Functions) -> Acti
         IllegalArgument: there is no such action.
     """
     kind = wanted.lower()
-    if kind not in list(ActionType):
+    if kind not in _KINDS:
         named = next((one for one in connector.each_action if one.name == wanted), None)
         if named is None:
             raise IllegalArgument(f"no {wanted} action found")
@@ -102,7 +103,7 @@ def prepare(
         IllegalArgument: the input, or the connector, is wrong; in ML Commons' words.
     """
     try:
-        maker = _Maker(connector, find_action(connector, action, functions), credential, functions, asked)
+        maker = _Maker(connector, _Common.of(connector, action, credential, functions), functions, asked)
         return [maker.request(texts) for texts in maker.portions()]
     except RecursionError as fault:
         raise IllegalArgument("the connector's templates, or what they are filled with, nest too deep") from fault
@@ -120,19 +121,47 @@ def _derived(connector: Connector, kind: str, functions: Functions) -> Action:
     return Action.from_json({**made, "action_type": kind})
 
 
+class _Common:
+    """What the requests of an action have in common, whatever is asked: worked out once for as long as it holds.
+
+    Attributes:
+        charset: of the bodies.
+        hidden: the secrets of the credential.
+    """
+
+    def __init__(self, connector: Connector, action: Action, credential: Mapping[str, str]) -> None:
+        self.action = action
+        self.credential = credential
+        # Not the request's: it would decide what guardrails take an answer for.
+        self.charset = Parameters(own=connector.parameters or {}).text("charset") or "UTF-8"
+        self.hidden = secrets_of(credential)
+        self._headers: dict[str, str] | None = None
+
+    @classmethod
+    def of(cls, connector: Connector, wanted: str, credential: Mapping[str, str], functions: Functions) -> Self:
+        """Return what was worked out for this state of a connector, or work it out."""
+        kept: Self | None = connector.kept.get(wanted)
+        if kept is None or kept.credential is not credential:
+            kept = connector.kept[wanted] = cls(connector, find_action(connector, wanted, functions), credential)
+        return kept
+
+    def headers(self, parameters: Parameters) -> dict[str, str]:
+        """Return the header fields of a request, made once where no parameters are in them."""
+        if self._headers is not None:
+            return self._headers
+        given = self.action.headers or {}
+        filled = headers.fill(given, Filling(parameters), self.credential)
+        if not any("${parameters." in (value or "") for value in given.values()):
+            self._headers = filled
+        return filled
+
+
 class _Maker:
     """Makes the requests of one input."""
 
-    def __init__(
-        self,
-        connector: Connector,
-        action: Action,
-        credential: Mapping[str, str],
-        functions: Functions,
-        asked: ModelInput,
-    ) -> None:
-        self._action = action
-        self._credential = credential
+    def __init__(self, connector: Connector, common: _Common, functions: Functions, asked: ModelInput) -> None:
+        self._common = common
+        self._action = action = common.action
         self._functions = functions
         self._asked = asked
         self._base = Parameters(
@@ -141,7 +170,6 @@ class _Maker:
         self._pre = self._find_pre()
         post = self._named(action.post_process_function)
         self._post = None if post is None else functions.post(post)
-        self._hidden = secrets_of(credential)
 
     def portions(self) -> Sequence[Texts | None]:
         """Return the texts of each request; None for a request that has none."""
@@ -162,27 +190,27 @@ class _Maker:
 
     def request(self, texts: Texts | None) -> Prepared:
         """Return one request."""
-        parameters = replace(self._base, made=self._made(texts))
+        base = self._base
+        parameters = Parameters(base.own, self._made(texts), base.given, base.made_first)
         method = self._action.method.upper()
         if method not in _METHODS:
             raise IllegalArgument("unsupported http method")
         filling = Filling(parameters)
         payload = self._payload(parameters, filling)
-        # Not the request's: it would decide what guardrails take an answer for.
-        charset = Parameters(own=parameters.own).text("charset") or "UTF-8"
+        charset = self._common.charset
         body = charsets.encoded(payload, charset)
         if method == "POST" and not body and self._action.action_type != ActionType.CANCEL_BATCH_PREDICT:
             raise IllegalArgument("Content length is 0. Aborting request to remote model")
         outgoing = Outgoing(
             method,
             url.fill(self._action.url, parameters, refuses=self._action.action_type not in _OF_JOBS),
-            headers.fill(self._action.headers, Filling(parameters), self._credential),
+            self._common.headers(parameters),
             body,
             charset,
         )
         text = payload.decode() if isinstance(payload, bytes) else payload
         vectors = _listed(parameters.made, texts) if texts is not None and texts.query is None else None
-        return Prepared(outgoing, text, self._action, parameters, self._post, vectors, self._hidden)
+        return Prepared(outgoing, text, self._action, parameters, self._post, vectors, self._common.hidden)
 
     def _find_pre(self) -> Pre | None:
         name = self._named(self._action.pre_process_function)

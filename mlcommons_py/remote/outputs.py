@@ -41,13 +41,13 @@ def check_answer(incoming: Incoming, prepared: Prepared | None = None) -> None:
         RemoteFailed: the provider refused or failed, with its status, text, and what it says of trying again; or what
             it answered is empty.
     """
-    kind = ActionType.PREDICT if prepared is None else prepared.action_type
+    if 200 <= incoming.status <= 300:
+        kind = ActionType.PREDICT if prepared is None else prepared.action_type
+        if (not incoming.body or incoming.body.isspace()) and kind != ActionType.CANCEL_BATCH_PREDICT:
+            raise RemoteFailed("Remote service returned empty response body", 502, remote=_remote(incoming))
+        return
     remote = _remote(incoming)
     retry_after = incoming.headers.get("retry-after")
-    if 200 <= incoming.status <= 300:
-        if not incoming.body.strip() and kind != ActionType.CANCEL_BATCH_PREDICT:
-            raise RemoteFailed("Remote service returned empty response body", 502, remote=remote)
-        return
     if incoming.headers.get("x-amzn-errortype", "").startswith("ThrottlingException"):
         raise RemoteFailed(_THROTTLED, incoming.status, remote=remote, retry_after=retry_after)
     text = text_of(incoming, prepared)

@@ -8,7 +8,7 @@ from mlcommons_py.models.documents import Model
 from mlcommons_py.nodes import NODES
 from mlcommons_py.tasks.board import TASKS, Task, TaskType
 from tests.lifecycle.conftest import House, description
-from tests.lifecycle.hooked import Call
+from tests.store.hooked import Call
 
 
 async def model_of(house: House, model_id: str) -> Model:

@@ -54,7 +54,7 @@ class Keeper:
         self._joining: set[str] = set()
         self._waiting: dict[str, list[str]] = {}
         self._told: set[str] = set()
-        self._again: set[str] = set()
+        self._again: dict[str, Model] = {}
         self._asked: dict[str, asyncio.Event] = {}
         self._returning: set[str] | None = None
         self._closed = False
@@ -125,7 +125,7 @@ class Keeper:
         if model_id in self._residents:
             self._residents.note(model_id, model)
         if model_id in self._coming:
-            self._again.add(model_id)
+            self._again[model_id] = model
         elif self._residents.differs(model_id, model):
             self._start(model_id)
 
@@ -166,7 +166,7 @@ class Keeper:
     def _start(self, model_id: str) -> None:
         if model_id in self._coming or self._closed:
             return
-        self._again.discard(model_id)
+        self._again.pop(model_id, None)
         coming = asyncio.create_task(self._tend(model_id), name=f"deploy {model_id}")
         self._coming[model_id] = coming
         coming.add_done_callback(lambda done: self._came(model_id, done))
@@ -175,7 +175,10 @@ class Keeper:
         del self._coming[model_id]
         if self._returning is not None:
             self._returning.discard(model_id)
-        if not done.cancelled() and (model_id in self._again or model_id in self._waiting):  # asked for meanwhile
+        again = self._again.pop(model_id, None)
+        # Only where it came up another way than was said meanwhile: on a slow store it would never rest otherwise.
+        differs = again is not None and self._residents.differs(model_id, again)
+        if not done.cancelled() and (differs or model_id in self._waiting):
             self._start(model_id)
 
     async def _tend(self, model_id: str) -> None:

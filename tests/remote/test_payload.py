@@ -295,10 +295,12 @@ def test_what_is_kept_with_a_connector_is_of_no_other_credential_or_request() ->
     both = connector(EMBEDDING, {"tenant": "own"}, headers={**headers, "X-Tenant": "${parameters.tenant}"})
     bare = connector(EMBEDDING, headers=headers)
 
-    def sent(key: str, tenant: str) -> tuple[object, object, object]:
-        made = prepared(both, {"tenant": tenant}, credential={"key": key}, text_docs=["a"])[0]
-        plain = prepared(bare, credential={"key": key}, text_docs=["a"])[0]
+    def sent(credential: dict[str, str], tenant: str) -> tuple[object, object, object]:
+        made = prepared(both, {"tenant": tenant}, credential=credential, text_docs=["a"])[0]
+        plain = prepared(bare, credential=credential, text_docs=["a"])[0]
         return made.outgoing.headers["X-Tenant"], plain.outgoing.headers["Authorization"], plain.hidden
 
-    assert sent("first-key", "a") == ("a", "Bearer first-key", ("first-key",))
-    assert sent("second-key", "b") == ("b", "Bearer second-key", ("second-key",))
+    first, second = {"key": "first-key"}, {"key": "second-key"}
+    assert sent(first, "a") == ("a", "Bearer first-key", ("first-key",))
+    assert sent(first, "b") == ("b", "Bearer first-key", ("first-key",))
+    assert sent(second, "b") == ("b", "Bearer second-key", ("second-key",))

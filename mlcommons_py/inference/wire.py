@@ -2,7 +2,8 @@
 
 A frame is ``<u32 header length> <u32 payload length> <header: JSON> <payload: bytes>``, lengths little-endian. The
 service sends :class:`Embed`, :class:`Cancel` and :class:`Stop`; the worker answers each :class:`Embed` with one
-:class:`Embedded` or :class:`Failed`, in any order, after it has said :class:`Ready` (or :class:`Failed` with id 0).
+:class:`Embedded` or :class:`Failed`, in any order, after it has said :class:`Ready` (or :class:`Failed` with id 0), and
+each :class:`Ping` at once, whatever it computes.
 """
 
 import struct
@@ -42,6 +43,16 @@ class Cancel:
 @dataclass(frozen=True, slots=True)
 class Stop:
     """Finish what is queued, then end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Say that you are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The answer to :class:`Ping`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +101,10 @@ class Failed:
     status: int = 500
 
 
-Message = Embed | Cancel | Stop | Ready | Embedded | Failed
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Embed, Cancel, Stop, Ready, Embedded, Failed)}
+Message = Embed | Cancel | Stop | Ping | Pong | Ready | Embedded | Failed
+KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Embed, Cancel, Stop, Ping, Pong, Ready, Embedded, Failed)
+}
 
 
 def pack(message: Message, payload: bytes | memoryview = b"") -> bytes:

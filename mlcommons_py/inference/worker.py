@@ -34,6 +34,8 @@ from mlcommons_py.inference.wire import (
     Embedded,
     Failed,
     Message,
+    Ping,
+    Pong,
     Ready,
     Stop,
     pack,
@@ -110,6 +112,8 @@ class Worker:
                 self._accept(message)
             elif isinstance(message, Cancel):
                 self._scheduler.drop(message.id)
+            elif isinstance(message, Ping):
+                self._channel.send(Pong())
             elif isinstance(message, Stop):
                 break
         with self._arrived:

@@ -1,8 +1,9 @@
 """What the service and a model's worker process say to each other, over one Unix socket.
 
 A frame is ``<u32 header length> <u32 payload length> <header: JSON> <payload: bytes>``, lengths little-endian. The
-service sends :class:`Embed`, :class:`Cancel` and :class:`Stop`; the worker answers each :class:`Embed` with one
-:class:`Embedded` or :class:`Failed`, in any order, after it has said :class:`Ready` (or :class:`Failed` with id 0).
+service sends one :class:`Load`, and the worker says :class:`Ready` (or :class:`Failed` with id 0). Then the service
+sends :class:`Embed`, :class:`Cancel` and :class:`Stop`; the worker answers each :class:`Embed` with one
+:class:`Embedded` or :class:`Failed`, in any order.
 """
 
 import struct
@@ -13,6 +14,19 @@ import orjson
 
 LENGTHS = struct.Struct("<II")
 MAX_HEADER = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Load a converted model.
+
+    Attributes:
+        directory: absolute path of it.
+        options: a :class:`~mlcommons_py.inference.options.RunOptions`, as text.
+    """
+
+    directory: str
+    options: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +104,8 @@ class Failed:
     status: int = 500
 
 
-Message = Embed | Cancel | Stop | Ready | Embedded | Failed
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Embed, Cancel, Stop, Ready, Embedded, Failed)}
+Message = Load | Embed | Cancel | Stop | Ready | Embedded | Failed
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Load, Embed, Cancel, Stop, Ready, Embedded, Failed)}
 
 
 def pack(message: Message, payload: bytes | memoryview = b"") -> bytes:

@@ -9,6 +9,7 @@ from mlcommons_py.artifacts.manifest import Manifest
 from mlcommons_py.errors import InvalidModel
 from mlcommons_py.inference.options import RunOptions
 from mlcommons_py.models.documents import Model
+from mlcommons_py.models.kept import Beginning
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName, ModelFormat
 from mlcommons_py.settings import Operator
@@ -44,6 +45,18 @@ class Proof:
         manifest = await asyncio.to_thread(Manifest.read, directory)
         compare(model, manifest)
         return directory, manifest
+
+    def begin(self, model: Model, arrived: Beginning) -> None:
+        """Begin to convert a model of whose archive there is a part."""
+        digest = model.model_content_hash_value or ""
+        self._converted.advance(
+            digest,
+            model.model_format or "",
+            model.compute_type,
+            arrived.path,
+            arrived.size,
+            whole=arrived.chunks == model.total_chunks and arrived.digest == digest,
+        )
 
     async def complete_config(self, model_id: str, manifest: Manifest) -> None:
         """Write into ``model_config`` what the registration left out and the file says."""

@@ -107,7 +107,7 @@ class Registrar:
             raise IllegalArgument(_UPLOADS_OFF + ".")
         self._uploads[model_id] += 1
         try:
-            if await self._models.upload(model_id, number, content):
+            if await self._models.upload(model_id, number, content, self._proof.begin):
                 await self._begin_proof(model_id, await self._models.model(model_id))
         finally:
             self._uploads[model_id] -= 1
@@ -245,6 +245,7 @@ class Registrar:
             one.cancel()
         if running:
             await asyncio.wait(running)
+        await self._converted.close()
 
     def _check_function(self, function: FunctionName) -> None:
         self._settings.check_local_models()

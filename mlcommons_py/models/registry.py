@@ -16,7 +16,7 @@ from mlcommons_py.errors import (
     ResourceNotFound,
     VersionConflict,
 )
-from mlcommons_py.models.chunks import Chunks
+from mlcommons_py.models.chunks import Arrived, Chunks
 from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, SEARCHED, Model, chunk_id
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.kept import KeptChunks
@@ -76,10 +76,11 @@ class Models:
     def _lock(self, model_id: str) -> asyncio.Lock:
         return self._locks.setdefault(model_id, asyncio.Lock())
 
-    async def upload(self, model_id: str, number: int, content: bytes) -> bool:
+    async def upload(self, model_id: str, number: int, content: bytes, arrived: Arrived | None = None) -> bool:
         """Store one chunk; return whether it was the last that was missing, so that the model is now registered.
 
-        Chunks may come in any order, several times and side by side.
+        Chunks may come in any order, several times and side by side. While one is stored, ``arrived`` is told what
+        there is of the archive.
 
         Raises:
             ResourceNotFound: there is no such model.
@@ -88,29 +89,24 @@ class Models:
             InvalidModel: all chunks are there, but size or hash of the whole are not as announced.
             Conflict: the model is registered already, with other content; or the service fetches it itself.
         """
-        model = await self.model(model_id)
-        if model.register_task_id is not None:
-            raise Conflict(f"the content of model {model_id} is fetched from its url; nothing can be uploaded for it")
-        if not 0 <= number < (model.total_chunks or 0):
-            raise IllegalArgument("Chunk number exceeds total chunks")
-        if not content:
-            raise IllegalArgument("Chunk size either 0 or null")
-        if len(content) > CHUNK_SIZE:
-            raise ContentTooLong("Chunk size exceeds 10MB")
         # One chunk at a time: none may slip in between the verification of the whole and the word that it is whole.
         async with self._lock(model_id):
-            model = await self.model(model_id)
+            there, before = await asyncio.gather(self.document(model_id), self.chunks.before(model_id, number))
+            model = _found(there)
+            _check_chunk(model_id, model, number, content)
             if not model.state.is_incomplete and not await self._reopen(model_id, model, number, content):
                 return False
-            await self.chunks.put(model_id, model, number, content)
-            document = await self.document(model_id)
+            await self.chunks.replace(before, model_id, model, number, content, arrived)
+            # What is there is read after the chunk is stored, as every service does: one of them sees the last one.
+            document, missing = await asyncio.gather(self.document(model_id), self.chunks.missing(model_id, model))
             if document is None:  # deleted meanwhile: leave nothing behind
                 await self._store.delete(MODELS, chunk_id(model_id, number))
                 raise ResourceNotFound("Failed to find model")
-            if not Model.from_json(document.source).state.is_incomplete:  # by another service
+            model = Model.from_json(document.source)
+            if not model.state.is_incomplete:  # by another service
                 await self._recheck(model_id)
                 return False
-            return await self._complete(model_id)
+            return not missing and await self._verified(model_id, model)
 
     async def _reopen(self, model_id: str, model: Model, number: int, content: bytes) -> bool:
         """Take a registered model back to being registered if what is stored of it is not what it announced.
@@ -165,6 +161,9 @@ class Models:
         model = await self.model(model_id)
         if not model.state.is_incomplete or await self.chunks.missing(model_id, model):
             return False
+        return await self._verified(model_id, model)
+
+    async def _verified(self, model_id: str, model: Model) -> bool:
         marks = await self.chunks.marks(model_id)
         try:
             await self.chunks.verify(model_id, model)
@@ -211,10 +210,7 @@ class Models:
         Raises:
             ResourceNotFound: there is none of that id.
         """
-        document = await self.document(model_id)
-        if document is None:
-            raise ResourceNotFound("Failed to find model")
-        return Model.from_json(document.source)
+        return _found(await self.document(model_id))
 
     async def recent(self, model_id: str) -> Model:
         """Return a model as it was at most a second ago, or as this process last changed it.
@@ -324,3 +320,20 @@ class Models:
         }
         hits = (await self._store.search(MODELS, body))["hits"]["hits"]
         return [(hit["_id"], Model.from_json(hit["_source"])) for hit in hits]
+
+
+def _found(document: Document | None) -> Model:
+    if document is None:
+        raise ResourceNotFound("Failed to find model")
+    return Model.from_json(document.source)
+
+
+def _check_chunk(model_id: str, model: Model, number: int, content: bytes) -> None:
+    if model.register_task_id is not None:
+        raise Conflict(f"the content of model {model_id} is fetched from its url; nothing can be uploaded for it")
+    if not 0 <= number < (model.total_chunks or 0):
+        raise IllegalArgument("Chunk number exceeds total chunks")
+    if not content:
+        raise IllegalArgument("Chunk size either 0 or null")
+    if len(content) > CHUNK_SIZE:
+        raise ContentTooLong("Chunk size exceeds 10MB")

@@ -4,6 +4,7 @@
 
     python -m benchmarks.remote [--seconds 5] [--delays 0 20 200] [--clients 1 16 256]
     python -m benchmarks.remote --sides direct service ml-commons
+    python -m benchmarks.remote --api-servers 4
     python -m benchmarks.remote --leaks
 
 The provider is a process on the loopback that answers after a pause, and so is each side but ``direct``, which is the
@@ -208,6 +209,7 @@ def main() -> None:
     parser.add_argument("--delays", type=int, nargs="+", default=[0, 20, 200], help="milliseconds")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 256])
     parser.add_argument("--sides", nargs="+", default=["direct", "transport", "service"], choices=SIDES)
+    parser.add_argument("--api-servers", type=int, default=1, help="processes of the service that serve HTTP")
     parser.add_argument("--leaks", action="store_true")
     given = parser.parse_args()
     if given.leaks:
@@ -218,7 +220,8 @@ def main() -> None:
         bases: dict[str, str] = {}
         if "service" in given.sides:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            bases["service"] = str(stack.enter_context(running(data)).http.base_url)
+            flags = ("--api-servers", str(given.api_servers))
+            bases["service"] = str(stack.enter_context(running(data, flags=flags)).http.base_url)
         if "ml-commons" in given.sides:
             bases["ml-commons"] = stack.enter_context(opensearch(flavour="ml", heap="1g")).url
         table(bases, given)

@@ -23,6 +23,7 @@ both into a body, nothing else does. The tree::
     │   ├── Forbidden                 403
     │   ├── NotFound                  404
     │   ├── Conflict                  409
+    │   ├── Throttled                 429  a rate limit is reached; has ``Retry-After`` unless it is 0
     │   ├── Unavailable               503
     │   ├── CredentialUnreadable      500  a credential whose key is not there, or that was made for another
     │   └── RemoteFailed              any  what a provider answered, or that it did not; says so in ``remote``
@@ -201,6 +202,21 @@ class Conflict(StatusError):
     status = 409
 
 
+class Throttled(StatusError):
+    """A rate limit of a model, or of one of its users, is reached."""
+
+    status = 429
+
+    def __init__(self, reason: str, retry_after: int | None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """``Retry-After`` in whole seconds; none where no request will ever pass."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
 class Unavailable(StatusError):
     """It cannot be done now; later it can.
 
@@ -247,6 +263,10 @@ class RemoteFailed(StatusError):
         self.remote = dict(remote or {})
         # It goes into a header of ours, and a provider may have written anything.
         self._retry_after = retry_after if retry_after is not None and _PRINTED.fullmatch(retry_after) else None
+
+    def saying(self, reason: str) -> "RemoteFailed":
+        """Return the same fault with another reason."""
+        return RemoteFailed(reason, self.status, remote=self.remote, retry_after=self._retry_after)
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -43,6 +43,10 @@ class Operator:
     port: int = 9201
     """Port to listen on; 0 takes a free one."""
 
+    api_servers: int = 1
+    """Processes that serve HTTP, the one that keeps the state among them; more of them for many calls of remote models,
+    or much that goes through to the cluster."""
+
     tls_cert: Path | None = None
     """Certificate that the service shows its clients, in PEM; without one it speaks ``http``."""
 
@@ -173,7 +177,7 @@ _OTHER_VARIABLES = {"MLCOMMONS_CONFIG", "MLCOMMONS_URL"}
 _LEVELS = ("debug", "info", "warning", "error")
 _SECRETS = ("store_password", "store_token", "master_key")
 _PATHS = {name for name, one in _FIELDS.items() if "Path" in str(one.type)}
-_HIGHEST: Mapping[str, int] = {"port": 65_535, "threads": 1024}
+_HIGHEST: Mapping[str, int] = {"port": 65_535, "api_servers": 64, "threads": 1024}
 _MAY_BE_ZERO = ("port", "shutdown_seconds")
 _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 

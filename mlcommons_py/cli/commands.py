@@ -69,6 +69,9 @@ def serve(
     context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one [9201].")] = None,
+    api_servers: Annotated[
+        int | None, typer.Option(help="Processes that serve HTTP; more than one for remote models or a cluster [1].")
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="The service's own certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key, if not in the same file.")] = None,
     insecure: Annotated[
@@ -106,6 +109,7 @@ def serve(
     flags = {
         "host": host,
         "port": port,
+        "api_servers": api_servers,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
         "insecure": insecure,

@@ -16,7 +16,7 @@ from mlcommons_py.cli import show
 from mlcommons_py.cli.client import Client
 from mlcommons_py.errors import MLCommonsError
 from mlcommons_py.lifecycle.resources import memory
-from mlcommons_py.settings import STORE
+from mlcommons_py.settings import STORE, available_cpus
 from mlcommons_py.store.database import lock_of
 
 State = Literal["ok", "warning", "broken"]
@@ -47,7 +47,8 @@ def examine(client: Client, data: Path) -> list[Finding]:
     service = _service(client)
     ours = service.state == "ok"
     memory, disk = _memory(), _disk(data)
-    checks = [_python(sys.version_info[:2]), _cpu(Path("/proc/cpuinfo"), platform.machine()), *_engine(), memory, disk]
+    machine = [_python(sys.version_info[:2]), _cpu(Path("/proc/cpuinfo"), platform.machine()), _processes()]
+    checks = [*machine, *_engine(), memory, disk]
     return [*checks, _directory(data, ours=ours), _port(client.url, ours=ours), service]
 
 
@@ -87,6 +88,15 @@ def _cpu(cpuinfo: Path, machine: str) -> Finding:
             "cpu", "warning", found, "without AVX2 models run several times slower; in a VM, pass it through"
         )
     return Finding("cpu", "ok", found)
+
+
+def _processes() -> Finding:
+    """Say how many processes may serve HTTP here, and when to have them do it."""
+    count = available_cpus()
+    if count == 1:
+        return Finding("api servers", "ok", "one CPU: one process that serves HTTP is enough")
+    what = "for many calls of remote models or of the cluster; local models gain nothing"
+    return Finding("api servers", "ok", f"serve --api-servers takes up to {count} {what}")
 
 
 def _engine() -> list[Finding]:

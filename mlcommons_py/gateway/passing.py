@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.gateway.exchange import Exchange, Headers
@@ -48,11 +48,19 @@ class Reply:
     body: bytes
 
 
+class Dress(Protocol):
+    """Makes the header fields of a request that is passed on of those that came."""
+
+    def __call__(self, headers: Headers, client: str, scheme: str, authority: bytes, *, in_chunks: bool) -> Headers:
+        """Return the fields; ``client`` is the client's address, ``authority`` that of who gets the request."""
+
+
 class Gateway:
     """Passes requests on, each in its client's own name: the service's credentials are not known here."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, dress: Dress = asked) -> None:
         self._pool = pool
+        self._dress = dress
 
     async def pass_on(self, exchange: Exchange, receive: Receive, asker: Asker) -> int:
         """Pass one request on and its answer back; return the answer's status, 0 where the client went away.
@@ -97,7 +105,9 @@ class Gateway:
 
     async def _once(self, upstream: Upstream, exchange: Exchange, body: "_Body", asker: Asker) -> int:
         exchange.on_gone = lambda: upstream.abort("the client went away")
-        headers = asked(exchange.headers, asker.address, asker.scheme, upstream.authority, in_chunks=body.in_chunks)
+        headers = self._dress(
+            exchange.headers, asker.address, asker.scheme, upstream.authority, in_chunks=body.in_chunks
+        )
         first = b"%s %s HTTP/1.1" % (asker.method.encode(), origin(exchange.target))
         upstream.begin(asker.method, render(first, headers) + await body.at_hand())
         body.sent = True
@@ -139,7 +149,7 @@ class Gateway:
         fresh = False
         while True:
             upstream = await self._pool.take(fresh=fresh)
-            sent = asked(headers, asker.address, asker.scheme, upstream.authority, in_chunks=False)
+            sent = self._dress(headers, asker.address, asker.scheme, upstream.authority, in_chunks=False)
             try:
                 return await self._whole(upstream, asker.method, render(_first(asker, target), sent) + body)
             except Lost as fault:

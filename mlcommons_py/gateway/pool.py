@@ -27,7 +27,7 @@ _AVOID_SECONDS = 2.0
 
 @dataclass(slots=True)
 class Node:
-    """One address of the cluster.
+    """One address of the cluster, or the path of a Unix socket.
 
     Attributes:
         authority: what ``Host`` says.
@@ -41,10 +41,13 @@ class Node:
     authority: bytes
     idle: list[Upstream] = field(default_factory=list)
     avoided: float = 0.0
+    path: str | None = None
 
 
 def node(url: str, tls: ssl.SSLContext | None) -> Node:
-    """Return the node behind an address such as ``https://host:9200``."""
+    """Return the node behind an address such as ``https://host:9200``, or ``unix:/path``."""
+    if url.startswith("unix:"):
+        return Node("", 0, None, b"localhost", path=url.removeprefix("unix:"))
     parts = urlsplit(url)
     assert parts.hostname is not None
     usual = 443 if parts.scheme == "https" else 80
@@ -79,11 +82,12 @@ def pool_of(operator: Operator) -> "Pool":
 class Pool:
     """Connections to every node; the nodes take turns, and one that is down is left out while another is up."""
 
-    def __init__(self, urls: Sequence[str], tls: ssl.SSLContext | None) -> None:
+    def __init__(self, urls: Sequence[str], tls: ssl.SSLContext | None, most: int = CONNECTIONS) -> None:
         self._urls = tuple(urls)
         self._nodes = [node(url, tls) for url in urls]
         self._turn = 0
-        self._room = asyncio.Semaphore(CONNECTIONS)
+        self._most = most
+        self._room = asyncio.Semaphore(most)
 
     async def enter(self) -> None:
         """Take one of the places for requests under way; who took one leaves it.
@@ -98,7 +102,7 @@ class Pool:
             async with asyncio.timeout(_QUEUE_SECONDS):
                 await self._room.acquire()
         except TimeoutError as fault:
-            raise Rejected(f"{CONNECTIONS} requests are under way at the cluster; try again later") from fault
+            raise Rejected(f"{self._most} requests are under way at the cluster; try again later") from fault
 
     def leave(self) -> None:
         """Give the place back."""
@@ -141,8 +145,14 @@ class Pool:
     @staticmethod
     async def _connect(one: Node) -> Upstream:
         loop = asyncio.get_running_loop()
+
+        def upstream() -> Upstream:
+            return Upstream(one.authority, one.idle)
+
+        if one.path is not None:
+            return (await loop.create_unix_connection(upstream, one.path))[1]
         _, made = await loop.create_connection(
-            lambda: Upstream(one.authority, one.idle),
+            upstream,
             one.host,
             one.port,
             ssl=one.tls,

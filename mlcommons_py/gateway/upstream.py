@@ -76,7 +76,8 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Have the system notice a peer that vanished without a word."""
         self._transport = transport
-        if (wire := transport.get_extra_info("socket")) is not None:
+        wire = transport.get_extra_info("socket")
+        if wire is not None and wire.family != socket.AF_UNIX:
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in _SILENCE:
                 wire.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlcommons_py.errors import IllegalArgument, IndexNotFound
-from mlcommons_py.store import Document, Store, Written
+from mlcommons_py.store import Delete, Document, Put, Store, Written
 from mlcommons_py.store.percolate import check_stored
 from mlcommons_py.store.query import compile_query
 
@@ -43,7 +43,7 @@ class StopWords:
             raise IllegalArgument(f"index [{index}] already exists")
         await self._store.put(INDICES, index, {"mappings": body["mappings"]}, create=True)
         # An index is there from its first write on; from now on it is there, and empty.
-        await self._store.delete(index, "none")
+        await self._store.bulk([Put(index, "none", {}), Delete(index, "none")])
         return {"acknowledged": True, "shards_acknowledged": True, "index": index}
 
     async def describe(self, index: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mlcommons_py.inference.text_docs import ContentType, ResultFilter, TextDocs
 from mlcommons_py.models.config import MAX_PREFIX
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
-from mlcommons_py.models.states import FunctionName
+from mlcommons_py.models.states import FunctionName, predicting
 from mlcommons_py.models.throttle import Throttle
 from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
@@ -38,14 +38,6 @@ _NOT_SYMMETRIC = (
 _SYMMETRIC = (
     "When passing AsymmetricTextEmbeddingParameters, the model requires to be registered with at least one of"
     " 'query_prefix' or 'passage_prefix'."
-)
-_FUNCTIONS = (
-    FunctionName.TEXT_EMBEDDING,
-    FunctionName.SPARSE_ENCODING,
-    FunctionName.SPARSE_TOKENIZE,
-    FunctionName.TEXT_SIMILARITY,
-    FunctionName.QUESTION_ANSWERING,
-    FunctionName.REMOTE,
 )
 _LOOK_SECONDS = 0.5
 
@@ -96,9 +88,7 @@ class Predictor:
             Rejected: 429, too many texts wait for it.
             InferenceFailed: it failed on the texts.
         """
-        function = None if algorithm is None else FunctionName.named(algorithm)
-        if function is not None and function not in _FUNCTIONS:
-            raise IllegalArgument(f"[{algorithm}] is not supported by this version; text_embedding and remote are")
+        function = predicting(algorithm)
         model = await self._models.called(model_id)
         with self._counters.counted(model.algorithm, "predict", model_id):
             if model.is_remote:

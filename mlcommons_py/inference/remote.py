@@ -2,25 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mlcommons_py.errors import CredentialUnreadable, Forbidden, IllegalArgument, InvalidModel, NotFound, Unavailable
+from mlcommons_py.errors import CredentialUnreadable, Forbidden, IllegalArgument, InvalidModel, NotFound, RemoteFailed
 from mlcommons_py.guard.guards import Guard, Guards
+from mlcommons_py.inference.admission import Admission
 from mlcommons_py.inference.remotes import Remotes
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.interface import Interfaces
-from mlcommons_py.models.registry import Models
-from mlcommons_py.models.states import ModelState
-from mlcommons_py.models.throttle import Throttle
-from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
-from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.documents import ActionType, Connector, Protocol
-from mlcommons_py.remote.exchange import Outgoing
+from mlcommons_py.remote.exchange import Incoming, Outgoing
 from mlcommons_py.remote.functions import Functions
+from mlcommons_py.remote.identity import Identity
 from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.outputs import check_answer, outputs
 from mlcommons_py.remote.payload import Prepared, prepare
@@ -34,11 +31,10 @@ _BIG = 64 << 10
 _OF_ANSWERS = frozenset({"response_filter", "output_processors"})
 """Parameters that say how an answer is read."""
 
+_WITHHELD = "Error from remote service, whose text is withheld"
+
 _AT_ONCE = 30
 """Requests of one call that are under way at a time, unless the connector says how many connections it may have."""
-
-Deploy = Callable[[str], Awaitable[None]]
-"""Deploys a model that is called before anybody deployed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +56,36 @@ class Call:
     heavy: bool = False
 
     def outgoing(self, prepared: Prepared) -> Outgoing:
-        """Return a request as it goes out, signed where the connector says so."""
-        outgoing = prepared.outgoing
+        """Return a request as it goes out, signed, or with a certificate, where the connector says so."""
+        outgoing, config = prepared.outgoing, self.connector.config
+        if config.mutual_tls_enabled:
+            outgoing = replace(outgoing, identity=Identity.of(config, self.credential))
         if self.connector.protocol != Protocol.AWS_SIGV4:
             return outgoing
         return replace(outgoing, sign=signer(self.credential, self.connector.parameters or {}))
+
+    async def accept(self, incoming: Incoming, prepared: Prepared) -> None:
+        """Let an answer pass that is one.
+
+        Raises:
+            RemoteFailed: the provider refused or failed. What it says of that is shown as far as the guardrail on
+                output lets it.
+        """
+        try:
+            check_answer(incoming, prepared)
+        except RemoteFailed as fault:
+            raise await self.shown(fault, shown(incoming, prepared)) from None
+
+    async def shown(self, fault: RemoteFailed, texts: Sequence[str]) -> RemoteFailed:
+        """Return a provider's fault as it may be shown: without its texts where the guardrail on output refuses one."""
+        if self.guard is None:
+            return fault
+        text, *also = texts
+        try:
+            await self.guard.check("output", text, also=also)
+        except IllegalArgument as refusal:
+            return fault.saying(f"{_WITHHELD}: {refusal.reason}")
+        return fault
 
 
 class Caller:
@@ -72,30 +93,22 @@ class Caller:
 
     def __init__(
         self,
-        models: Models,
-        connectors: Connectors,
+        admission: Admission,
         transport: Transport,
         functions: Functions,
         guards: Guards,
         interfaces: Interfaces,
-        throttle: Throttle,
-        nodes: Nodes,
         remotes: Remotes,
-        deploy: Deploy,
         settings: PluginSettings,
         metrics: Metrics,
         max_texts: int,
     ) -> None:
         self.transport = transport
         self.functions = functions
-        self._models = models
-        self._connectors = connectors
+        self._admission = admission
         self._guards = guards
         self._interfaces = interfaces
-        self._throttle = throttle
-        self._nodes = nodes
         self._remotes = remotes
-        self._deploy = deploy
         self._settings = settings
         self._metrics = metrics
         self._max_texts = max_texts
@@ -108,15 +121,9 @@ class Caller:
             Unavailable: the store does not answer.
         """
         try:
-            await self._connection(model_id, model)
+            await self._admission.connection(model_id, model)
         except (NotFound, CredentialUnreadable) as fault:
             raise InvalidModel(fault.reason) from fault
-
-    async def _connection(self, model_id: str, model: Model) -> tuple[Connector, Mapping[str, str]]:
-        """Return a model's connector, and its credential as the provider wants it."""
-        if model.connector_id is not None:
-            return await self._connectors.recent(model.connector_id)
-        return await self._connectors.opened(Connector.from_json(model.connector or {}), model_id)
 
     async def predict(
         self, model_id: str, model: Model, body: Mapping[str, Any], algorithm: str, user: str | None = None
@@ -158,7 +165,7 @@ class Caller:
         interface = self._interfaces.of(model.interface)
         if interface is not None:
             await interface.check_input(given.as_json())
-        model = await self._deployed(model_id, model)
+        model = await self._admission.deployed(model_id, model)
         self._remotes.touch(model_id)
         return await self._prepared(model_id, model, given, ActionType.PREDICT, user)
 
@@ -180,25 +187,6 @@ class Caller:
         call = await self._prepared(model_id, model, given, action_type, user, limited=not about_job)
         return await self._answers(call)
 
-    async def _deployed(self, model_id: str, model: Model) -> Model:
-        """Deploy a model that is deployed nowhere, if that is allowed, and return it as it is then.
-
-        Nothing of it runs anywhere: what one node has deployed, any of them may call.
-        """
-        if model_id in self._remotes or model.state in (ModelState.DEPLOYED, ModelState.PARTIALLY_DEPLOYED):
-            return model
-        if not self._settings["model_auto_deploy.enable"]:
-            raise IllegalArgument("Model not ready yet. Please deploy the model first.")
-        if (model.deploy_setting or {}).get("is_auto_deploy_enabled") is False:
-            raise IllegalArgument(
-                f"Auto deployment disabled for this model, please deploy model first Model ID: {model_id}"
-            )
-        await self._deploy(model_id)
-        model = await self._models.recent(model_id)
-        if model_id not in self._remotes:
-            raise Unavailable(f"model {model_id} cannot be deployed: {model.state_reason or 'it was undeployed'}")
-        return model
-
     async def _prepared(
         self,
         model_id: str,
@@ -209,7 +197,7 @@ class Caller:
         *,
         limited: bool = True,
     ) -> Call:
-        connector, credential = await self._connection(model_id, model)
+        connector, credential = await self._admission.connection(model_id, model)
         arguments = (connector, action_type, given, credential, self.functions)
         began = time.monotonic()
         # Processors may take long, however little they are given.
@@ -219,8 +207,8 @@ class Caller:
         else:
             prepared = prepare(*arguments)
         self._metrics.stage(model_id, "prepared", time.monotonic() - began)
-        if limited:  # every node may call it, whichever has deployed it
-            await self._throttle.check(model_id, model, user, len(self._nodes.alive()))
+        if limited:
+            await self._admission.limit(model_id, model, user)
         guard = self._guards.of(model.guardrails, model_id)
         if guard is not None:
             asks = (prepared, *arguments)
@@ -246,7 +234,7 @@ class Caller:
         incoming = await self.transport.send(call.outgoing(prepared), call.connector.config, model_id=call.model_id)
         answered = time.monotonic()
         self._metrics.stage(call.model_id, "provider", answered - began)
-        check_answer(incoming, prepared)
+        await call.accept(incoming, prepared)
         if call.guard is not None:
             text, *also = shown(incoming, prepared)
             await call.guard.check("output", text, also=also)

@@ -1,10 +1,11 @@
 """The remote models that are deployed here: nothing of them runs, but calls may go out."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from mlcommons_py.observe.latencies import Latencies
+from mlcommons_py.observe.numbers import Use
 
 
 class Remotes:
@@ -32,6 +33,20 @@ class Remotes:
     def latencies(self, model_id: str) -> Latencies | None:
         """Return how long the last calls of a model took; None where it is not deployed."""
         return self._deployed.get(model_id)
+
+    def uses(self) -> dict[str, Use]:
+        """Return how each model was used in this process."""
+        return {model_id: latencies.use() for model_id, latencies in self._deployed.items()}
+
+    def tell(self, process: int, uses: Mapping[str, Use]) -> None:
+        """Take down how models were used in another process of the service."""
+        for model_id, latencies in self._deployed.items():
+            latencies.tell(process, uses.get(model_id))
+
+    def ended(self, process: int) -> None:
+        """Keep what a process that ended has told."""
+        for latencies in self._deployed.values():
+            latencies.ended(process)
 
     def touch(self, model_id: str) -> None:
         """Note that a model is in use."""

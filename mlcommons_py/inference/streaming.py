@@ -14,9 +14,11 @@ from mlcommons_py.models.documents import Model
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote import events
+from mlcommons_py.remote.echoes import Hider
 from mlcommons_py.remote.exchange import Incoming, Outgoing
-from mlcommons_py.remote.outputs import beginning, check_answer, hide
+from mlcommons_py.remote.outputs import beginning, hide
 from mlcommons_py.remote.provider import Delta, Streaming
+from mlcommons_py.remote.spoken import shown
 
 INTERFACE = "_llm_interface"
 """The parameter that says how the provider streams."""
@@ -87,10 +89,11 @@ class Streamer:
         prepared = call.prepared[0]
         outgoing = _streamed(call.outgoing(prepared), way)
         guard = GuardedStream(None) if call.guard is None else call.guard.stream()
+        hider = Hider(prepared.hidden)
         async with self._caller.transport.stream(outgoing, call.connector.config, model_id=call.model_id) as answer:
             if not 200 <= answer.status < 300:
                 body = await answer.read()
-                check_answer(Incoming(answer.status, answer.headers, body, answer.attempts), prepared)
+                await call.accept(Incoming(answer.status, answer.headers, body, answer.attempts), prepared)
             head, came = bytearray(), False
 
             async def parts() -> AsyncGenerator[bytes]:
@@ -104,17 +107,20 @@ class Streamer:
                 if delta is None:
                     continue
                 if delta.error is not None:
-                    raise RemoteFailed(f"Error from remote service: {hide(delta.error, prepared)}", 502)
-                if text := await guard.feed(delta.content):
+                    fault = RemoteFailed(f"Error from remote service: {hide(delta.error, prepared)}", 502)
+                    raise await call.shown(fault, [delta.error])
+                if text := hider.feed(await guard.feed(delta.content)):
                     yield Delta(text)
                 if delta.is_last:
                     break
             else:
                 if head and not came:
-                    shown = beginning(Incoming(answer.status, answer.headers, bytes(head)), prepared)
-                    raise RemoteFailed(f"The answer of the remote service is no event stream: {shown}", 502)
+                    whole = Incoming(answer.status, answer.headers, bytes(head))
+                    said = beginning(whole, prepared)
+                    fault = RemoteFailed(f"The answer of the remote service is no event stream: {said}", 502)
+                    raise await call.shown(fault, shown(whole, prepared))
                 raise RemoteFailed("Remote service ended its answer before it was complete", 502)
-            yield Delta(await guard.end(), is_last=True)
+            yield Delta(hider.feed(await guard.end()) + hider.end(), is_last=True)
 
 
 def _streamed(outgoing: Outgoing, way: Streaming) -> Outgoing:

@@ -1,5 +1,6 @@
 """Changing a registered model: the body of ``PUT /models/{id}``."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -50,7 +51,7 @@ async def update(
     refuse_unknown(body)
     _refuse(model_id, model, body)
     changes, connection = _changes(model, body), await connect(model_id, body)
-    connection(model)
+    await asyncio.to_thread(connection, model)  # it may look at much
     _onto(model, changes)
     group_id = fields.text(body, "model_group_id")
     if group_id is not None and group_id != model.model_group_id:

@@ -12,18 +12,23 @@ FOR_EVER = -1
 MAX_TTL_MINUTES = 525_600
 """The longest ``model_ttl_minutes``: a year."""
 
+_FIELDS = ("is_auto_deploy_enabled", "model_ttl_minutes")
+
 
 def deploy_setting(body: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the ``deploy_setting`` of a body as it is stored; None where there is none.
 
     Raises:
         IllegalArgument: ``is_auto_deploy_enabled`` is no truth value, or ``model_ttl_minutes`` is neither -1 nor a
-            number of minutes, of a year at most.
+            number of minutes, of a year at most; or there is an unknown field.
     """
     given = fields.mapping(body, "deploy_setting")
     if given is None:
         return None
-    stored = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if name not in _FIELDS:
+            raise IllegalArgument(f"[deploy_setting] has the unknown field [{name}]; there are {', '.join(_FIELDS)}")
+    stored: dict[str, Any] = {}
     if (enabled := fields.boolean(given, "is_auto_deploy_enabled")) is not None:
         stored["is_auto_deploy_enabled"] = enabled
     minutes = fields.integer(given, "model_ttl_minutes", low=FOR_EVER, high=MAX_TTL_MINUTES)

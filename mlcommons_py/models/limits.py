@@ -88,3 +88,10 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+    @property
+    def wait(self) -> float:
+        """Seconds until one more request may go through, as of the last :meth:`take`; infinite where none ever may."""
+        if self._rate == 0:
+            return math.inf
+        return max(0.0, (1 - self._tokens) / self._rate)

@@ -82,6 +82,28 @@ class FunctionName(StrEnum):
             raise IllegalArgument("Wrong function name") from fault
 
 
+_PREDICTING = (
+    FunctionName.TEXT_EMBEDDING,
+    FunctionName.SPARSE_ENCODING,
+    FunctionName.SPARSE_TOKENIZE,
+    FunctionName.TEXT_SIMILARITY,
+    FunctionName.QUESTION_ANSWERING,
+    FunctionName.REMOTE,
+)
+
+
+def predicting(algorithm: str | None) -> FunctionName | None:
+    """Return the function that the path of a predict names, or None where it names none.
+
+    Raises:
+        IllegalArgument: no model of this version has it.
+    """
+    function = None if algorithm is None else FunctionName.named(algorithm)
+    if function is not None and function not in _PREDICTING:
+        raise IllegalArgument(f"[{algorithm}] is not supported by this version; text_embedding and remote are")
+    return function
+
+
 class ModelFormat(StrEnum):
     """What kind of file a model comes as; ``SAFETENSORS`` is this service's own."""
 

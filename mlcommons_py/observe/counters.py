@@ -4,11 +4,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mlcommons_py.observe.elsewhere import Elsewhere
+from mlcommons_py.observe.numbers import COUNTS
+
 
 class Counters:
     """Requests and failures by algorithm and action, and by model and action."""
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Elsewhere | None = None) -> None:
+        """Count from zero; ``elsewhere`` has what other processes of the service count."""
+        self._elsewhere = elsewhere
         self.requests: Counter[tuple[str, str]] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
         self.model_requests: Counter[tuple[str, str]] = Counter()
@@ -40,6 +45,21 @@ class Counters:
             failed = False
         finally:
             self.end(algorithm, action, model_id, failed=failed)
+
+    def counts(self) -> dict[str, dict[tuple[str, str], int]]:
+        """Return what this process counted, by :data:`~mlcommons_py.observe.numbers.COUNTS`."""
+        return {name: dict(getattr(self, name)) for name in COUNTS}
+
+    def total(self) -> "Counters":
+        """Return what all processes of the service counted."""
+        if self._elsewhere is None:
+            return self
+        others, whole = self._elsewhere.total(), Counters()
+        whole.executing = self.executing + others.executing
+        for name in COUNTS:
+            getattr(whole, name).update(getattr(self, name))
+            getattr(whole, name).update(others.counts[name])
+        return whole
 
     def by_algorithm(self) -> dict[str, dict[str, dict[str, int]]]:
         """Return the counts by algorithm and action."""

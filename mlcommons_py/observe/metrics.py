@@ -7,6 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from mlcommons_py.observe.elsewhere import Elsewhere
+from mlcommons_py.observe.numbers import Numbers, Series, total
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -41,7 +44,9 @@ Deployed = Callable[[], Iterable[tuple[str, Running]]]
 class Metrics:
     """The service's metrics, in a registry of their own."""
 
-    def __init__(self, deployed: Deployed) -> None:
+    def __init__(self, deployed: Deployed, elsewhere: Elsewhere | None = None) -> None:
+        """Count from zero; ``elsewhere`` has what other processes of the service count."""
+        self._elsewhere = elsewhere
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "mlcommons_http_request_seconds",
@@ -108,6 +113,12 @@ class Metrics:
         """Drop the series of a model that is not here any more."""
         for metric in (self._stages, self._calls, self._repetitions, self._suspended):
             metric.remove_by_labels({"model": model_id})
+        if self._elsewhere is not None:
+            self._elsewhere.removed(model_id)
+
+    def series(self) -> dict[Series, float]:
+        """Return what this process counted, line by line."""
+        return _series(self._registry.collect())
 
     def task(self, task_type: str, state: str) -> None:
         """Count a task that ended."""
@@ -115,7 +126,39 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return the text that Prometheus reads."""
-        return generate_latest(self._registry)
+        if self._elsewhere is None:
+            return generate_latest(self._registry)
+        return generate_latest(_Whole(self._registry, self._elsewhere))
+
+
+class _Whole(CollectorRegistry):
+    """A registry together with what other processes counted."""
+
+    def __init__(self, own: CollectorRegistry, elsewhere: Elsewhere) -> None:
+        super().__init__()
+        self._own = own
+        self._elsewhere = elsewhere
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families of the registry, each line the sum over all processes."""
+        families = list(self._own.collect())
+        whole = total([Numbers(series=_series(families)), self._elsewhere.total()]).series
+        found: dict[str, list[tuple[Series, float]]] = {}
+        for key, value in whole.items():
+            found.setdefault(key[0], []).append((key, value))
+        for family in families:
+            shown = Metric(family.name, family.documentation, family.type, family.unit)
+            for (_, name, labels), value in found.get(family.name, ()):
+                shown.add_sample(name, dict(labels), value)
+            yield shown
+
+
+def _series(families: Iterable[Metric]) -> dict[Series, float]:
+    return {
+        (family.name, sample.name, tuple(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
 
 
 class _Deployed(Collector):

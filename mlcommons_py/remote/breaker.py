@@ -52,12 +52,17 @@ class Breaker:
         pause: float = PAUSE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         changed: Callable[[str, bool], None] | None = None,
+        forgotten: Callable[[str], None] | None = None,
     ) -> None:
-        """Take the limits, the clock, and what is told of each breaker that opens or closes."""
+        """Take the limits, the clock, and who is told.
+
+        ``changed`` is told of each breaker that opens or closes, ``forgotten`` of each model that is forgotten.
+        """
         self._faults = faults
         self._pause = pause
         self._clock = clock
         self._changed = _ignore if changed is None else changed
+        self._forgotten = forgotten
         self._states: dict[str, _State] = {}
 
     def open(self) -> list[str]:
@@ -66,6 +71,11 @@ class Breaker:
 
     def forget(self, model_id: str) -> None:
         """Forget what is known of a model, as of one that is undeployed or has another connector now."""
+        self._drop(model_id)
+        if self._forgotten is not None:
+            self._forgotten(model_id)
+
+    def _drop(self, model_id: str) -> None:
         state = self._states.pop(model_id, None)
         if state is not None and state.pause:
             self._changed(model_id, False)
@@ -88,7 +98,7 @@ class Breaker:
         """Return whether this call is the probe."""
         state = self._states.get(model_id)
         if state is not None and state.origin != origin:
-            self.forget(model_id)
+            self._drop(model_id)
             return False
         if state is None or not state.pause:
             return False
@@ -113,7 +123,7 @@ class Breaker:
             return
         if not fault:
             if state is not None and (probe or not state.pause):
-                self.forget(model_id)
+                self._drop(model_id)
             return
         state = self._states.setdefault(model_id, _State(origin))
         state.faults += 1

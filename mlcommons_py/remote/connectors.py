@@ -1,5 +1,6 @@
 """Connectors: creating, reading, changing, deleting and finding them, and what a call needs of one."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.definition import Definition, Trusts, check_connector
 from mlcommons_py.remote.documents import CONNECTORS, ActionType, Connector
 from mlcommons_py.remote.functions import Functions
+from mlcommons_py.remote.identity import Identity
 from mlcommons_py.remote.rotation import renew
 from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.store import Store, Written, new_id
@@ -81,7 +83,7 @@ class Connectors:
         at = now()
         merged = {**definition.onto(), "credential": definition.credential, "created_time": at, "last_updated_time": at}
         connector = Connector.from_json(merged)
-        check_connector(connector, self._trust, self._functions)
+        await asyncio.to_thread(self._check, connector, definition.credential)
         if definition.dry_run:
             return {"connector_id": DRY_RUN}
         connector_id = definition.connector_id or new_id()
@@ -115,7 +117,7 @@ class Connectors:
         users = await self._refuse_used(connector_id, deployed=True)
         while True:
             stored, seq_no, term = await self._document(connector_id)
-            changed = self._changed(stored, definition)
+            changed = await asyncio.to_thread(self._changed, stored, definition)
             try:
                 written = await self._put(
                     connector_id, changed, definition.credential, if_seq_no=seq_no, if_primary_term=term
@@ -133,8 +135,15 @@ class Connectors:
         if definition.credential:
             merged["credential"] = definition.credential
         changed = Connector.from_json(merged)
-        check_connector(changed, self._trust, self._functions)
+        self._check(changed, definition.credential)
         return changed
+
+    def _check(self, connector: Connector, credential: Mapping[str, str] | None) -> None:
+        """Refuse a connector that could not be called; ``credential`` is a new one, before it is encrypted."""
+        check_connector(connector, self._trust, self._functions)
+        identity = Identity.of(connector.config, credential) if credential else None
+        if identity is not None:
+            identity.context()
 
     async def delete(self, connector_id: str) -> Written:
         """Delete a connector that no model uses; an unknown one is ``not_found``.
@@ -175,7 +184,7 @@ class Connectors:
         Raises:
             IllegalArgument: it is wrong.
         """
-        return (await self.inline_change(body, model_id))(None)
+        return await asyncio.to_thread(await self.inline_change(body, model_id), None)
 
     async def inline_change(
         self, body: Mapping[str, Any], model_id: str
@@ -183,6 +192,8 @@ class Connectors:
         """Return the function from a model's own connector, as it is stored or None, to what an update makes of it.
 
         Once the model is stored, :meth:`settle` is to be called.
+
+        What the function looks at may take long the first time; afterwards it is known.
 
         Raises:
             IllegalArgument: the update is wrong; the function raises it where the result would be.
@@ -196,7 +207,7 @@ class Connectors:
                 _refuse_empty(definition, "connector.credential")
             merged = definition.onto(None if stored is None else Connector.from_json(stored))
             connector = Connector.from_json(merged if sealed is None else {**merged, "credential": sealed})
-            check_connector(connector, self._trust, self._functions)
+            self._check(connector, credential)
             if connector.action(ActionType.PREDICT) is None:
                 raise IllegalArgument(
                     "Connector endpoint is required when creating a remote model without connector id!"

@@ -13,10 +13,11 @@ import orjson
 from mlcommons_py import fields
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.identifiers import MAX_DESCRIPTION, MAX_NAME, check_id, check_length
-from mlcommons_py.remote import headers, url
+from mlcommons_py.remote import headers, identity, url
 from mlcommons_py.remote.actions import check_actions
 from mlcommons_py.remote.documents import Connector
 from mlcommons_py.remote.functions import Functions
+from mlcommons_py.remote.rehearsal import rehearse
 
 _PROTOCOLS = ("aws_sigv4", "http", "mcp_sse", "mcp_streamable_http")
 _ACCESS = ("access_mode", "backend_roles", "add_all_backend_roles")
@@ -38,6 +39,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "retry_backoff_policy": "constant",
     "skip_ssl_verification": False,
 }
+_OF_IDENTITY = ("mutual_tls_enabled", "keystore_type")
 _LEAST = {"max_connection": 1, "max_retry_times": -1}
 
 
@@ -149,6 +151,7 @@ def check_connector(connector: Connector, trust: Trusts, functions: Functions) -
     for action in connector.each_action:
         headers.check(action.headers)
     parameters, credential = connector.parameters or {}, connector.credential or {}
+    identity.check(connector.config, credential)
     if connector.protocol == "aws_sigv4":
         if not {"access_key", "secret_key"} <= credential.keys():
             raise IllegalArgument("Missing credential")
@@ -159,7 +162,7 @@ def check_connector(connector: Connector, trust: Trusts, functions: Functions) -
         raise IllegalArgument("No actions configured for this connector")
     for action in connector.each_action:
         trust.check(url.known(action.url, parameters))
-        functions.check(action)
+    rehearse(connector, functions)
 
 
 def check_protocol(protocol: str | None) -> None:
@@ -222,10 +225,9 @@ def _client_config(body: Mapping[str, Any]) -> dict[str, Any] | None:
     if given is None:
         return None
     for field in given:
-        if field not in _DEFAULTS and field not in ("mutual_tls_enabled", "keystore_type"):
-            raise IllegalArgument(f"unknown field [client_config.{field}]; there are {', '.join(_DEFAULTS)}")
-    if fields.boolean(given, "mutual_tls_enabled"):
-        raise IllegalArgument("[client_config.mutual_tls_enabled] is not supported by this version")
+        if field not in (*_DEFAULTS, *_OF_IDENTITY):
+            known = ", ".join((*_DEFAULTS, *_OF_IDENTITY))
+            raise IllegalArgument(f"unknown field [client_config.{field}]; there are {known}")
     config = dict(_DEFAULTS)
     for field, default in _DEFAULTS.items():
         if isinstance(default, bool):
@@ -239,4 +241,8 @@ def _client_config(body: Mapping[str, Any]) -> dict[str, Any] | None:
             value = None if value is None else value.lower()
         if value is not None:
             config[field] = value
-    return config
+    own = {
+        "mutual_tls_enabled": fields.boolean(given, "mutual_tls_enabled"),
+        "keystore_type": fields.text(given, "keystore_type"),
+    }
+    return {**config, **{field: value for field, value in own.items() if value is not None}}

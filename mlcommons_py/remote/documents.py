@@ -63,6 +63,8 @@ class ClientConfig(Record):
         retry_timeout_seconds: seconds after which no repetition begins.
         max_retry_times: repetitions; -1 for as many as ``retry_timeout_seconds`` allows.
         retry_backoff_policy: ``constant``, ``exponential_equal_jitter`` or ``exponential_full_jitter``.
+        mutual_tls_enabled: whether the credential has a certificate to show, see :mod:`mlcommons_py.remote.identity`.
+        keystore_type: ``PEM``, the default, or ``PKCS12``.
     """
 
     max_connection: int | None = None
@@ -73,6 +75,8 @@ class ClientConfig(Record):
     max_retry_times: int | None = None
     retry_backoff_policy: str | None = None
     skip_ssl_verification: bool | None = None
+    mutual_tls_enabled: bool | None = None
+    keystore_type: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

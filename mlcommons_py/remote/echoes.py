@@ -1,6 +1,7 @@
-"""Values of a credential that a provider sends back: they are not shown, in errors or in answers."""
+"""Values of a credential that a provider sends back: they are not shown, in errors, answers or streams."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,49 @@ def without(value: Any, body: bytes, secrets: Sequence[str]) -> Any:
     """Return what was made of an answer's body without secrets."""
     found = [secret for secret in secrets if _is_unlikely(secret) and _may_have(body, secret)]
     return _without(value, found) if found else value
+
+
+class Hider:
+    """The pieces of a streamed text on their way to the client, without secrets, wherever the pieces' borders are.
+
+    What may be the beginning of a secret waits for what follows.
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        spelled = {spelled for secret in secrets if _is_unlikely(secret) for spelled in _spelled(secret)}
+        self._secrets = sorted(spelled, key=lambda one: (-len(one), one))
+        self._any = re.compile("|".join(map(re.escape, self._secrets))) if spelled else None
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece; return the text that may go out now, which may be empty."""
+        if self._any is None:
+            return piece
+        text = self._held + piece
+        begun, shown, done = self._begun(text, 0), [], 0
+        # One that may be the beginning of a longer one waits, too.
+        while (found := self._any.search(text, done)) is not None and found.start() < begun:
+            shown += [text[done : found.start()], _HIDDEN]
+            done = found.end()
+            begun = self._begun(text, done)
+        self._held = text[begun:]
+        return "".join((*shown, text[done:begun]))
+
+    def end(self) -> str:
+        """Return the rest of the text."""
+        rest, self._held = self._held, ""
+        return rest if self._any is None else self._any.sub(_HIDDEN, rest)
+
+    def _begun(self, text: str, start: int) -> int:
+        """Return from where on, not before ``start``, a text may be a secret's beginning; its length if nowhere."""
+        begun = len(text)
+        for secret in self._secrets:
+            at = text.find(secret[0], max(start, len(text) - len(secret) + 1))
+            while 0 <= at < begun:
+                if secret.startswith(text[at:]):
+                    begun = at
+                at = text.find(secret[0], at + 1)
+        return begun
 
 
 def _without(value: Any, secrets: Sequence[str]) -> Any:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from mlcommons_py.remote.identity import Identity
+
 Headers = Mapping[str, str]
 
 
@@ -15,6 +17,7 @@ class Outgoing:
         headers: as they go out, the names as the connector spells them.
         body: the bytes; empty where there is none.
         charset: of the body, and of the answer where that does not name its own.
+        identity: who is calling, to a provider that wants to see a certificate; None where nobody is shown one.
         sign: makes the request that is sent of this one, anew for every attempt; None where nothing is signed.
     """
 
@@ -23,6 +26,7 @@ class Outgoing:
     headers: Headers = field(repr=False)  # they have credentials
     body: bytes = field(default=b"", repr=False)
     charset: str = "utf-8"
+    identity: Identity | None = None
     sign: "Callable[[Outgoing], Outgoing] | None" = None
 
 

@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.remote.documents import Action
 from mlcommons_py.remote.provider import BatchJobs, PostProcess, PreProcess, Provider, Streaming
 
 DEFAULT = "connector.pre_process.default.embedding"
@@ -87,19 +86,6 @@ class Functions:
     def known(self, script: str) -> str | None:
         """Return the dotted name of what does the same as a published Painless script, or None for any other."""
         return self._scripts.get(_essence(script))
-
-    def check(self, action: Action) -> None:
-        """Check the functions of an action that is to be stored.
-
-        Raises:
-            IllegalArgument: one is not known; the text names those that are.
-        """
-        for text, find in (
-            (action.pre_process_function, self.pre),
-            (action.post_process_function, self.post),
-        ):
-            if text and text.strip() and "${parameters." not in text:
-                find(text)
 
     def streaming(self, name: str) -> Streaming | None:
         """Return how to stream over an interface (``_llm_interface``), or None where it is not known."""

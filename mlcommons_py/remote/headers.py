@@ -57,6 +57,13 @@ def fill(headers: Mapping[str, str] | None, filling: Filling, credential: Mappin
     return filled
 
 
+def lacking_credential(name: str, key: str) -> IllegalArgument:
+    """Return the error for a header field with a ``${credential.x}`` that the connector has no credential for."""
+    return IllegalArgument(
+        f"Header '{name}' contains unresolved placeholder. Required credential is missing: give [credential.{key}]."
+    )
+
+
 def content_type(headers: Mapping[str, str] | None) -> str:
     """Return the media type that an action's header fields name, in lower case and without parameters."""
     for name, value in (headers or {}).items():
@@ -73,9 +80,7 @@ def _value(name: str, value: str, filling: Filling, credential: Mapping[str, str
             filled += piece
         elif piece.kind == "credential":
             if piece.name not in credential:
-                raise IllegalArgument(
-                    f"Header '{name}' contains unresolved placeholder. Required credential is missing."
-                )
+                raise lacking_credential(name, piece.name)
             filled += credential[piece.name]
         else:
             filled += filling.hole(piece)

@@ -104,15 +104,20 @@ def of_json(text: str) -> Template:
     """Return the template of a JSON or NDJSON text."""
     pieces = _joined(_Reader(text.strip()).read())
     has_pieces = any(isinstance(one, Hole) and one.place is Place.PIECE for one in pieces)
-    skeleton = b"".join(_stand_in(one) for one in pieces).decode("utf-8", "replace")
-    whole, lines = exact.is_json(skeleton), exact.is_lines(skeleton)
+    bare = skeleton(pieces)
+    whole, lines = exact.is_json(bare), exact.is_lines(bare)
     return Template(
         pieces,
         is_sound=not has_pieces and (whole or lines),
         has_pieces=has_pieces,
         is_lines=lines and not whole,
-        is_json=skeleton[:1] in ("{", "["),
+        is_json=bare[:1] in ("{", "["),
     )
+
+
+def skeleton(pieces: Pieces) -> str:
+    """Return a body with null for each value, and nothing for what stands between quotes or where no value can be."""
+    return b"".join(_stand_in(one) for one in pieces).decode("utf-8", "replace")
 
 
 @lru_cache(_CACHED)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +26,7 @@ from mlcommons_py.remote.call import READS, Call, Observe
 from mlcommons_py.remote.documents import ClientConfig
 from mlcommons_py.remote.exchange import Headers, Incoming, Outgoing
 from mlcommons_py.remote.faults import Broken
+from mlcommons_py.remote.identity import Identity
 from mlcommons_py.remote.places import Places
 from mlcommons_py.remote.resolver import Lookup, Resolver, SystemLookup
 from mlcommons_py.remote.trust import Reach, Trust
@@ -45,6 +46,9 @@ _OURS = frozenset(
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_MOST_IDENTITIES = 256
+"""Certificates of connectors that are kept ready; connections with one are shared by nobody who has another."""
+
 _AS_IT_IS = 1 << 20
 """Bytes up to which the client takes a body in one piece; a longer one would hold up the loop."""
 
@@ -92,7 +96,7 @@ class Transport:
         self._kept = kept
         self._observe = observe
         self._sessions: dict[tuple[str, Reach], aiohttp.ClientSession] = {}
-        self._tls: asyncio.Future[ssl.SSLContext] | None = None
+        self._tls: dict[Identity | None, asyncio.Future[ssl.SSLContext]] = {}
 
     async def send(
         self, outgoing: Outgoing, config: ClientConfig, *, model_id: str, private: bool | None = None
@@ -171,7 +175,7 @@ class Transport:
 
         endpoint = call.target.endpoint
         session = self._session(endpoint.scheme, call.target.reach)
-        verification = await self._verification(call.config) if endpoint.scheme == "https" else True
+        verification = await self._verification(call) if endpoint.scheme == "https" else True
         await self._places.enter(call.place)
         try:
             signed = call.outgoing if call.outgoing.sign is None else call.outgoing.sign(call.outgoing)
@@ -217,13 +221,18 @@ class Transport:
             middlewares=[_once],
         )
 
-    async def _verification(self, config: ClientConfig) -> ssl.SSLContext | bool:
-        if config.skip_ssl_verification:
+    async def _verification(self, call: Call) -> ssl.SSLContext | bool:
+        identity = call.outgoing.identity
+        if call.config.skip_ssl_verification and identity is None:
             return False
-        if self._tls is None:
+        tls = self._tls.get(identity)
+        if tls is None or (tls.done() and tls.exception() is not None):
+            if len(self._tls) >= _MOST_IDENTITIES:
+                del self._tls[next(iter(self._tls))]
             # Reading the system's authorities takes tens of milliseconds.
-            self._tls = asyncio.ensure_future(asyncio.to_thread(self._context))
-        return await asyncio.shield(self._tls)
+            make = self._context if identity is None else partial(identity.context, self._authorities)
+            tls = self._tls[identity] = asyncio.ensure_future(asyncio.to_thread(make))
+        return await asyncio.shield(tls)
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()

@@ -1,6 +1,7 @@
 """Asking the cluster in a client's name, for routes that add to its answer."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -10,20 +11,22 @@ from mlcommons_py.gateway.headers import end_to_end, values
 from mlcommons_py.gateway.passing import Asker, Gateway, Reply
 from mlcommons_py.rest.answer import Answer
 from mlcommons_py.rest.request import Request
-from mlcommons_py.rest.services import Services
+
+if TYPE_CHECKING:
+    from mlcommons_py.rest.services import Services
 
 _FORMS = frozenset({"pretty", "filter_path", "human", "error_trace", "format"})
 _OWN = frozenset({b"content-type", b"content-length", b"content-encoding", b"x-opaque-id"})
 
 
-def gateway(services: Services) -> Gateway:
+def gateway(services: "Services") -> Gateway:
     """Return the way to the cluster, for handlers of routes that are there only with one."""
     assert services.gateway is not None
     return services.gateway
 
 
 async def ask(
-    services: Services,
+    services: "Services",
     request: Request,
     path: str,
     query: Mapping[str, str],

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect
@@ -21,12 +22,25 @@ from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type, spooled
 from mlcommons_py.rest.identity import Caller, Identity
 from mlcommons_py.rest.paths import Paths
 from mlcommons_py.rest.request import Request
-from mlcommons_py.rest.services import Services
 from mlcommons_py.rest.through import Through
+from mlcommons_py.settings import Operator
+
+if TYPE_CHECKING:
+    from mlcommons_py.rest.services import Services
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Services, Request], Awaitable[object]]
+Handler = Callable[[Any, Request], Awaitable[object]]
+"""Answers a request, with the :class:`Rooms` that its door was given."""
+
+
+class Rooms(Protocol):
+    """What handlers work with, as far as the door itself needs it."""
+
+    @property
+    def operator(self) -> Operator:
+        """What the operator chose."""
+
 
 EVERYWHERE = frozenset({"pretty", "filter_path", "human", "error_trace", "format"})
 """Query parameters that every route takes."""
@@ -36,7 +50,9 @@ ML = "/_plugins/_ml"
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT"})
 _RAW_AT_ONCE = 2
-_BODIES_AT_ONCE = 8
+BODIES_AT_ONCE = 8
+"""Bodies of the greatest length that may be in memory at a time."""
+
 _TEXT = "text/plain; charset=UTF-8"
 
 
@@ -125,7 +141,7 @@ async def _nowhere(request: StarletteRequest) -> Answer:
     """Return the answer where no route is."""
     if request.method == "OPTIONS":
         return Answer(b"", media_type=_TEXT)
-    text = f"no handler found for uri [{unquote(_path(request.scope))}] and method [{request.method}]"
+    text = f"no handler found for uri [{unquote(path_of(request.scope))}] and method [{request.method}]"
     return plain_error(text, 400, bare=True)
 
 
@@ -134,7 +150,7 @@ class Endpoint:
 
     def __init__(
         self,
-        services: Services,
+        services: Rooms,
         routes: Iterable[Route],
         raw: asyncio.Semaphore,
         bodies: Memory,
@@ -178,7 +194,7 @@ class Endpoint:
             body = request.query_params.get("source", "").encode()
         known = Request(
             method=request.method,
-            path=_path(request.scope),
+            path=path_of(request.scope),
             target=_target(request.scope),
             params=request.path_params,
             query=request.query_params,
@@ -199,7 +215,9 @@ class Endpoint:
         if unknown:
             listed = ", ".join(f"[{name}]" for name in unknown)
             plural = "s" if len(unknown) > 1 else ""
-            raise IllegalArgument(f"request [{_path(request.scope)}] contains unrecognized parameter{plural}: {listed}")
+            raise IllegalArgument(
+                f"request [{path_of(request.scope)}] contains unrecognized parameter{plural}: {listed}"
+            )
 
     def _wrong_method(self, request: StarletteRequest) -> Answer:
         allowed = sorted(self._by_method)
@@ -234,7 +252,7 @@ async def _disconnected(request: StarletteRequest) -> None:
         pass
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     """Return a request's path as it was sent."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     return raw.decode("latin-1")
@@ -243,13 +261,13 @@ def _path(scope: Scope) -> str:
 def _target(scope: Scope) -> str:
     """Return a request's path and query as they were sent."""
     query = scope["query_string"].decode("latin-1")
-    return f"{_path(scope)}?{query}" if query else _path(scope)
+    return f"{path_of(scope)}?{query}" if query else path_of(scope)
 
 
-def web_app(services: Services, table: Iterable[Route]) -> ASGIApp:
+def web_app(services: "Services", table: Iterable[Route]) -> ASGIApp:
     """Return the application of a table of routes; with a cluster, what the table lacks is the cluster's."""
     raw = asyncio.Semaphore(_RAW_AT_ONCE)
-    bodies = Memory(_BODIES_AT_ONCE * services.operator.max_body_bytes)
+    bodies = Memory(BODIES_AT_ONCE * services.operator.max_body_bytes)
     by_path: dict[str, list[Route]] = {}
     for route in table:
         by_path.setdefault(route.path, []).append(route)
@@ -273,12 +291,12 @@ def web_app(services: Services, table: Iterable[Route]) -> ASGIApp:
     through = None if gateway is None else Through(gateway, services.metrics)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        path = _path(scope)
+        path = path_of(scope)
         (door, methods), params = doors.find(path) or ((nowhere, frozenset()), {})
         if params.get("index", "").startswith("_"):  # another API of OpenSearch's, such as /_bulk, and no index
             door, methods = nowhere, set()
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if through is not None and method not in methods and not _is_ours(path):
+        if through is not None and method not in methods and not is_ours(path):
             await through(scope, receive, send)
         else:
             await door({**scope, "path_params": params}, receive, send)
@@ -286,6 +304,6 @@ def web_app(services: Services, table: Iterable[Route]) -> ASGIApp:
     return app
 
 
-def _is_ours(path: str) -> bool:
+def is_ours(path: str) -> bool:
     """Return whether a path belongs to the plugin, whether or not a route is there."""
     return [unquote(part) for part in path.split("/") if part][:2] == ML.split("/")[1:]

@@ -22,4 +22,5 @@ async def ready(services: Services, request: Request) -> object:
 
 async def metrics(services: Services, request: Request) -> object:
     """GET /metrics."""
+    await services.elsewhere.gather()
     return Answer(services.metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -1,18 +1,14 @@
 """Handlers of predict."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from mlcommons_py.errors import ResourceNotFound
 from mlcommons_py.remote.provider import Delta
-from mlcommons_py.rest.answer import Answer, Events
+from mlcommons_py.rest.answering import predicted, streamed
 from mlcommons_py.rest.peers import HANDED_ON
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
-
-_HEAVY = 16
-"""Entries from which on an answer is rendered in a thread."""
 
 
 async def predict(services: Services, request: Request) -> object:
@@ -22,10 +18,11 @@ async def predict(services: Services, request: Request) -> object:
         elsewhere = await services.nodes.addresses(model_id)
         if elsewhere:
             return await services.peers.send(request, elsewhere)
-    body = await request.json("request body is required", digits=True)
-    algorithm = request.params.get("algorithm", request.query.get("algorithm"))
-    answer = await services.predictor.predict(model_id, body, algorithm=algorithm, user=request.user)
-    return Answer(answer, heavy=len(answer["inference_results"]) >= _HEAVY)
+
+    async def answer(body: Mapping[str, Any], algorithm: str | None) -> dict[str, Any]:
+        return await services.predictor.predict(model_id, body, algorithm=algorithm, user=request.user)
+
+    return await predicted(request, answer)
 
 
 async def _runs_elsewhere(services: Services, model_id: str) -> bool:
@@ -41,17 +38,12 @@ async def _runs_elsewhere(services: Services, model_id: str) -> bool:
 async def stream(services: Services, request: Request) -> object:
     """POST /models/{model_id}/_predict/stream."""
     model_id = request.params["model_id"]
-    body = await request.json("request body is required", digits=True)
-    model = await services.models.called(model_id)
-    return Events(_shown(await services.streamer.stream(model_id, model, body, request.user)))
 
+    async def answer(body: Mapping[str, Any]) -> AsyncGenerator[Delta]:
+        model = await services.models.called(model_id)
+        return await services.streamer.stream(model_id, model, body, request.user)
 
-async def _shown(deltas: AsyncGenerator[Delta]) -> AsyncGenerator[dict[str, Any]]:
-    """Yield pieces of an answer as ML Commons shows them."""
-    async with aclosing(deltas):
-        async for delta in deltas:
-            shown = {"content": delta.content, "is_last": delta.is_last}
-            yield {"inference_results": [{"output": [{"name": "response", "dataAsMap": shown}]}]}
+    return await streamed(request, answer)
 
 
 async def batch_predict(services: Services, request: Request) -> object:

@@ -47,6 +47,7 @@ async def profile(services: Services, request: Request) -> object:
     asked = Asked.of(kind, ids, await request.json_or_none() or {})
     if asked.nodes and services.node.id not in asked.nodes:
         return {}
+    await services.elsewhere.gather()
     models = await _models(services, asked.models)
     tasks = await _tasks(services, asked.tasks)
     if not models and not tasks:

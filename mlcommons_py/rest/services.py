@@ -23,12 +23,14 @@ from mlcommons_py.models.registry import Models
 from mlcommons_py.node import Node
 from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
+from mlcommons_py.observe.elsewhere import Elsewhere
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote.connectors import Connectors
 from mlcommons_py.remote.transport import Transport
 from mlcommons_py.rest.peers import Peers
 from mlcommons_py.settings import Operator
+from mlcommons_py.store import Store
 from mlcommons_py.tasks.board import Tasks
 
 
@@ -37,11 +39,13 @@ class Services:
     """Everything a handler may call.
 
     Attributes:
+        elsewhere: what other processes of the service count.
         unready: returns why the service is not ready, or an empty list.
         gateway: the way to the cluster; None where there is none.
     """
 
     operator: Operator
+    store: Store
     node: Node
     nodes: Nodes
     peers: Peers
@@ -67,5 +71,6 @@ class Services:
     predictor: Predictor
     metrics: Metrics
     counters: Counters
+    elsewhere: Elsewhere
     unready: Callable[[], list[str]]
     gateway: Gateway | None = None

@@ -5,19 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.models.controllers import CONTROLLERS
+from mlcommons_py.models.documents import MODELS
 from mlcommons_py.models.states import FunctionName
+from mlcommons_py.remote.documents import CONNECTORS
+from mlcommons_py.remote.keys import CONFIG
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
+from mlcommons_py.tasks.board import TASKS
 
-CLUSTER_STATS = (
-    "ml_model_index_status",
-    "ml_connector_index_status",
-    "ml_config_index_status",
-    "ml_task_index_status",
-    "ml_controller_index_status",
-    "ml_model_count",
-    "ml_connector_count",
-)
+_INDICES = {
+    "ml_model_index_status": MODELS,
+    "ml_connector_index_status": CONNECTORS,
+    "ml_config_index_status": CONFIG,
+    "ml_task_index_status": TASKS,
+    "ml_controller_index_status": CONTROLLERS,
+}
+CLUSTER_STATS = (*_INDICES, "ml_model_count", "ml_connector_count")
 NODE_STATS = (
     "ml_jvm_heap_usage",
     "ml_executing_task_count",
@@ -111,6 +115,7 @@ async def stats(services: Services, request: Request) -> object:
         counts = frozenset(_COUNTS) if "ml_model_count" in asked.cluster else frozenset()
         shown.update(_only(cluster, asked.cluster and asked.cluster | counts))
     if asked.levels != {"cluster"} and (not asked.nodes or services.node.id in asked.nodes):
+        await services.elsewhere.gather()
         shown["nodes"] = {services.node.id: _node(services, asked)}
     return shown
 
@@ -120,21 +125,16 @@ def _only(values: Mapping[str, Any], wanted: frozenset[str]) -> dict[str, Any]:
 
 
 async def _cluster(services: Services) -> dict[str, Any]:
-    status = {True: "green", False: "non-existent"}
-    models, connectors = await services.models.count(), await services.connectors.count()
+    there = {stat: await services.store.exists(index) for stat, index in _INDICES.items()}
     return {
-        "ml_config_index_status": status[connectors > 0],
-        "ml_controller_index_status": "non-existent",
-        "ml_model_index_status": status[models > 0],
-        "ml_connector_index_status": status[connectors > 0],
-        "ml_task_index_status": status[await services.tasks.count() > 0],
-        "ml_connector_count": connectors,
-        "ml_model_count": models,
+        **{stat: "green" if is_there else "non-existent" for stat, is_there in there.items()},
+        "ml_connector_count": await services.connectors.count(),
+        "ml_model_count": await services.models.count(),
     }
 
 
 def _node(services: Services, asked: Asked) -> dict[str, Any]:
-    counters = services.counters
+    counters = services.counters.total()
     values: dict[str, Any] = {
         "ml_jvm_heap_usage": 0,
         "ml_executing_task_count": counters.executing,

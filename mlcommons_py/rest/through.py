@@ -20,9 +20,12 @@ _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"
 
 
 class Through:
-    """An ASGI application that is the cluster behind it; it needs the project's own server beneath."""
+    """An ASGI application that is the cluster behind it; it needs the project's own server beneath.
 
-    def __init__(self, gateway: Gateway, metrics: Metrics) -> None:
+    Without ``metrics`` who answers counts the requests, too.
+    """
+
+    def __init__(self, gateway: Gateway, metrics: Metrics | None) -> None:
         self._gateway = gateway
         self._metrics = metrics
 
@@ -44,6 +47,7 @@ class Through:
             request = StarletteRequest(scope)
             response = await respond(error(known), Form.of(method, request.headers))
             await response(scope, receive, send)
-        self._metrics.request(
-            _TEMPLATE, method if method in _METHODS else "other", status or 499, time.perf_counter() - began
-        )
+        if self._metrics is not None:
+            self._metrics.request(
+                _TEMPLATE, method if method in _METHODS else "other", status or 499, time.perf_counter() - began
+            )

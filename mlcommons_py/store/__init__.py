@@ -96,6 +96,9 @@ class Store(Protocol):
     :class:`~mlcommons_py.errors.MLCommonsError`.
     """
 
+    async def exists(self, index: str) -> bool:
+        """Return whether an index is there, be it empty; what was seen may be believed for half a minute."""
+
     async def get(self, index: str, doc_id: str) -> Document | None:
         """Return a document, or None where there is none."""
 

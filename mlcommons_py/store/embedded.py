@@ -12,6 +12,7 @@ import orjson
 
 from mlcommons_py.errors import MLCommonsError, VersionConflict
 from mlcommons_py.store import Delete, Document, Operation, Source, Written, new_id
+from mlcommons_py.store.answers import NOWHERE
 from mlcommons_py.store.database import Database
 from mlcommons_py.store.encoding import Expected, encode, merge, required, same
 from mlcommons_py.store.encoding import expected as expected_state
@@ -37,6 +38,10 @@ class EmbeddedStore:
             Unavailable: another process has it open, it is no database of this service, or it cannot be written.
         """
         return cls(await asyncio.to_thread(Database.open, path))
+
+    async def exists(self, index: str) -> bool:
+        """Return whether an index is there, be it empty."""
+        return await self._database.read(lambda connection: _exists(connection, index))
 
     async def get(self, index: str, doc_id: str) -> Document | None:
         """Return a document, or None where there is none."""
@@ -239,6 +244,8 @@ def _update(
 def _delete(connection: sqlite3.Connection, index: str, doc_id: str, expected: Expected) -> Written:
     before = _read(connection, index, doc_id)
     _check(index, doc_id, before, expected)
+    if before is None and not _exists(connection, index):
+        return Written(index, doc_id, "not_found", 1, NOWHERE, 0)
     seq_no = _next(connection, index)
     if before is None:
         return Written(index, doc_id, "not_found", 1, seq_no, PRIMARY_TERM)

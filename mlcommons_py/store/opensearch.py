@@ -43,6 +43,10 @@ class OpenSearchStore:
         """Return a store in a cluster, which need not be up yet; each request is tried for ``patience`` seconds."""
         return cls(Cluster(link, patience))
 
+    async def exists(self, index: str) -> bool:
+        """Return whether an index is there, be it empty."""
+        return await self._indices.exists(index)
+
     async def get(self, index: str, doc_id: str) -> Document | None:
         """Return a document, or None where there is none."""
         answer = await self._cluster.ask("GET", path(index, "_doc", doc_id, _source_excludes=CONTENT))

@@ -219,10 +219,6 @@ class Tasks:
             TASKS, conceal({**body, "version": True, "seq_no_primary_term": True}, (), ("*",))
         )
 
-    async def count(self) -> int:
-        """Return how many tasks there are."""
-        return int((await self._store.search(TASKS, {"size": 0}))["hits"]["total"]["value"])
-
     async def models_of(self, task_type: TaskType, model_ids: Sequence[str]) -> set[str]:
         """Return those of the models that there is a task of that type about."""
         found: set[str] = set()

@@ -29,7 +29,9 @@ def test_a_machine_that_runs_these_tests_is_healthy(mlcommons: Run, tmp_path: Pa
 
     found = _findings(done.stdout)
     assert done.returncode == 0, done.stdout
-    assert {"python", "cpu", "engine", "devices", "memory", "disk", "data", "port", "service"} == set(found)
+    assert {"python", "cpu", "api servers", "engine", "devices", "memory", "disk", "data", "port", "service"} == set(
+        found
+    )
     assert "float32" in found["engine"]["found"]
     assert found["service"]["state"] == "ok"
     assert "running service" in found["port"]["found"]

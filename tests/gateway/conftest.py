@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlcommons_py.app import App, wire
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import Pool
 from mlcommons_py.rest.door import web_app
@@ -18,6 +17,7 @@ from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.settings import Operator
 from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.wiring import App, wire
 from scripts.opensearch import Node
 from tests.gateway.peers import PATIENCE, Fake, Wire
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from mlcommons_py.app import App
 from mlcommons_py.rest.identity import PATH
+from mlcommons_py.wiring import App
 from tests.gateway.conftest import Connect
 from tests.gateway.peers import Fake, Wire, field
 

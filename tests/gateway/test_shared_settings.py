@@ -8,7 +8,6 @@ import httpx
 import orjson
 import pytest
 
-from mlcommons_py.app import App
 from mlcommons_py.cluster_settings import ClusterSettings
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.gateway.passing import Gateway
@@ -16,6 +15,7 @@ from mlcommons_py.gateway.pool import Pool
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.shared_settings import put_settings
 from mlcommons_py.store import Document, Store, Written
+from mlcommons_py.wiring import App
 from scripts.opensearch import Node
 from tests.gateway.conftest import Before, Connect
 from tests.gateway.peers import Fake, Wire, field

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from mlcommons_py.app import App, wire
 from mlcommons_py.models import changes
 from mlcommons_py.models.documents import Model
 from mlcommons_py.plugin_settings import PREFIX
@@ -17,6 +16,7 @@ from mlcommons_py.rest.services import Services
 from mlcommons_py.settings import Operator
 from mlcommons_py.store import Store, Written
 from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.wiring import App, wire
 from tests.lifecycle.hooked import HookedStore
 
 TRACED = Path(__file__).parents[1] / "data" / "traced"

@@ -67,6 +67,11 @@ class HookedStore:
         if self._is_cut:
             raise Unavailable("cut off")
 
+    async def exists(self, index: str) -> bool:
+        """As the other store does."""
+        await self._pass(Call("exists", index), after=False)
+        return await self._store.exists(index)
+
     async def get(self, index: str, doc_id: str) -> Document | None:
         """As the other store does."""
         await self._pass(Call("get", index, doc_id), after=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlcommons_py.errors import StatusError
+from mlcommons_py.errors import StatusError, Throttled
 from mlcommons_py.models.controllers import CONTROLLERS, Controllers
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.groups import Groups
@@ -78,6 +78,37 @@ async def test_node_that_leaves(throttle: Throttle) -> None:
     assert (await passed(throttle, MODEL, *[None] * 4)).count("ok") == 4
     assert (await passed(throttle, MODEL, *[None] * 2, nodes=2)).count("ok") == 0
     assert (await passed(throttle, MODEL, *[None] * 2, nodes=1)).count("ok") == 0
+
+
+@pytest.mark.parametrize(
+    ("limiter", "user", "low", "high"),
+    [
+        ({"limit": "4", "unit": "DAYS"}, None, 21_590, 21_600),
+        ({"limit": "4", "unit": "SECONDS"}, None, 1, 1),
+        ({"limit": "4", "unit": "MINUTES"}, None, 14, 15),
+        (None, "ann", 43_190, 43_200),
+    ],
+)
+async def test_when_to_try_again(
+    throttle: Throttle, limiter: dict[str, str] | None, user: str | None, low: int, high: int
+) -> None:
+    """A refusal says, in whole seconds, when the next request may pass."""
+    model = replace(MODEL, rate_limiter=limiter)
+    for _ in range(4 if user is None else 2):
+        await throttle.check("m", model, user)
+
+    with pytest.raises(Throttled) as caught:
+        await throttle.check("m", model, user)
+
+    assert low <= int(caught.value.headers["Retry-After"]) <= high
+
+
+async def test_never(throttle: Throttle) -> None:
+    """A limit of zero does not say when to try again: no request will ever pass."""
+    with pytest.raises(Throttled) as caught:
+        await throttle.check("m", FREE, "bob")
+
+    assert caught.value.headers == {}
 
 
 async def test_new_limit(throttle: Throttle) -> None:

@@ -17,11 +17,19 @@ FUNCTIONS = Functions(content.providers())
 CREDENTIAL = {"key": "the-secret-of-the-test"}
 
 
-def connector(body: str | None = None, parameters: Mapping[str, str] | None = None, **action: Any) -> Connector:
+def connector(
+    body: str | None = None,
+    parameters: Mapping[str, str] | None = None,
+    credential: Mapping[str, str] | None = None,
+    **action: Any,
+) -> Connector:
     """Return a connector with one action, a predict unless it says otherwise."""
     made = {"action_type": "PREDICT", "method": "POST", "url": "https://provider.example/v1/x", **action}
     return Connector(
-        name="of a test", parameters=parameters, actions=[made if body is None else {**made, "request_body": body}]
+        name="of a test",
+        parameters=parameters,
+        credential=credential,
+        actions=[made if body is None else {**made, "request_body": body}],
     )
 
 

@@ -174,7 +174,7 @@ async def test_a_chosen_id(store: EmbeddedStore) -> None:
     assert await service.create(openai(connector_id="mine")) == {"connector_id": "mine"}
 
     with pytest.raises(Conflict, match="connector id 'mine' already exists"):
-        await service.create(openai(connector_id="mine", credential={"k": "other"}))
+        await service.create(openai(connector_id="mine", credential={"openAI_key": "other"}))
     assert (await service.recent("mine"))[1] == {"openAI_key": SECRET}
     with pytest.raises(IllegalArgument, match="connector id must not start with '_'"):
         await service.create(openai(connector_id="_create"))
@@ -188,8 +188,13 @@ async def test_dry_run(store: EmbeddedStore) -> None:
 
     assert await service.count() == 0
     assert await store.get(".plugins-ml-config", "master_key") is None
-    with pytest.raises(IllegalArgument, match="Connector credential is null or empty list"):
-        await service.create(openai(dry_run=True, credential={}))
+    for wrong, reason in (
+        ({"credential": {}}, "Connector credential is null or empty list"),
+        ({"credential": {"other": "x"}}, "Required credential is missing"),
+        ({"parameters": {"endpoint": "api.openai.com", "response_filter": "$["}}, "is no JSONPath"),
+    ):
+        with pytest.raises(IllegalArgument, match=reason):
+            await service.create(openai(dry_run=True, **wrong))
 
 
 @pytest.mark.parametrize(
@@ -229,8 +234,8 @@ async def test_a_model_s_own_connector(store: EmbeddedStore) -> None:
     changed = (await service.inline_change({"parameters": {"model": "x"}}, "the-model"))(stored)
     assert changed["parameters"] == {**stored["parameters"], "model": "x"}
     assert changed["credential"] == stored["credential"]
-    renewed = (await service.inline_change({"credential": {"k": "new"}}, "the-model"))(stored)
-    assert (await service.opened(Connector.from_json(renewed), "the-model"))[1] == {"k": "new"}
+    renewed = (await service.inline_change({"credential": {"openAI_key": "new"}}, "the-model"))(stored)
+    assert (await service.opened(Connector.from_json(renewed), "the-model"))[1] == {"openAI_key": "new"}
     with pytest.raises(IllegalArgument, match=r"\[connector.credential\] is empty"):
         (await service.inline_change({"credential": {}}, "the-model"))(stored)
     with pytest.raises(IllegalArgument, match="Connector endpoint is required when creating a remote model without"):
@@ -297,3 +302,17 @@ async def test_calls_go_on_while_the_store_is_away(store: EmbeddedStore) -> None
         await service.recent(other)
     store.__class__ = EmbeddedStore
     assert (await service.recent(made))[0].description == "x"
+
+
+async def test_what_is_stored_is_read_whatever_it_is(store: EmbeddedStore) -> None:
+    """A connector that ML Commons stored is shown and opened though it could not be made here; a change is checked."""
+    action = {**openai()["actions"][0], "request_body": '{"a": }', "headers": {"X": "${credential.none}"}}
+    await store.put(CONNECTORS, "theirs", {**openai(), "credential": {}, "actions": [action]})
+    service = connectors(store)
+
+    assert (await service.get("theirs"))["actions"] == [action]
+    assert (await service.recent("theirs"))[0].name == "OpenAI chat"
+    with pytest.raises(IllegalArgument, match="Required credential is missing"):
+        await service.update("theirs", {"description": "ours"})
+    with pytest.raises(IllegalArgument, match=r"\[actions\[0\].request_body\] is no JSON"):
+        await service.update("theirs", {"credential": {"none": "some"}})

@@ -106,7 +106,11 @@ def action(**changes: Any) -> dict[str, Any]:
         (openai(client_config={"read_timeout": "x"}), "[read_timeout] must be a whole number, not str"),
         (
             openai(client_config={"mutual_tls_enabled": True}),
-            "[client_config.mutual_tls_enabled] is not supported by this version",
+            "For PEM keystore, provide both client_cert_pem and client_key_pem",
+        ),
+        (
+            openai(client_config={"keystore_type": "JKS"}),
+            "Unsupported keystore type: JKS. Supported types are: PEM, PKCS12",
         ),
         (openai(url="https://x/"), "[url] is for MCP connectors; each of [actions] has its own"),
         (openai(tenant_id="t"), "[tenant_id] cannot be given: there are no tenants in this version"),
@@ -160,7 +164,8 @@ def test_scripts(side: str) -> None:
 
 def test_accepted() -> None:
     """What ML Commons takes is taken: AWS with region and service among the credentials, any header elsewhere, null."""
-    aws = {**AWS, "credential": {**AWS["credential"], "region": "us-east-1", "service_name": "bedrock"}}  # type: ignore[dict-item]
+    credential = {"access_key": "a", "secret_key": "s", "region": "us-east-1", "service_name": "bedrock"}
+    aws = {"protocol": "aws_sigv4", "credential": credential, "actions": [{**ACTION, "headers": {}}]}
     assert check(openai(**aws)).protocol == "aws_sigv4"
     assert check(action(headers={"X-Trace": "${parameters.trace}", "n": 5})).actions[0]["headers"]["n"] == "5"  # type: ignore[index]
     assert check(openai(parameters=None, description=None, actions=[{**ACTION, "url": Only.beginning}])).name

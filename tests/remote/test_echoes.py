@@ -1,11 +1,16 @@
 """Secrets that a provider sends back are not shown."""
 
 import json
+import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlcommons_py.errors import IllegalArgument, RemoteFailed
+from mlcommons_py.remote.echoes import Hider
 from mlcommons_py.remote.outputs import check_answer, outputs
 from mlcommons_py.remote.payload import Prepared
 from tests.remote.asked import answer, connector, one
@@ -85,3 +90,36 @@ def test_errors_that_come_as_answers() -> None:
         read({"error_code": 110, "error_msg": f"token {SECRET} invalid"}, "connector.post_process.qianfan.embedding")
 
     assert "token *** invalid" in refused.value.reason
+
+
+KEYS = ("abcabd12", "abcabd12-2", "bd12bd12bd")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    parts=st.lists(st.sampled_from((*KEYS, "abc", "abcabd1", "bd12", "-2", " ", "é")), max_size=8),
+    cuts=st.lists(st.integers(0, 60), max_size=8),
+)
+def test_streams(parts: list[str], cuts: list[int]) -> None:
+    """However a stream is cut, what goes out is the text with nothing but its secrets hidden."""
+    text = "".join(parts)
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    hider = Hider(KEYS)
+
+    shown = [hider.feed(text[start:end]) for start, end in pairwise(places)]
+
+    assert "".join(shown) + hider.end() == re.sub("abcabd12-2|abcabd12|bd12bd12bd", "***", text)
+    assert not any(key in "".join(shown) for key in KEYS)
+
+
+def test_a_stream_waits_for_nothing_else() -> None:
+    """Only what may be the beginning of a secret is kept back, and no longer than it may be."""
+    hider = Hider([SECRET, "none"])
+
+    assert hider.feed("a none sk") == "a none "
+    assert hider.feed("-1") == ""
+    assert hider.feed("2 ") == "sk-12 "
+    assert hider.feed(f"key {SECRET[:9]}") == "key "
+    assert hider.feed(f"{SECRET[9:]}!") == "***!"
+    assert hider.feed(json.dumps(SECRET)) == '"***"'
+    assert (hider.feed("sk"), hider.end()) == ("", "sk")

@@ -4,7 +4,6 @@ import pytest
 
 from mlcommons_py import content
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.remote.documents import Action
 from mlcommons_py.remote.functions import Functions
 
 FUNCTIONS = Functions(content.providers())
@@ -47,31 +46,14 @@ def test_an_unknown_name_is_refused() -> None:
 
 @pytest.mark.parametrize("side", ["pre", "post"])
 def test_an_unknown_script_is_refused(side: str) -> None:
-    """A script that was not published is refused when a connector is made, with what to do in its place."""
+    """A script that was not published is refused, with what to do in its place."""
     script = "return params.text_docs[0].toUpperCase();"
-    action = {f"{side}_process_function": script}
     with pytest.raises(IllegalArgument) as raised:
-        FUNCTIONS.check(
-            Action.from_json({"action_type": "predict", "method": "POST", "url": "https://a.example", **action})
-        )
+        (FUNCTIONS.pre if side == "pre" else FUNCTIONS.post)(script)
 
     assert f"[{side}_process_function] is a Painless script that is not one of those published" in raised.value.reason
     assert ("response_filter" if side == "post" else "request_body") in raised.value.reason
     assert script in raised.value.reason
-
-
-def test_a_name_with_placeholders_is_looked_up_later() -> None:
-    """A function that parameters name is checked when it is called."""
-    FUNCTIONS.check(
-        Action.from_json(
-            {
-                "action_type": "predict",
-                "method": "POST",
-                "url": "u",
-                "post_process_function": "connector.${parameters.x}",
-            }
-        )
-    )
 
 
 def test_streams_and_batch_jobs() -> None:

@@ -86,7 +86,10 @@ def test_tabs_are_fine() -> None:
     ("template", "said"),
     [
         ("${parameters.none}", "Header 'X-User' contains unresolved placeholder. Required parameter is missing."),
-        ("${credential.none}", "Header 'X-User' contains unresolved placeholder. Required credential is missing."),
+        (
+            "${credential.none}",
+            "Header 'X-User' contains unresolved placeholder. Required credential is missing: give [credential.none].",
+        ),
     ],
 )
 def test_what_is_missing_is_said(template: str, said: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from mlcommons_py.app import App, wire
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import TABLE
@@ -17,6 +16,7 @@ from mlcommons_py.store import Store
 from mlcommons_py.store.embedded import EmbeddedStore
 from mlcommons_py.store.link import Link
 from mlcommons_py.store.opensearch import OpenSearchStore
+from mlcommons_py.wiring import App, wire
 from tests.opensearch import empty
 from tests.remote.fake import Fake
 

@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 from mlcommons_py.remote.documents import CONNECTORS
-from tests.remote.fake import SILENT, Answer, Asked
+from tests.remote.fake import SILENT, Answer, Asked, Fake, events
+from tests.remote.test_identity import PEM, strictly
 from tests.remote_models.conftest import Client
 
 PROMPT = '{ "prompt": "${parameters.prompt}" }'
@@ -85,6 +86,19 @@ async def test_changes_of_a_deployed_model_hold_within_a_second(client: Client) 
     assert "Error validating input schema" in unfit["error"]["reason"]
     assert disabled["error"]["reason"] == "Model is disabled."
     assert limited["error"]["reason"] == "Request is throttled at model level."
+
+
+async def test_a_limit_says_when_to_try_again(client: Client) -> None:
+    """Who is over a rate limit is told in ``Retry-After`` when the next request may pass."""
+    client.fake.on("/chat", Answer(200, {"ok": True}))
+    limiter = {"limit": "1", "unit": "MINUTES"}
+    model_id = await client.deployed(request_body=PROMPT, model={"rate_limiter": limiter})
+    await client.predict(model_id, {"prompt": "one"})
+
+    answer = await client.http.post(f"/_plugins/_ml/models/{model_id}/_predict", json={"parameters": {"prompt": "two"}})
+
+    assert (answer.status_code, answer.json()["error"]["type"]) == (429, "status_exception")
+    assert 55 <= int(answer.headers["Retry-After"]) <= 60
 
 
 async def test_the_providers_overload_is_told_from_ours(client: Client) -> None:
@@ -261,3 +275,24 @@ async def test_the_function_may_stand_in_the_query(client: Client) -> None:
 
     assert answer["inference_results"][0]["output"][0]["data"] == [0.5]
     assert unknown["error"]["reason"] == "Wrong function name"
+
+
+async def test_a_provider_that_wants_a_certificate(client: Client) -> None:
+    """A connector with a certificate shows it, in calls and in streams, and no other way leads to the provider."""
+    await client.set(trusted_connector_endpoints_regex=["^https://127\\.0\\.0\\.1:.*$"])
+    stream = {"prompt": "x", "_llm_interface": "openai/v1/chat/completions"}
+    async with Fake(tls=strictly()) as strict:
+        strict.on("/chat", lambda asked: events("[DONE]") if b"stream" in asked.body else Answer(200, {"ok": True}))
+        to_it: dict[str, Any] = {"url": f"{strict.url}/chat", "request_body": PROMPT, "headers": {}, "credential": PEM}
+        model_id = await client.deployed(**to_it, client_config={"mutual_tls_enabled": True})
+        without = await client.deployed(**to_it, model={"name": "without"})
+
+        answered = await client.predict(model_id, {"prompt": "x"})
+        streamed = await client.http.post(
+            f"/_plugins/_ml/models/{model_id}/_predict/stream", json={"parameters": stream}
+        )
+        refused = await client.predict(without, {"prompt": "x"}, 500)
+
+    assert answered["inference_results"][0]["output"][0]["dataAsMap"] == {"ok": True}
+    assert (streamed.status_code, len(strict.requests)) == (200, 2)
+    assert "cannot be trusted" in refused["error"]["reason"]

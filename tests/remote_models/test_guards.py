@@ -210,3 +210,44 @@ async def test_streams(client: Client) -> None:
     assert "4" not in answer.text.partition(OUT)[0].replace("400", "")
     assert "x" * 5 not in answer.text
     assert OUT in answer.text
+
+
+_CARD = "4111 1111 1111 1111"
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        (Answer(402, {"error": f"card {_CARD} refused"}, {"Retry-After": "9"}), 402),
+        (Answer(500, f"card {_CARD}", {"Content-Type": "text/plain"}), 500),
+    ],
+)
+async def test_errors_of_the_provider(client: Client, reply: Answer, status: int) -> None:
+    """What a provider says of its refusal is judged as an answer is; of one that may not be seen the status is left."""
+    client.fake.on("/chat", reply)
+    model_id = await client.deployed(model=local(packs=["pii"]))
+    asked = {"parameters": {"messages": [], "_llm_interface": "openai/v1/chat/completions"}}
+
+    for path in ("_predict", "_predict/stream"):
+        answer = await client.http.post(f"/_plugins/_ml/models/{model_id}/{path}", json=asked)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["remote"]["status"]) == (status, status)
+        assert error["reason"] == f"Error from remote service, whose text is withheld: {OUT}"
+        assert answer.headers.get("Retry-After") == reply.headers.get("Retry-After")
+
+    client.fake.on("/chat", Answer(402, {"error": "no money"}))
+    assert (await client.predict(model_id, {"messages": []}, 402))["error"]["reason"].endswith('{"error": "no money"}')
+
+
+async def test_errors_within_a_stream(client: Client) -> None:
+    """An error in the midst of a stream, and what comes in place of one, are judged, too."""
+    model_id = await client.deployed(model=local(packs=["pii"]))
+    asked = {"parameters": {"messages": [], "_llm_interface": "openai/v1/chat/completions"}}
+    path = f"/_plugins/_ml/models/{model_id}/_predict/stream"
+    replies = events(json.dumps({"error": {"message": f"bad card {_CARD}"}})), Answer(200, f"<p>{_CARD}</p>")
+
+    for reply in replies:
+        client.fake.on("/chat", reply)
+        answer = await client.http.post(path, json=asked)
+        assert _CARD not in answer.text
+        assert f"Error from remote service, whose text is withheld: {OUT}" in answer.text

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mlcommons_py.app import App, wire
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.settings import Operator
 from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.wiring import App, wire
 from tests.lifecycle.conftest import Shared
 from tests.remote.fake import Answer, Fake
 from tests.remote_models.conftest import OPEN, Client

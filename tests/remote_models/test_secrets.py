@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from mlcommons_py.app import wire
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.remote.documents import CONNECTORS
 from mlcommons_py.remote.keys import CONFIG, MASTER_KEY, Key
 from mlcommons_py.remote.rotation import Rotation
 from mlcommons_py.settings import Operator
 from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.wiring import wire
 from tests.remote.fake import Answer, Asked, Fake, Reply, events
 from tests.remote_models.conftest import OPEN, Client
 

@@ -99,6 +99,19 @@ async def test_a_guardrail_reads_across_pieces(client: Client) -> None:
     assert "bomb" not in answer.text
 
 
+async def test_a_credential_in_a_stream(client: Client) -> None:
+    """A credential that the provider sends back in pieces does not show, and all else comes as it is."""
+    secret = "sk-12345-canary"
+    text = f"your key sk-{secret} is good"
+    client.fake.on("/chat", events(*map(_delta, text), "[DONE]"))
+    model_id = await client.deployed(credential={"key": secret})
+
+    pieces = [content for content, _ in _contents(await _streamed(client, model_id))]
+
+    assert "".join(pieces) == "your key sk-*** is good"
+    assert pieces[:4] == ["y", "o", "u", "r"]
+
+
 async def test_who_goes_away_ends_the_call(client: Client) -> None:
     """When the client of a stream hangs up, the provider is hung up on."""
     never = asyncio.Event()

@@ -6,12 +6,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlcommons_py.app import App, wire
 from mlcommons_py.rest.door import Route, web_app
 from mlcommons_py.rest.routes import TABLE
 from mlcommons_py.rest.services import Services
 from mlcommons_py.settings import Operator
 from mlcommons_py.store.embedded import EmbeddedStore
+from mlcommons_py.wiring import App, wire
 from tests.rest.small import SMALL
 
 LIMIT = 200_000

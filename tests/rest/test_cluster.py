@@ -5,9 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
-from mlcommons_py.app import App, wire
 from mlcommons_py.plugin_settings import SETTINGS
 from mlcommons_py.rest.services import Services
+from mlcommons_py.wiring import App, wire
 
 MODELS = "plugins.ml_commons.max_model_on_node"
 LOCAL = "plugins.ml_commons.local_model.enabled"

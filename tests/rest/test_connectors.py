@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from mlcommons_py.app import App
 from mlcommons_py.remote.documents import CONNECTORS
+from mlcommons_py.wiring import App
 from tests.remote.making import openai
 from tests.store.test_concealed import PROBES
 

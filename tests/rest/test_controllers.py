@@ -189,6 +189,7 @@ GUARDED: list[tuple[dict[str, Any], str]] = [
     ({"interface": {"output": {"$ref": "http://x/y"}}}, "nothing is fetched"),
     ({"deploy_setting": {"model_ttl_minutes": 0}}, "[model_ttl_minutes] must be at least 1, or -1"),
     ({"deploy_setting": {"model_ttl_minutes": "x"}}, "[model_ttl_minutes] must be a whole number"),
+    ({"deploy_setting": {"ttl": 3}}, "[deploy_setting] has the unknown field [ttl]; there are is_auto_deploy_enabled,"),
     ({"deploy_setting": {"is_auto_deploy_enabled": 3}}, "[is_auto_deploy_enabled] must be true or false"),
 ]
 

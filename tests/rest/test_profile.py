@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from mlcommons_py.app import App
 from mlcommons_py.rest.services import Services
 from mlcommons_py.tasks.board import TaskType
+from mlcommons_py.wiring import App
 
 ML = "/_plugins/_ml"
 ARCHIVE = Path(__file__).parents[1] / "data" / "traced" / "bert-mean-normalized.zip"

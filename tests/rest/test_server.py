@@ -77,7 +77,7 @@ Serving = Callable[..., AbstractAsyncContextManager["Running"]]
 class Running:
     """A server that runs, and how it was wired."""
 
-    def __init__(self, port: int, slow: Slow, task: "asyncio.Task[None]") -> None:
+    def __init__(self, port: int, slow: Slow, task: "asyncio.Task[bool]") -> None:
         self.port = port
         self.slow = slow
         self.task = task

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from mlcommons_py.rest.services import Services
+from tests.rest.test_models import register
 
 ML = "/_plugins/_ml"
 CLUSTER = {
@@ -155,3 +156,18 @@ async def test_wrong_names(client: httpx.AsyncClient, path: str, body: Any, reas
 
     described = {"type": "illegal_argument_exception", "reason": reason}
     assert answer.json() == {"error": {"root_cause": [described], **described}, "status": 400}
+
+
+async def test_index_of_controllers(client: httpx.AsyncClient) -> None:
+    """The index of controllers is there from the first one on, also when the last one is gone."""
+    setting = {"plugins.ml_commons.allow_registering_model_via_local_file": True}
+    await client.put("/_cluster/settings", json={"transient": setting})
+    stat = f"{ML}/stats/ml_controller_index_status"
+    model_id = await register(client)
+    before = (await client.get(stat)).json()
+    await client.post(f"{ML}/controllers/{model_id}", json={"user_rate_limiter": {}})
+    made = (await client.get(stat)).json()
+    await client.delete(f"{ML}/controllers/{model_id}")
+
+    assert before == {"ml_controller_index_status": "non-existent"}
+    assert made == (await client.get(stat)).json() == {"ml_controller_index_status": "green"}

@@ -31,6 +31,15 @@ class StoreContract:
         assert answer["hits"] == {"total": {"value": 0, "relation": "eq"}, "max_score": None, "hits": []}
         assert await store.delete_by_query(INDEX, {"match_all": {}}) == 0
 
+    async def test_index_exists(self, store: Store) -> None:
+        """An index is there from its first document on, also when it is empty again; a deletion makes none."""
+        missing = await store.delete(INDEX, "a")
+        assert (missing.result, await store.exists(INDEX)) == ("not_found", False)
+        await store.put(INDEX, "a", {})
+        assert await store.exists(INDEX)
+        await store.delete(INDEX, "a")
+        assert (await store.exists(INDEX), await store.exists(OTHER)) == (True, False)
+
     async def test_stored_queries_of_a_missing_index(self, store: Store) -> None:
         """Who looks for stored queries in an index that is not there hears of it: they might have found something."""
         with pytest.raises(MLCommonsError):

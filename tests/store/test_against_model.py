@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 
 from mlcommons_py.errors import MLCommonsError, VersionConflict
 from mlcommons_py.store import Delete, Put, Store, Written
+from mlcommons_py.store.answers import NOWHERE
 from mlcommons_py.store.embedded import EmbeddedStore
 from mlcommons_py.store.link import Link
 from mlcommons_py.store.opensearch import OpenSearchStore
@@ -96,6 +97,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.next += 1
         return self.next - 1
 
+    def number_of_deletion(self) -> int:
+        """Return the number that a deletion takes: none in an index that is not there yet."""
+        return self.number() if self.next else NOWHERE
+
     def deleted(self, written: Written) -> None:
         """Take note of a deletion."""
 
@@ -161,7 +166,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.stale(doc_id, condition["if_seq_no"])
             return
         assert not self.stale(doc_id, condition.get("if_seq_no"))
-        assert written.seq_no == self.number()
+        assert written.seq_no == self.number_of_deletion()
         assert written.result == ("deleted" if self.model.pop(doc_id, None) else "not_found")
         self.deleted(written)
 
@@ -179,7 +184,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert isinstance(outcome, VersionConflict)
                 continue
             assert not isinstance(outcome, MLCommonsError)
-            assert outcome.seq_no == self.number()
+            assert outcome.seq_no == (self.number_of_deletion() if source is None else self.number())
             if source is None:
                 assert outcome.result == ("deleted" if self.model.pop(doc_id, None) else "not_found")
                 self.deleted(outcome)
@@ -246,6 +251,10 @@ class ClusterMachine(StoreMachine):
     def open(self) -> None:
         """Open a store on an empty index."""
         self.store = OpenSearchStore.open(Link((self.url,)))
+
+    def number_of_deletion(self) -> int:
+        """Return the number that a deletion takes; the index is there from the beginning."""
+        return self.number()
 
     def deleted(self, written: Written) -> None:
         """Take note of a deletion."""

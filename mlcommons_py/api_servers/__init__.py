@@ -1,0 +1,1 @@
+"""Further processes that serve HTTP beside the one that keeps the state."""

@@ -1,0 +1,107 @@
+"""What an API server does with a request: answer it itself, pass it on to the cluster, or hand it over to the core."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mlcommons_py.api_servers.beginning import Beginning, Own
+from mlcommons_py.api_servers.cards import Card, Cards
+from mlcommons_py.errors import MLCommonsError
+from mlcommons_py.gateway.passing import Gateway
+from mlcommons_py.observe.metrics import Metrics
+from mlcommons_py.remote.provider import Delta
+from mlcommons_py.rest.answer import Answer, Events
+from mlcommons_py.rest.answering import predicted, streamed
+from mlcommons_py.rest.body import Memory
+from mlcommons_py.rest.door import BODIES_AT_ONCE, Door, Endpoint, Route, is_ours, path_of
+from mlcommons_py.rest.identity import Identity
+from mlcommons_py.rest.paths import Paths
+from mlcommons_py.rest.request import Request
+from mlcommons_py.rest.through import Through
+
+_card: ContextVar[Card] = ContextVar("card")
+"""The model that the request under way calls, as it was when the request came."""
+
+
+class Front:
+    """The ASGI application of an API server.
+
+    Args:
+        gateway: the way to the cluster; None where there is none.
+        core: the way to the core.
+    """
+
+    def __init__(
+        self, beginning: Beginning, cards: Cards, metrics: Metrics, gateway: Gateway | None, core: Gateway
+    ) -> None:
+        self._cards = cards
+        self._core = Through(core, None)
+        self._through = None if gateway is None else Through(gateway, metrics)
+        identity = None if gateway is None else Identity(gateway)
+        chunks = asyncio.Semaphore(1)  # none comes here
+        bodies = Memory(BODIES_AT_ONCE * beginning.operator.max_body_bytes)
+
+        def door(path: str, own: Own) -> Door:
+            route = Route("POST", path, _HANDLERS[own], frozenset(beginning.queries[path]), abandon=True)
+            return Door(metrics, path, Endpoint(beginning, [route], chunks, bodies, identity).answer)
+
+        self._paths = Paths(
+            {
+                path: (door(path, beginning.own[path]) if path in beginning.own else None, frozenset(methods))
+                for path, methods in beginning.routes.items()
+            }
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        app = await self._chosen(scope)
+        await app(scope, receive, send)
+
+    async def _chosen(self, scope: Scope) -> ASGIApp:
+        path, method = path_of(scope), scope["method"]
+        (door, methods), params = self._paths.find(path) or ((None, frozenset()), {})
+        if door is not None and method == "POST":
+            return await self._own(door, scope, params)
+        known = "GET" if method == "HEAD" else method
+        if self._through is not None and known not in methods and not is_ours(path):
+            return self._through
+        return self._core
+
+    async def _own(self, door: Door, scope: Scope, params: Mapping[str, str]) -> ASGIApp:
+        try:
+            card = await self._cards.get(params["model_id"])
+        except MLCommonsError:
+            card = None  # there is no such model, or the core has no answer: in either case it says so itself
+        if card is None:
+            return self._core
+        _card.set(card)
+        scope["path_params"] = params
+        return door
+
+
+async def _predict(beginning: Beginning, request: Request) -> Answer:
+    """POST /models/{model_id}/_predict, /_predict/{algorithm}/{model_id}."""
+    del beginning
+    card = _card.get()
+
+    async def answer(body: Mapping[str, Any], algorithm: str | None) -> dict[str, Any]:
+        return await card.predict(body, algorithm, request.user)
+
+    return await predicted(request, answer)
+
+
+async def _stream(beginning: Beginning, request: Request) -> Events:
+    """POST /models/{model_id}/_predict/stream."""
+    del beginning
+    card = _card.get()
+
+    async def answer(body: Mapping[str, Any]) -> AsyncGenerator[Delta]:
+        return await card.stream(body, request.user)
+
+    return await streamed(request, answer)
+
+
+_HANDLERS: Mapping[Own, Any] = {"predict": _predict, "stream": _stream}

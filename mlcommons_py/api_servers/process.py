@@ -1,0 +1,93 @@
+"""An API server: ``python -m mlcommons_py.api_servers.process CHANNEL LISTENING PARENT``.
+
+The arguments are the descriptors of its channel to the core and of the listening socket, and the core's process id.
+Everything else it is told over the channel. It ends when the core does.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvloop
+
+from mlcommons_py import malloc
+from mlcommons_py.api_servers.beginning import Beginning
+from mlcommons_py.api_servers.channel import Channel
+from mlcommons_py.api_servers.handing import address, handing
+from mlcommons_py.api_servers.parts import Parts
+from mlcommons_py.observe.logs import configure
+from mlcommons_py.rest.binding import tls_of
+from mlcommons_py.rest.server import serve
+
+_PR_SET_PDEATHSIG = 1
+_TELL_SECONDS = 1.0
+_SHARE = 20
+"""Telling its numbers takes one part of so many of an API server's time at most."""
+
+
+def main() -> None:
+    """Serve until the core says that it ends, or does."""
+    channel, listening, parent = map(int, sys.argv[1:4])
+    libc: Any = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the core is gone")
+    malloc.tune(mapped_from=1 << 20)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(socket.socket(fileno=channel), socket.socket(fileno=listening)))
+
+
+async def _run(wire: socket.socket, listening: socket.socket) -> None:
+    answers: dict[str, Callable[[Any], Awaitable[Any]]] = {"stop": _stop}
+    channel = await Channel.open(wire, answers)
+    # Without the core nothing that is known here holds: nobody is answered any more, not even those who wait.
+    channel.ended.add_done_callback(lambda _: os._exit(0))
+    beginning = Beginning.from_json(await channel.ask("begin"))
+    operator = beginning.operator
+    configure(operator.log_level)
+    parts = Parts.of(beginning, channel, handing(address(beginning.directory)))
+
+    async def numbers(_value: Any) -> Any:
+        return parts.numbers()
+
+    async def changed(model_id: Any) -> None:
+        parts.cards.changed(model_id)
+
+    async def removed(model_id: Any) -> None:
+        parts.cards.removed(model_id)
+
+    answers.update(numbers=numbers, changed=changed, removed=removed)
+    telling = asyncio.create_task(_tell(channel, parts))
+
+    def serves() -> None:
+        channel.tell("serves")
+
+    await serve(parts.front, listening, operator.shutdown_seconds, serves, tls=tls_of(operator))
+    telling.cancel()
+    await parts.close()
+    channel.tell("numbers", parts.numbers())
+    await channel.close()
+
+
+async def _stop(_value: Any) -> None:
+    """End as if told so by a signal."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _tell(channel: Channel, parts: Parts) -> None:
+    """Tell the core again and again what was counted."""
+    while True:
+        began = time.monotonic()
+        channel.tell("numbers", parts.numbers())
+        await asyncio.sleep(max(_TELL_SECONDS, _SHARE * (time.monotonic() - began)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Programs with three processes that serve HTTP, on each kind of store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.opensearch import Node
+from tests.api_servers.several import several
+from tests.e2e.service import Service
+from tests.e2e.test_remote import CHAT, OPEN, Provider
+from tests.opensearch import empty
+
+
+class Rig:
+    """A program, and the provider that its models call."""
+
+    def __init__(self, service: Service, provider: Provider) -> None:
+        self.service = service
+        self.provider = provider
+
+    def connector(self, path: str = "/chat") -> str:
+        """Make a connector to a path of the provider, and return its id."""
+        action = {
+            "action_type": "predict",
+            "method": "POST",
+            "url": f"{self.provider.fake.url}{path}",
+            "headers": {"Authorization": "Bearer ${credential.key}"},
+            "request_body": CHAT,
+        }
+        body = {
+            "name": "a connector",
+            "version": "1",
+            "protocol": "http",
+            "credential": {"key": "s3cret"},
+            "actions": [action],
+        }
+        return str(self.service.ml("POST", "/connectors/_create", json=body)["connector_id"])
+
+    def model(self, connector_id: str, **fields: object) -> str:
+        """Register and deploy a model, and return its id."""
+        body = {"name": "chat", "function_name": "remote", "connector_id": connector_id, **fields}
+        return str(self.service.ml("POST", "/models/_register?deploy=true", json=body)["model_id"])
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Provider]:
+    """A provider that follows a test's script."""
+    made = Provider()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("opensearch", marks=pytest.mark.opensearch)])
+def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iterator[Rig]:
+    """A program of three processes that the tests of a module share, on each kind of store."""
+    flags: tuple[str, ...] = ()
+    if request.param == "opensearch":
+        node: Node = request.getfixturevalue("opensearch")
+        empty(node)
+        flags = ("--store", node.url)
+    with several(Service(tmp_path_factory.mktemp("several") / "data", *OPEN, flags=flags)) as service:
+        yield Rig(service, provider)
+
+
+@pytest.fixture
+def own(tmp_path: Path, provider: Provider) -> Iterator[Rig]:
+    """A program of three processes that a test has for itself."""
+    with several(Service(tmp_path / "data", *OPEN)) as service:
+        yield Rig(service, provider)

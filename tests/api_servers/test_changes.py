@@ -1,0 +1,150 @@
+"""What is changed through one process holds in each of them within a second."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.api_servers.conftest import Rig
+from tests.api_servers.several import Direct, api_servers, connected
+from tests.e2e.test_remote import HELLO
+from tests.remote.fake import Answer
+
+ASKED = {"parameters": HELLO}
+REFUSED = "plugins.ml_commons.trusted_connector_endpoints_regex"
+_SECOND = 1.0
+_CALL = 0.5
+"""How long a call may take that was begun within the second."""
+
+
+def holds_within_a_second(change: Callable[[], object], holds: Callable[[], bool]) -> bool:
+    """Make a change, and return whether it holds from some moment within a second on."""
+    change()
+    until = time.monotonic() + _SECOND
+    while not holds():
+        if time.monotonic() > until + _CALL:
+            return False
+    return True
+
+
+def _predict(direct: Direct, model_id: str) -> tuple[int, Any]:
+    return direct.request("POST", f"/_plugins/_ml/models/{model_id}/_predict", ASKED)
+
+
+def _called(direct: Direct, model_id: str) -> int:
+    return _predict(direct, model_id)[0]
+
+
+@pytest.fixture
+def model_id(rig: Rig) -> str:
+    """A deployed model that answers."""
+    rig.provider.fake.on("/chat", Answer(200, {"from": "chat"}))
+    return rig.model(rig.connector())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/models/{}/_undeploy", None, 200),
+        ("PUT", "/models/{}", {"is_enabled": False}, 403),
+    ],
+)
+def test_models_that_may_not_be_called(
+    rig: Rig, model_id: str, method: str, path: str, body: object, status: int
+) -> None:
+    """A model that is undeployed is deployed by the core again, or refused; a disabled one is refused."""
+    for pid in api_servers(rig.service):
+        with connected(rig.service, pid) as direct:
+            assert _called(direct, model_id) == 200
+            rig.service.ml("PUT", f"/models/{model_id}", json={"deploy_setting": {"is_auto_deploy_enabled": False}})
+            refused = 400 if status == 200 else status
+
+            def change() -> None:
+                rig.service.ml(method, path.format(model_id), json=body)
+
+            assert holds_within_a_second(change, lambda: _called(direct, model_id) == refused)  # noqa: B023
+            rig.service.ml("PUT", f"/models/{model_id}", json={"is_enabled": True})
+            rig.service.ml("POST", f"/models/{model_id}/_deploy")
+
+
+def test_a_deleted_model(rig: Rig, model_id: str) -> None:
+    """A model that was deleted is not found by an API server that called it before."""
+    (pid, *_) = api_servers(rig.service)
+    with connected(rig.service, pid) as direct:
+        assert _called(direct, model_id) == 200
+
+        def change() -> None:
+            rig.service.ml("POST", f"/models/{model_id}/_undeploy")
+            rig.service.ml("DELETE", f"/models/{model_id}")
+
+        assert holds_within_a_second(change, lambda: _called(direct, model_id) == 404)
+
+
+def test_another_connector(rig: Rig, model_id: str) -> None:
+    """A model that is given another connector calls its provider."""
+    rig.provider.fake.on("/other", Answer(200, {"from": "other"}))
+    other = rig.connector("/other")
+    (pid, *_) = api_servers(rig.service)
+    with connected(rig.service, pid) as direct:
+        assert _called(direct, model_id) == 200
+
+        def change() -> None:
+            rig.service.ml("PUT", f"/models/{model_id}", json={"connector_id": other})
+
+        assert holds_within_a_second(change, lambda: "other" in str(_predict(direct, model_id)))
+
+
+def test_an_endpoint_that_is_not_trusted_any_more(rig: Rig, model_id: str) -> None:
+    """A provider that the settings do not trust any more is not called by an API server."""
+    (pid, *_) = api_servers(rig.service)
+    before = rig.service.http.get("/_cluster/settings?flat_settings").json()["persistent"].get(REFUSED)
+
+    def put(value: object) -> None:
+        answer = rig.service.http.put("/_cluster/settings", json={"persistent": {REFUSED: value}})
+        assert answer.status_code == 200, answer.text
+
+    with connected(rig.service, pid) as direct:
+        assert _called(direct, model_id) == 200
+        try:
+            assert holds_within_a_second(lambda: put(["^https://nowhere$"]), lambda: _called(direct, model_id) == 400)
+        finally:
+            put(before)
+
+
+def test_limits_stay_exact(rig: Rig, model_id: str) -> None:
+    """A rate limit counts the calls of all processes together."""
+    rig.service.ml("PUT", f"/models/{model_id}", json={"rate_limiter": {"limit": "2", "unit": "DAYS"}})
+    statuses = []
+    for pid in [*api_servers(rig.service), rig.service.pid]:
+        with connected(rig.service, pid) as direct:
+            statuses += [_called(direct, model_id), _called(direct, model_id)]
+
+    assert sorted(statuses) == [200, 200, 429, 429, 429, 429]
+
+
+def test_a_suspended_provider(rig: Rig) -> None:
+    """Faults that one process met suspend calls there alone; another connector, and an undeploy, end that."""
+    rig.provider.fake.on("/down", Answer(500, {"error": "down"}))
+    rig.provider.fake.on("/up", Answer(200, {"from": "up"}))
+    model_id = rig.model(rig.connector("/down"))
+    one, other = api_servers(rig.service)
+    with connected(rig.service, one) as first, connected(rig.service, other) as second:
+        for _ in range(10):
+            assert _called(first, model_id) == 500
+        assert "suspended" in str(_predict(first, model_id))
+        assert _called(second, model_id) == 500
+
+        def redeploy() -> None:
+            rig.service.ml("POST", f"/models/{model_id}/_undeploy")
+            rig.service.ml("POST", f"/models/{model_id}/_deploy")
+
+        assert holds_within_a_second(redeploy, lambda: _called(first, model_id) == 500)
+        for _ in range(10):
+            _called(first, model_id)
+        assert "suspended" in str(_predict(first, model_id))
+
+        def reconnect() -> None:
+            rig.service.ml("PUT", f"/models/{model_id}", json={"connector_id": rig.connector("/up")})
+
+        assert holds_within_a_second(reconnect, lambda: _called(first, model_id) == 200)

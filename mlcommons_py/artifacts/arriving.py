@@ -170,7 +170,7 @@ def _inflated(arriving: Arriving) -> Iterator[bytes]:
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     while not inflate.eof and (piece := arriving.piece()):
         yield inflate.decompress(piece, _PIECE)
-        while inflate.unconsumed_tail:
+        while inflate.unconsumed_tail and not inflate.eof:
             yield inflate.decompress(inflate.unconsumed_tail, _PIECE)
     arriving.back(len(inflate.unused_data))
 

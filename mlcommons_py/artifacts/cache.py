@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from mlcommons_py.artifacts.head_start import HeadStart
+from mlcommons_py.artifacts.head_start import PATIENCE, HeadStart
 from mlcommons_py.artifacts.manifest import CONVERTER, NAME, Manifest, ModelFormat
 from mlcommons_py.artifacts.sandbox import Conversion
 from mlcommons_py.errors import CircuitBreaking, InvalidModel
@@ -36,8 +36,9 @@ Fetch = Callable[[Path], Awaitable[None]]
 class ConvertedModels:
     """The directory of converted models."""
 
-    def __init__(self, root: Path, memory_bytes: int, cpu_seconds: int) -> None:
-        """Open the cache under ``root``; the limits are those of one conversion."""
+    def __init__(self, root: Path, memory_bytes: int, cpu_seconds: int, patience: float = PATIENCE) -> None:
+        """Open the cache under ``root``; the limits are those of one conversion, ``patience`` that of an early one."""
+        self._patience = patience
         self._models = root / "models"
         self._staging = root / "staging"
         self._memory_bytes = memory_bytes
@@ -96,7 +97,7 @@ class ConvertedModels:
                 return self._conversion(archive, model_format, directory, compute_type)
 
             staging = self._staging / uuid.uuid4().hex
-            head = self._begun[key] = HeadStart(source, self._models / key, staging, begin, self._turns)
+            head = self._begun[key] = HeadStart(source, self._models / key, staging, begin, self._turns, self._patience)
             head.ended.add_done_callback(lambda _: self._begun.pop(key))
         self._begun[key].advance(source, size, whole=whole)
 

@@ -29,11 +29,14 @@ class HeadStart:
         is_whole: whether all of the archive is there.
     """
 
-    def __init__(self, source: Path, unless: Path, staging: Path, begin: Begin, turns: asyncio.Semaphore) -> None:
+    def __init__(
+        self, source: Path, unless: Path, staging: Path, begin: Begin, turns: asyncio.Semaphore, patience: float
+    ) -> None:
         """Begin with the file ``source``, to which more is added, in the new directory ``staging``.
 
         Nothing is done if ``unless`` is there. Converting what is whole takes one of the ``turns``.
         """
+        self._patience = patience
         self._source = source
         self._unless = unless
         self._staging = staging
@@ -71,12 +74,12 @@ class HeadStart:
         try:
             if await asyncio.to_thread(self._link):
                 self._built.set_result(await self._convert())
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(self._patience)
         except InvalidModel as fault:
             if self.is_whole:
                 self._built.set_exception(fault)
                 self._built.exception()  # it need not be asked for
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(self._patience)
         except (MLCommonsError, OSError) as fault:
             log.debug("the head start of %s came to nothing: %s", self._source, fault)
         finally:
@@ -98,7 +101,7 @@ class HeadStart:
             while not self.is_whole:
                 self._more.clear()
                 conversion.announce(self._size)
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(self._patience):
                     await self._more.wait()
             conversion.announce(self._size)
             async with self._turns:

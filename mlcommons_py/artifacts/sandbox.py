@@ -106,6 +106,8 @@ class Conversion:
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         await asyncio.gather(self._answer, self._noise, self._process.wait(), return_exceptions=True)
         if not self._done:
             await asyncio.to_thread(shutil.rmtree, self._job.directory, ignore_errors=True)

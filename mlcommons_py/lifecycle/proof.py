@@ -1,6 +1,7 @@
 """A model file is what its registration says it is: it converts, it runs, and its embeddings have the right length."""
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +25,13 @@ class Proof:
         self._converted = converted
         self._operator = operator
 
-    async def prepare(self, model_id: str, model: Model, *, doubt: bool = False) -> tuple[Path, Manifest]:
+    async def prepare(
+        self, model_id: str, model: Model, *, doubt: bool = False, archive: Path | None = None
+    ) -> tuple[Path, Manifest]:
         """Return the directory of a model's converted form, proven, and its manifest.
 
         With ``doubt`` the files of a model that was converted before are read and compared with their hashes again.
+        ``archive`` is the model's content where it is at hand, its hash compared already.
 
         Raises:
             InvalidModel: the content is not what was announced, cannot be served, or contradicts ``model_config``.
@@ -37,6 +41,9 @@ class Proof:
             raise InvalidModel(f"models of function {function} cannot be run by this version; TEXT_EMBEDDING can")
 
         async def fetch(path: Path) -> None:
+            if archive is not None:
+                await asyncio.to_thread(shutil.copyfile, archive, path)
+                return
             await self._models.chunks.verify(model_id, model, copy_to=path)
 
         directory = await self._converted.directory(
@@ -66,10 +73,10 @@ class Proof:
             "framework_type": manifest.inside.upper(),
         }
 
-        def make(model: Model) -> Model:
+        def make(model: Model) -> Model | None:
             config = {**says, **model.config}
             if config == model.config and model.state_reason is None:
-                return model
+                return None
             return replace(model, model_config=config, state_reason=None, last_updated_time=now())
 
         await self._models.change(model_id, make)

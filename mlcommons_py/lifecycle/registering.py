@@ -34,7 +34,7 @@ from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.settings import Operator
 from mlcommons_py.store import Written
 from mlcommons_py.store.client_search import exactly
-from mlcommons_py.tasks.board import Task, Tasks, TaskType
+from mlcommons_py.tasks.board import Task, Tasks, TaskState, TaskType
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,8 @@ class Registrar:
         return {"status": "Uploaded"}
 
     async def _begin_proof(self, model_id: str, model: Model) -> None:
-        task_id = await self._tasks.create(TaskType.REGISTER_MODEL, model.algorithm, model_id)
+        running = TaskState.RUNNING
+        task_id = await self._tasks.create(TaskType.REGISTER_MODEL, model.algorithm, model_id, state=running)
         self._spawn(task_id, self._prove(task_id, model_id))
 
     async def register(self, body: Mapping[str, Any], *, deploy: bool) -> dict[str, Any]:
@@ -260,7 +261,6 @@ class Registrar:
 
     async def _prove(self, task_id: str, model_id: str, *, deploy: bool = False) -> None:
         try:
-            await self._tasks.start(task_id)
             try:
                 _, manifest = await self._proof.prepare(model_id, await self._models.model(model_id))
             finally:

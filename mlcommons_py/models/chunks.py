@@ -9,7 +9,7 @@ from typing import Any
 from mlcommons_py.errors import Conflict, InvalidModel
 from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id
 from mlcommons_py.models.kept import Beginning, KeptChunks, Mark
-from mlcommons_py.store import Delete, Document, Store
+from mlcommons_py.store import Delete, Document, Store, Written
 from mlcommons_py.store.client_search import exactly, found
 
 Arrived = Callable[[Model, Beginning], None]
@@ -33,7 +33,7 @@ class Chunks:
         Raises:
             Conflict: what is stored under its id is no chunk of this model.
         """
-        await self.replace(await self.before(model_id, number), model_id, model, number, content)
+        await self._put(await self.before(model_id, number), model_id, model, number, content)
 
     async def replace(
         self,
@@ -42,13 +42,21 @@ class Chunks:
         model: Model,
         number: int,
         content: bytes,
-        arrived: Arrived | None = None,
+        arrived: Arrived | None,
     ) -> None:
         """Store one chunk in place of what was :meth:`before`; while it is stored it is copied, and ``arrived`` told.
 
         Raises:
             Conflict: what is there is no chunk of this model.
         """
+        keeping = asyncio.create_task(self._keep(model_id, model, number, content, arrived))
+        try:
+            written = await self._put(before, model_id, model, number, content)
+        finally:
+            await keeping
+        self.kept.mark(model_id, number, (written.primary_term, written.seq_no))
+
+    async def _put(self, before: Document | None, model_id: str, model: Model, number: int, content: bytes) -> Written:
         if before is not None and before.source.get("model_id") != model_id:
             raise Conflict(f"[{before.id}], the id of this chunk, is the id of another document; use another model id")
         document: dict[str, Any] = {
@@ -60,12 +68,7 @@ class Chunks:
             "chunk_number": number,
             "total_chunks": model.total_chunks,
         }
-        keeping = asyncio.create_task(self._keep(model_id, model, number, content, arrived))
-        try:
-            written = await self._store.put(MODELS, chunk_id(model_id, number), document, content=content)
-        finally:
-            await keeping
-        self.kept.mark(model_id, number, (written.primary_term, written.seq_no))
+        return await self._store.put(MODELS, chunk_id(model_id, number), document, content=content)
 
     async def _keep(self, model_id: str, model: Model, number: int, content: bytes, arrived: Arrived | None) -> None:
         beginning = await self.kept.keep(model_id, number, content)

@@ -64,8 +64,8 @@ async def _run(operator: Operator) -> None:
     try:
         if operator.api_servers > 1:
             core = await Core.open(door, routes, app.services, app.admission, listening)
-        ends = None if core is None else core.stop
-        at_once = await serve(door, listening, operator.shutdown_seconds, serves, ends=ends, tls=tls)
+        ends, turns = (None, None) if core is None else (core.stop, core.turns)
+        at_once = await serve(door, listening, operator.shutdown_seconds, serves, ends=ends, turns=turns, tls=tls)
     finally:
         if core is not None:
             await core.close(at_once=at_once)

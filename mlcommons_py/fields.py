@@ -12,7 +12,8 @@ _WHOLE = re.compile(r"-?[0-9]{1,19}")
 
 
 def _wrong(field: str, wanted: str, value: object) -> IllegalArgument:
-    return IllegalArgument(f"[{field}] must be {wanted}, not {type(value).__name__}")
+    kind = "float" if isinstance(value, float) else type(value).__name__
+    return IllegalArgument(f"[{field}] must be {wanted}, not {kind}")
 
 
 def text(body: Body, field: str) -> str | None:

@@ -173,6 +173,7 @@ class PluginSettings:
             raise BadRequest(
                 "Remote Inference is currently disabled. To enable it, update the setting"
                 ' "plugins.ml_commons.remote_inference_enabled" to true.'
+                f" The setting's name is {PREFIX}remote_inference.enabled."
             )
 
     def check_models(self, *, remote: bool) -> None:

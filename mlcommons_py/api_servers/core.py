@@ -9,6 +9,7 @@ from mlcommons_py.api_servers.beginning import Beginning, Own
 from mlcommons_py.api_servers.desk import Desk
 from mlcommons_py.api_servers.fleet import Fleet
 from mlcommons_py.api_servers.hatch import Hatch, hatch_in
+from mlcommons_py.api_servers.turns import Turns
 from mlcommons_py.lifecycle.admission import StoredAdmission
 from mlcommons_py.rest import predicting
 from mlcommons_py.rest.door import Route
@@ -48,6 +49,11 @@ class Core:
         fleet = Fleet(count, listening, beginning, desk, services.elsewhere, services.remotes)
         fleet.start()
         return cls(fleet, hatch)
+
+    @property
+    def turns(self) -> Turns:
+        """The core's turns at accepting connections."""
+        return self._fleet.turns
 
     def stop(self) -> None:
         """Have the API servers accept nothing any more."""

@@ -14,6 +14,7 @@ from typing import Any
 from mlcommons_py.api_servers.beginning import Beginning
 from mlcommons_py.api_servers.channel import Channel
 from mlcommons_py.api_servers.desk import Desk
+from mlcommons_py.api_servers.turns import Turns, shared
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.inference.remotes import Remotes
 from mlcommons_py.observe.elsewhere import Elsewhere
@@ -40,6 +41,9 @@ class Fleet:
         listening: the socket that all of them accept connections on.
         beginning: what each is told when it begins.
         desk: answers what they ask of models.
+
+    Attributes:
+        turns: the core's turns at accepting connections.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class Fleet:
         self._desk = desk
         self._elsewhere = elsewhere
         self._remotes = remotes
+        self._counts = shared(count + 1)
+        self.turns = Turns(self._counts, 0)
         self._number = 0
         self._channels: dict[int, Channel] = {}
         self._processes: dict[int, asyncio.subprocess.Process] = {}
@@ -68,7 +74,7 @@ class Fleet:
     def start(self) -> None:
         """Start them, and keep so many running."""
         self._elsewhere.processes = self
-        self._keeping = [asyncio.create_task(self._keep()) for _ in range(self._count)]
+        self._keeping = [asyncio.create_task(self._keep(slot)) for slot in range(1, self._count + 1)]
 
     def stop(self) -> None:
         """Have them accept nothing any more and finish what runs, for as long as the operator says."""
@@ -89,6 +95,7 @@ class Fleet:
                     process.kill()
             await asyncio.wait(self._keeping)
         self._elsewhere.processes = None
+        os.close(self._counts)
 
     async def gather(self) -> None:
         """Have each tell its numbers now; one that does not answer in time is left out."""
@@ -116,13 +123,13 @@ class Fleet:
         self._elsewhere.tell(number, numbers)
         self._remotes.tell(number, numbers.uses)
 
-    async def _keep(self) -> None:
-        """Keep one API server running."""
+    async def _keep(self, slot: int) -> None:
+        """Keep one API server running; ``slot`` is where it counts its connections."""
         pause = _FIRST_PAUSE
         while not self._ending.is_set():
             began = time.monotonic()
             try:
-                how = await self._one()
+                how = await self._one(slot)
             except OSError as fault:
                 how = f"could not be started: {fault}"
             if self._ending.is_set():
@@ -135,14 +142,14 @@ class Fleet:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), wait)
 
-    async def _one(self) -> str:
+    async def _one(self, slot: int) -> str:
         """Run an API server until it ends; return how it did."""
         self._number += 1
         number = self._number
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = await self._started(theirs)
+                process = await self._started(theirs, slot)
             except BaseException:
                 ours.close()
                 raise
@@ -152,6 +159,7 @@ class Fleet:
             if self._ending.is_set():  # it was being started when all were told
                 channel.tell("stop")
             status = await process.wait()
+            self.turns.gone(slot)
             await channel.ended  # what it told last is read before it is taken for the last
         finally:
             del self._channels[number], self._processes[number]
@@ -160,7 +168,7 @@ class Fleet:
             self._remotes.ended(number)
         return f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
 
-    async def _started(self, theirs: socket.socket) -> asyncio.subprocess.Process:
+    async def _started(self, theirs: socket.socket, slot: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # the directory that the service was started in is not for it to import from
@@ -168,8 +176,10 @@ class Fleet:
             "mlcommons_py.api_servers.process",
             str(theirs.fileno()),
             str(self._listening.fileno()),
+            str(self._counts),
+            str(slot),
             str(os.getpid()),
-            pass_fds=[theirs.fileno(), self._listening.fileno()],
+            pass_fds=[theirs.fileno(), self._listening.fileno(), self._counts],
             stdin=asyncio.subprocess.DEVNULL,
             env={name: os.environ[name] for name in _KEPT if name in os.environ},
             start_new_session=True,  # a Ctrl-C at the terminal is for the core alone

@@ -55,20 +55,24 @@ class Front:
             }
         )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        app = await self._chosen(scope)
-        await app(scope, receive, send)
-
-    async def _chosen(self, scope: Scope) -> ASGIApp:
-        path, method = path_of(scope), scope["method"]
-        (door, methods), params = self._paths.find(path) or ((None, frozenset()), {})
+    def way(self, path: str, method: str) -> Through | None:
+        """Return the way of a request to the cluster or to the core, None where it may be answered here."""
+        (door, methods), _ = self._paths.find(path) or ((None, frozenset()), {})
         if door is not None and method == "POST":
-            return await self._own(door, scope, params)
+            return None
         known = "GET" if method == "HEAD" else method
         if self._through is not None and known not in methods and not is_ours(path):
             return self._through
         return self._core
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request for which there is no way, or hand it over after all."""
+        found = self._paths.find(path_of(scope))
+        assert found is not None
+        (door, _), params = found
+        assert door is not None
+        app = await self._own(door, scope, params)
+        await app(scope, receive, send)
 
     async def _own(self, door: Door, scope: Scope, params: Mapping[str, str]) -> ASGIApp:
         try:

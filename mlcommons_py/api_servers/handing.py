@@ -5,7 +5,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mlcommons_py.gateway.exchange import EXTENSION, Exchange, Headers
+from mlcommons_py.gateway.headers import Fields, Headers
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import Pool
 
@@ -42,11 +42,11 @@ def handing(path: str) -> Gateway:
     return Gateway(Pool([f"unix:{path}"], None, _AT_ONCE), handed)
 
 
-def handed(headers: Headers, client: str, scheme: str, authority: bytes, *, in_chunks: bool) -> Headers:
+def handed(fields: Fields, client: str, scheme: str, authority: bytes, *, in_chunks: bool) -> Headers:
     """Return a request's fields as the core gets them: all that the client sent, and who it is."""
     del authority
     dropped = _OF_THE_CONNECTION | _TOLD
-    sent = [field for field in headers if field[0].lower() not in dropped]
+    sent = [pair for name, pair in zip(fields.names, fields.pairs, strict=True) if name not in dropped]
     sent += [(_CLIENT, client.encode()), (_SCHEME, scheme.encode())]
     if in_chunks:
         sent.append((b"transfer-encoding", b"chunked"))
@@ -62,8 +62,6 @@ class Received:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         told = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _TOLD}
-        exchange: Exchange = scope["extensions"][EXTENSION]["exchange"]
-        exchange.headers = [field for field in exchange.headers if field[0].lower() not in _TOLD]
         scope["headers"] = [field for field in scope["headers"] if field[0] not in _TOLD]
         scope["client"] = (told[_CLIENT], 0)
         scope["scheme"] = told[_SCHEME]

@@ -54,17 +54,9 @@ class _Hatch(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on the Unix socket."""
-        config = self.config
         assert sockets is not None
-
-        def connection() -> asyncio.Protocol:
-            made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
-                config=config, server_state=self.server_state, app_state=self.lifespan.state
-            )
-            return made
-
         loop = asyncio.get_running_loop()
-        self.servers = [await loop.create_unix_server(connection, sock=sockets[0], backlog=_BACKLOG)]
+        self.servers = [await loop.create_unix_server(self.protocol, sock=sockets[0], backlog=_BACKLOG)]
         self.started = True
         self._serves()
 

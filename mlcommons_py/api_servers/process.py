@@ -1,7 +1,8 @@
-"""An API server: ``python -m mlcommons_py.api_servers.process CHANNEL LISTENING PARENT``.
+"""An API server: ``python -m mlcommons_py.api_servers.process CHANNEL LISTENING TURNS SLOT PARENT``.
 
-The arguments are the descriptors of its channel to the core and of the listening socket, and the core's process id.
-Everything else it is told over the channel. It ends when the core does.
+The arguments are the descriptors of its channel to the core, of the listening socket and of the memory where each
+process counts its connections, its place there, and the core's process id. Everything else it is told over the channel.
+It ends when the core does.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from mlcommons_py.api_servers.beginning import Beginning
 from mlcommons_py.api_servers.channel import Channel
 from mlcommons_py.api_servers.handing import address, handing
 from mlcommons_py.api_servers.parts import Parts
+from mlcommons_py.api_servers.turns import Turns
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.rest.binding import tls_of
 from mlcommons_py.rest.server import serve
@@ -33,7 +35,7 @@ _SHARE = 20
 
 def main() -> None:
     """Serve until the core says that it ends, or does."""
-    channel, listening, parent = map(int, sys.argv[1:4])
+    channel, listening, turns, slot, parent = map(int, sys.argv[1:6])
     libc: Any = ctypes.CDLL(None)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -41,10 +43,10 @@ def main() -> None:
     malloc.tune(mapped_from=1 << 20)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(socket.socket(fileno=channel), socket.socket(fileno=listening)))
+        runner.run(_run(socket.socket(fileno=channel), socket.socket(fileno=listening), Turns(turns, slot)))
 
 
-async def _run(wire: socket.socket, listening: socket.socket) -> None:
+async def _run(wire: socket.socket, listening: socket.socket, turns: Turns) -> None:
     answers: dict[str, Callable[[Any], Awaitable[Any]]] = {"stop": _stop}
     channel = await Channel.open(wire, answers)
     # Without the core nothing that is known here holds: nobody is answered any more, not even those who wait.
@@ -69,7 +71,7 @@ async def _run(wire: socket.socket, listening: socket.socket) -> None:
     def serves() -> None:
         channel.tell("serves")
 
-    await serve(parts.front, listening, operator.shutdown_seconds, serves, tls=tls_of(operator))
+    await serve(parts.front, listening, operator.shutdown_seconds, serves, turns=turns, tls=tls_of(operator))
     telling.cancel()
     await parts.close()
     channel.tell("numbers", parts.numbers())

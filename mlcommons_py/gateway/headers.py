@@ -1,9 +1,10 @@
 """Header fields between client and cluster: what goes through, what does not, and what is added."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from mlcommons_py.errors import BadRequest
-from mlcommons_py.gateway.exchange import Headers
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 HOP_BY_HOP = frozenset(
     {
@@ -23,80 +24,102 @@ HOP_BY_HOP = frozenset(
 _FRAMING = frozenset({b"content-length", b"host"})
 """Fields that a ``Connection`` field cannot take away: without them it is another message."""
 
+_NEVER_BEHIND = frozenset(
+    {b"content-length", b"host", b"authorization", b"cookie", b"content-encoding", b"content-type"}
+)
 
-def values(headers: Headers, name: bytes) -> list[bytes]:
-    """Return the values of a field, in order; ``name`` is in lower case."""
-    return [value for one, value in headers if one.lower() == name]
-
-
-def tokens(headers: Headers, name: bytes) -> list[bytes]:
-    """Return the members of a field that is a list, in lower case."""
-    found = values(headers, name)
-    return [token.strip().lower() for value in found for token in value.split(b",")] if found else []
+_TOLD = frozenset({b"x-forwarded-proto", b"x-forwarded-host"})
+"""Fields that stand as the first proxy of a chain wrote them."""
 
 
-def end_to_end(headers: Headers) -> Iterator[tuple[bytes, bytes]]:
-    """Return the fields that go through.
+class Fields:
+    """The fields of a head, looked at many times and lower-cased once.
 
-    >>> list(end_to_end([(b"Connection", b"x-a"), (b"X-A", b"1"), (b"X-B", b"2")]))
-    [(b'X-B', b'2')]
+    Attributes:
+        pairs: names as they were spelled, and values, in order.
+        names: the names in lower case.
     """
-    dropped = _dropped(headers)
-    return ((name, value) for name, value in headers if name.lower() not in dropped)
+
+    __slots__ = ("names", "pairs")
+
+    def __init__(self, pairs: Headers) -> None:
+        self.pairs = pairs
+        self.names = [name.lower() for name, _ in pairs]
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of a field, in order; ``name`` is in lower case."""
+        if name not in self.names:
+            return []
+        return [value for low, (_, value) in zip(self.names, self.pairs, strict=True) if low == name]
+
+    def tokens(self, name: bytes) -> list[bytes]:
+        """Return the members of a field that is a list, in lower case."""
+        return [token.strip().lower() for value in self.values(name) for token in value.split(b",")]
+
+    def end_to_end(self) -> list[tuple[bytes, bytes]]:
+        """Return the fields that go through.
+
+        >>> Fields([(b"Connection", b"x-a"), (b"X-A", b"1"), (b"X-B", b"2")]).end_to_end()
+        [(b'X-B', b'2')]
+        """
+        if HOP_BY_HOP.isdisjoint(self.names):
+            return list(self.pairs)
+        dropped = self.dropped()
+        return [pair for low, pair in zip(self.names, self.pairs, strict=True) if low not in dropped]
+
+    def dropped(self) -> frozenset[bytes]:
+        """Return the names of the fields that do not go through."""
+        if b"connection" not in self.names:
+            return HOP_BY_HOP
+        return HOP_BY_HOP | (frozenset(self.tokens(b"connection")) - _FRAMING)
 
 
-def _dropped(headers: Headers) -> frozenset[bytes]:
-    named = tokens(headers, b"connection")
-    return HOP_BY_HOP | (set(named) - _FRAMING) if named else HOP_BY_HOP
-
-
-def chunked(headers: Headers) -> bool:
+def chunked(fields: Fields) -> bool:
     """Return whether a request's body comes in chunks.
 
     Raises:
         BadRequest: it comes in an encoding that has to be undone before, or has one host too many: another server may
             take such a request for two.
     """
-    names = [name.lower() for name, _ in headers]
+    names = fields.names
     if names.count(b"host") > 1:
         raise BadRequest("a request has one [Host]; send no second one")
     if b"transfer-encoding" not in names:
         return False
-    codings = tokens(headers, b"transfer-encoding")
-    if codings != [b"chunked"]:
+    if fields.tokens(b"transfer-encoding") != [b"chunked"]:
         raise BadRequest("the only [Transfer-Encoding] of a request can be chunked; send it without others", 501)
     if b"content-length" in names:
         raise BadRequest("a request has [Content-Length] or [Transfer-Encoding]; send one of them")
     return True
 
 
-def asked(headers: Headers, client: str, scheme: str, authority: bytes, *, in_chunks: bool) -> Headers:
+def asked(fields: Fields, client: str, scheme: str, authority: bytes, *, in_chunks: bool) -> Headers:
     """Return a request's fields as the cluster gets them.
 
     ``Host`` becomes the cluster's own, which names it where several share an address; the client's goes on in
     ``X-Forwarded-Host``, and its address at the end of ``X-Forwarded-For``.
     """
+    dropped = fields.dropped()
     sent = [(b"Host", authority)]
-    hosts, addresses, others = [], [], set()
-    dropped = _dropped(headers)
-    for name, value in headers:
-        low = name.lower()
+    hosts, addresses, named = [], [], set()
+    for low, field in zip(fields.names, fields.pairs, strict=True):
         if low in dropped:
             continue
         if low == b"host":
-            hosts.append(value)
+            hosts.append(field[1])
         elif low == b"x-forwarded-for":
-            addresses.append(value)
+            addresses.append(field[1])
         else:
-            sent.append((name, value))
-            others.add(low)
+            sent.append(field)
+            if low in _TOLD:
+                named.add(low)
     addresses.append(client.encode())
     sent.append((b"X-Forwarded-For", b", ".join(addresses)))
-    if b"x-forwarded-proto" not in others:
+    if b"x-forwarded-proto" not in named:
         sent.append((b"X-Forwarded-Proto", scheme.encode()))
-    if hosts and b"x-forwarded-host" not in others:
+    if hosts and b"x-forwarded-host" not in named:
         sent.append((b"X-Forwarded-Host", hosts[0]))
-    if b"trailers" in tokens(headers, b"te"):
+    if b"trailers" in fields.tokens(b"te"):
         sent += [(b"TE", b"trailers"), (b"Connection", b"TE")]
     if in_chunks:
         sent.append((b"Transfer-Encoding", b"chunked"))
@@ -105,7 +128,7 @@ def asked(headers: Headers, client: str, scheme: str, authority: bytes, *, in_ch
 
 def render(first: bytes, headers: Headers) -> bytes:
     """Return a head as it is written; ``first`` is its first line."""
-    return b"".join([first, b"\r\n", *(b"%s: %s\r\n" % field for field in headers), b"\r\n"])
+    return b"".join([first, b"\r\n", *[b"%b: %b\r\n" % field for field in headers], b"\r\n"])
 
 
 def origin(target: bytes) -> bytes:
@@ -121,3 +144,16 @@ def origin(target: bytes) -> bytes:
         return target
     cut = min((at for at in map(rest.find, (b"/", b"?", b"#")) if at >= 0), default=len(rest))
     return rest[cut:] if rest[cut : cut + 1] == b"/" else b"/" + rest[cut:]
+
+
+def chunk(data: bytes) -> bytes:
+    """Return a part of a body as one chunk; nothing is none, since an empty chunk is the last."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def last_chunk(trailers: Headers) -> bytes:
+    """Return the end of a chunked body.
+
+    Trailers that would say where a message ends, or who sent it, are left out (RFC 9110, 6.5.1).
+    """
+    return render(b"0", [one for one in Fields(trailers).end_to_end() if one[0].lower() not in _NEVER_BEHIND])

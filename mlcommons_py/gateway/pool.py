@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
@@ -87,41 +88,60 @@ class Pool:
         self._nodes = [node(url, tls) for url in urls]
         self._turn = 0
         self._most = most
-        self._room = asyncio.Semaphore(most)
+        self._places = most
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    def entered(self) -> bool:
+        """Take one of the places for requests under way, if there is one; who took one leaves it."""
+        if not self._places:
+            return False
+        self._places -= 1
+        return True
 
     async def enter(self) -> None:
-        """Take one of the places for requests under way; who took one leaves it.
+        """Wait for a place, and take it.
 
         Raises:
             Rejected: there has been none for a second.
         """
-        if not self._room.locked():
-            await self._room.acquire()
-            return
+        place = asyncio.get_running_loop().create_future()
+        self._queue.append(place)
         try:
             async with asyncio.timeout(_QUEUE_SECONDS):
-                await self._room.acquire()
-        except TimeoutError as fault:
-            raise Rejected(f"{self._most} requests are under way at the cluster; try again later") from fault
+                await place
+        except BaseException as fault:
+            if place.done() and not place.cancelled():
+                self.leave()  # it came at the same moment
+            if isinstance(fault, TimeoutError):
+                raise Rejected(f"{self._most} requests are under way at the cluster; try again later") from fault
+            raise
 
     def leave(self) -> None:
-        """Give the place back."""
-        self._room.release()
+        """Give the place back, to who has waited longest for one."""
+        while self._queue:
+            if not (place := self._queue.popleft()).done():
+                place.set_result(None)
+                return
+        self._places += 1
 
-    async def take(self, *, fresh: bool = False) -> Upstream:
-        """Return a connection, one that was used before where there is one, unless it must be a fresh one.
+    def kept(self) -> Upstream | None:
+        """Return a connection that was used before, the last used first, or None where there is none."""
+        self._turn = (self._turn + 1) % len(self._nodes)
+        for one in self._order():
+            while one.idle:
+                if (kept := one.idle.pop()).idle:
+                    return kept
+            if one.avoided <= time.monotonic():
+                return None
+        return None
+
+    async def connect(self) -> Upstream:
+        """Return a new connection.
 
         Raises:
             Unavailable: no node accepts one.
         """
         nodes = self._order()
-        if not fresh:
-            for one in nodes:
-                while one.idle:
-                    if (kept := one.idle.pop()).idle:
-                        return kept
-                if one.avoided <= time.monotonic():
-                    break
         deadline = time.monotonic() + CONNECT_SECONDS
         faults = []
         for left, one in zip(range(len(nodes), 0, -1), nodes, strict=True):
@@ -137,7 +157,6 @@ class Pool:
         """Return the nodes, the one whose turn it is first, those that were down last."""
         if len(self._nodes) == 1:
             return self._nodes
-        self._turn = (self._turn + 1) % len(self._nodes)
         turned = self._nodes[self._turn :] + self._nodes[: self._turn]
         now = time.monotonic()
         return sorted(turned, key=lambda one: one.avoided > now)

@@ -133,7 +133,10 @@ class Guards:
         named = given.get("type")
         kind = self._types.get(DEFAULT_TYPE if named is None else str(named))
         if kind is None:
-            raise IllegalArgument("The type of guardrails is required, can not be null.")
+            raise IllegalArgument(
+                "The type of guardrails is required, can not be null."
+                f" [guardrails.type] is to be one of {', '.join(sorted(self._types))}."
+            )
         _refuse_unknown(given, frozenset({"type", *_SIDES}), "guardrails")
         sides: dict[Side, Guardrail] = {}
         names: dict[Side, str] = {}

@@ -25,6 +25,11 @@ class GuardedStream:
         self._waiting = 0
         self._released = 0
 
+    @property
+    def keeps(self) -> bool:
+        """Whether the text is kept, to be judged as a whole."""
+        return self._check is not None
+
     async def feed(self, piece: str) -> str:
         """Take the next piece; return the text that may go out now, which may be empty.
 

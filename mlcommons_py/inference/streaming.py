@@ -14,6 +14,8 @@ from mlcommons_py.models.documents import Model
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.remote import events
+from mlcommons_py.remote.answer import too_long
+from mlcommons_py.remote.deltas import Pairs, whole
 from mlcommons_py.remote.echoes import Hider
 from mlcommons_py.remote.exchange import Incoming, Outgoing
 from mlcommons_py.remote.outputs import beginning, hide
@@ -89,12 +91,12 @@ class Streamer:
         prepared = call.prepared[0]
         outgoing = _streamed(call.outgoing(prepared), way)
         guard = GuardedStream(None) if call.guard is None else call.guard.stream()
-        hider = Hider(prepared.hidden)
+        hider, pairs = Hider(prepared.hidden), Pairs()
         async with self._caller.transport.stream(outgoing, call.connector.config, model_id=call.model_id) as answer:
             if not 200 <= answer.status < 300:
                 body = await answer.read()
                 await call.accept(Incoming(answer.status, answer.headers, body, answer.attempts), prepared)
-            head, came = bytearray(), False
+            head, came, length, most = bytearray(), False, 0, self._settings["max_json_size"]
 
             async def parts() -> AsyncGenerator[bytes]:
                 async for part in answer:
@@ -107,18 +109,23 @@ class Streamer:
                 if delta is None:
                     continue
                 if delta.error is not None:
-                    fault = RemoteFailed(f"Error from remote service: {hide(delta.error, prepared)}", 502)
-                    raise await call.shown(fault, [delta.error])
-                if text := hider.feed(await guard.feed(delta.content)):
+                    error = whole(delta.error)
+                    fault = RemoteFailed(f"Error from remote service: {hide(error, prepared)}", 502)
+                    raise await call.shown(fault, [error])
+                content = pairs.feed(delta.content, is_last=delta.is_last)
+                length += len(content)
+                if guard.keeps and 0 <= most < length:
+                    raise too_long(most)
+                if text := hider.feed(await guard.feed(content)):
                     yield Delta(text)
                 if delta.is_last:
                     break
             else:
                 if head and not came:
-                    whole = Incoming(answer.status, answer.headers, bytes(head))
-                    said = beginning(whole, prepared)
+                    began = Incoming(answer.status, answer.headers, bytes(head))
+                    said = beginning(began, prepared)
                     fault = RemoteFailed(f"The answer of the remote service is no event stream: {said}", 502)
-                    raise await call.shown(fault, shown(whole, prepared))
+                    raise await call.shown(fault, shown(began, prepared))
                 raise RemoteFailed("Remote service ended its answer before it was complete", 502)
             yield Delta(hider.feed(await guard.end()) + hider.end(), is_last=True)
 

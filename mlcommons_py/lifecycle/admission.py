@@ -43,7 +43,7 @@ class StoredAdmission:
         """Return what leads to a model's provider."""
         if model.connector_id is not None:
             return await self._connectors.recent(model.connector_id)
-        return await self._connectors.opened(Connector.from_json(model.connector or {}), model_id)
+        return await self._connectors.own.opened(Connector.from_json(model.connector or {}), model_id)
 
     def is_deployed(self, model_id: str, model: Model) -> bool:
         """Return whether a model may be called; what one node has deployed, any of them may call."""

@@ -53,6 +53,7 @@ class BatchJobs:
         self._caller = caller
         self._settings = settings
         self._counters = counters
+        self._starting = 0
 
     async def start(self, model_id: str, body: Mapping[str, Any], user: str | None = None) -> dict[str, Any]:
         """Start a job, and return the answer of ``_batch_predict``.
@@ -71,17 +72,30 @@ class BatchJobs:
         if not model.is_remote:
             raise BadRequest(f"model {model_id} is {model.algorithm}; batch jobs are for REMOTE models")
         given = self._given(body)
-        if await self._tasks.running(TaskType.BATCH_PREDICTION) >= self._settings["max_batch_inference_tasks"]:
-            raise LimitExceeded(
-                "Exceeded maximum limit for BATCH_PREDICTION tasks. To increase the limit, update the"
-                " plugins.ml_commons.max_batch_inference_tasks setting."
-            )
+        ahead = self._starting  # they have no task yet that could be counted
+        self._starting += 1
+        try:
+            if await self._tasks.running(TaskType.BATCH_PREDICTION) + ahead >= self._most():
+                raise LimitExceeded(
+                    "Exceeded maximum limit for BATCH_PREDICTION tasks. To increase the limit, update the"
+                    " plugins.ml_commons.max_batch_inference_tasks setting."
+                )
+            return await self._started(model_id, model, given, body.get("dlq"), user)
+        finally:
+            self._starting -= 1
+
+    def _most(self) -> int:
+        return int(self._settings["max_batch_inference_tasks"])
+
+    async def _started(
+        self, model_id: str, model: Model, given: ModelInput, dlq: Any, user: str | None
+    ) -> dict[str, Any]:
         with self._counters.counted(model.algorithm, "batch_predict", model_id):
             job = await self._asked(model_id, model, given, ActionType.BATCH_PREDICT, user)
             if not any(job.get(name) for name in _JOB_NAMES):
                 raise NotFound("Unable to create batch transform job")
-            if (dlq := body.get("dlq")) is not None:
-                job["dlq"] = dlq
+            if dlq is not None:
+                job["dlq"] = exact.plain(dlq)
             task_id = await self._tasks.create(TaskType.BATCH_PREDICTION, FunctionName.REMOTE, model_id, remote_job=job)
         return {"task_id": task_id, "status": TaskState.CREATED, "remote_job": job}
 

@@ -13,6 +13,7 @@ from typing import Any
 import httpcore
 
 from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.remote.addresses import is_public
 
 
@@ -26,7 +27,10 @@ async def addresses(host: str, port: int, *, private: bool) -> list[str]:
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     listed = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     if not private and not all(is_public(ipaddress.ip_address(one.partition("%")[0])) for one in listed):
-        raise IllegalArgument(f"Remote inference host name has private ip address: {host}")
+        raise IllegalArgument(
+            f"Remote inference host name has private ip address: {host}. It may be called where the setting"
+            f" {PREFIX}connector.private_ip_enabled is true."
+        )
     return listed
 
 

@@ -65,7 +65,7 @@ class RemoteModels:
             registration = await self._connected(registration)
             model_id, _ = await self._models.create(registration)
             if registration.connector is not None:
-                await self._connectors.settle(model_id)
+                await self._connectors.own.settle(model_id)
             task_id = await self._tasks.create(TaskType.REGISTER_MODEL, registration.function, model_id)
             await self._tasks.complete(task_id, model_id)
         if deploy:
@@ -78,7 +78,7 @@ class RemoteModels:
             connector = await self._known(registration.connector_id)
         else:
             model_id = registration.model_id or new_id()  # to which the credential is bound
-            stored = await self._connectors.inline(registration.connector or {}, model_id)
+            stored = await self._connectors.own.made(registration.connector or {}, model_id)
             connector = Connector.from_json(stored)
             registration = replace(registration, model_id=model_id, connector=stored)
         if registration.interface is None:
@@ -112,7 +112,7 @@ class RemoteModels:
         connector_id, given = fields.text(body, "connector_id"), fields.mapping(body, "connector")
         if connector_id is not None:
             await self._known(connector_id)
-        change = None if given is None else await self._connectors.inline_change(given, model_id)
+        change = None if given is None else await self._connectors.own.change(given, model_id)
 
         def connect(model: Model) -> dict[str, Any]:
             if connector_id is not None and model.connector_id is None:
@@ -137,7 +137,7 @@ class RemoteModels:
         if "connector" in body or "connector_id" in body:
             self._breaker.forget(model_id)
         if (fields.mapping(body, "connector") or {}).get("credential"):
-            await self._connectors.settle(model_id)
+            await self._connectors.own.settle(model_id)
 
 
 def preset(connector: Connector) -> dict[str, str] | None:

@@ -62,12 +62,12 @@ class Answer:
         """
         most = self._most
         if 0 <= most < (self._wire.content_length or 0):
-            raise _too_long(most)
+            raise too_long(most)
         parts, size = [], 0
         async for part in self:
             size += len(part)
             if 0 <= most < size:
-                raise _too_long(most)
+                raise too_long(most)
             parts.append(part)
         return b"".join(parts)
 
@@ -118,7 +118,8 @@ class Answer:
             leave()
 
 
-def _too_long(most: int) -> RemoteFailed:
+def too_long(most: int) -> RemoteFailed:
+    """Return the error for an answer that is longer than ``max_json_size`` says."""
     return unreadable(f"the answer is longer than {most} bytes; raise [plugins.ml_commons.max_json_size] to take it")
 
 

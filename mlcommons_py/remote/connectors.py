@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mlcommons_py.errors import (
@@ -16,11 +17,11 @@ from mlcommons_py.errors import (
     VersionConflict,
 )
 from mlcommons_py.plugin_settings import PluginSettings
-from mlcommons_py.remote.definition import Definition, Trusts, check_connector
-from mlcommons_py.remote.documents import CONNECTORS, ActionType, Connector
+from mlcommons_py.remote.definition import Definition, Trusts, check_connector, refuse_empty
+from mlcommons_py.remote.documents import CONNECTORS, Connector
 from mlcommons_py.remote.functions import Functions
-from mlcommons_py.remote.identity import Identity
-from mlcommons_py.remote.rotation import renew
+from mlcommons_py.remote.own_connectors import Opened, OwnConnectors
+from mlcommons_py.remote.rotation import settle
 from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.store import Store, Written, new_id
 from mlcommons_py.store.client_search import api_body
@@ -30,9 +31,6 @@ from mlcommons_py.store.record import now
 DRY_RUN = "dryRunConnector"
 """What ``_create`` answers as the id of a connector that was only to be checked."""
 
-Opened = tuple[Connector, dict[str, str]]
-"""A connector and its credential, decrypted."""
-
 Users = Callable[[str], Awaitable[list[tuple[str, bool]]]]
 """Returns the ids of the models that use a connector, each with whether it is deployed."""
 
@@ -41,6 +39,9 @@ _SEARCHED = ("name", "description", "version", "protocol", "access", "provisione
 
 class Connectors:
     """The connectors of a store.
+
+    Attributes:
+        own: those that models bring with them.
 
     Args:
         trust: knows which URLs may be called.
@@ -62,11 +63,11 @@ class Connectors:
         self._store = store
         self._secrets = secrets
         self._settings = settings
-        self._trust = trust
+        self._check = partial(check_connector, trust, functions)
         self._users = users
-        self._functions = functions
         self._changed_for = changed_for
         self._recent = Recent(self._open)
+        self.own = OwnConnectors(store, secrets, self._check)
 
     async def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Store a connector; return the answer with its id. With ``dry_run`` it is only checked.
@@ -138,13 +139,6 @@ class Connectors:
         self._check(changed, definition.credential)
         return changed
 
-    def _check(self, connector: Connector, credential: Mapping[str, str] | None) -> None:
-        """Refuse a connector that could not be called; ``credential`` is a new one, before it is encrypted."""
-        check_connector(connector, self._trust, self._functions)
-        identity = Identity.of(connector.config, credential) if credential else None
-        if identity is not None:
-            identity.context()
-
     async def delete(self, connector_id: str) -> Written:
         """Delete a connector that no model uses; an unknown one is ``not_found``.
 
@@ -175,59 +169,6 @@ class Connectors:
             CredentialUnreadable: its credential cannot be decrypted.
         """
         return await self._recent.get(connector_id)
-
-    async def inline(self, body: Mapping[str, Any], model_id: str) -> dict[str, Any]:
-        """Return a connector that a model brings with it as it is stored there, its credential encrypted.
-
-        Once the model is stored, :meth:`settle` is to be called.
-
-        Raises:
-            IllegalArgument: it is wrong.
-        """
-        return await asyncio.to_thread(await self.inline_change(body, model_id), None)
-
-    async def inline_change(
-        self, body: Mapping[str, Any], model_id: str
-    ) -> Callable[[Mapping[str, Any] | None], dict[str, Any]]:
-        """Return the function from a model's own connector, as it is stored or None, to what an update makes of it.
-
-        Once the model is stored, :meth:`settle` is to be called.
-
-        What the function looks at may take long the first time; afterwards it is known.
-
-        Raises:
-            IllegalArgument: the update is wrong; the function raises it where the result would be.
-        """
-        definition = _inline(body)
-        credential = definition.credential
-        sealed = None if not credential else await self._secrets.encrypt(credential, f"model/{model_id}")
-
-        def change(stored: Mapping[str, Any] | None) -> dict[str, Any]:
-            if stored is not None:
-                _refuse_empty(definition, "connector.credential")
-            merged = definition.onto(None if stored is None else Connector.from_json(stored))
-            connector = Connector.from_json(merged if sealed is None else {**merged, "credential": sealed})
-            self._check(connector, credential)
-            if connector.action(ActionType.PREDICT) is None:
-                raise IllegalArgument(
-                    "Connector endpoint is required when creating a remote model without connector id!"
-                )
-            return connector.to_json()
-
-        return change
-
-    async def settle(self, model_id: str) -> None:
-        """See to it that the credential of a model that was just stored can be read after a rotation of the key."""
-        await self._settle("model", model_id)
-
-    async def opened(self, connector: Connector, model_id: str | None = None) -> Opened:
-        """Return a model's own connector with its credential decrypted.
-
-        Raises:
-            CredentialUnreadable: it cannot be decrypted, or is that of another model.
-        """
-        owner = None if model_id is None else f"model/{model_id}"
-        return connector, await self._secrets.decrypt(connector.credential or {}, owner)
 
     async def _open(self, connector_id: str) -> Opened:
         connector, _, _ = await self._document(connector_id)
@@ -281,14 +222,8 @@ class Connectors:
                 fault.status,
             ) from None
         if credential:
-            await self._settle("connector", connector_id)
+            await settle(self._store, self._secrets, "connector", connector_id)
         return written
-
-    async def _settle(self, kind: str, doc_id: str) -> None:
-        """Encrypt a credential again that was stored while the key was rotated, and so passed by."""
-        keys = self._secrets.keys
-        (holder,) = (one for one in keys.holders if one.kind == kind)
-        await renew(self._store, self._secrets, holder, doc_id, keys.current)
 
 
 def _refuse_for_update(connector_id: str, definition: Definition) -> None:
@@ -297,20 +232,7 @@ def _refuse_for_update(connector_id: str, definition: Definition) -> None:
         raise IllegalArgument("[dry_run] is for _create only; an update is carried out")
     if definition.connector_id not in (None, connector_id):
         raise IllegalArgument(f"[connector_id] is another than that of the path, [{connector_id}]; leave it out")
-    _refuse_empty(definition, "credential")
-
-
-def _refuse_empty(definition: Definition, field: str) -> None:
-    if definition.credential is not None and not definition.credential:
-        raise IllegalArgument(f"[{field}] is empty; leave it out to keep the one that is stored")
-
-
-def _inline(body: Mapping[str, Any]) -> Definition:
-    definition = Definition.read(body, within="connector")
-    for field in ("connector_id", "dry_run"):
-        if body.get(field) is not None:
-            raise IllegalArgument(f"[connector.{field}] cannot be given: the connector is a part of its model")
-    return definition
+    refuse_empty(definition, "credential")
 
 
 def shown(source: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-import orjson
-
-from mlcommons_py import fields
+from mlcommons_py import exact, fields
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.identifiers import MAX_DESCRIPTION, MAX_NAME, check_id, check_length
 from mlcommons_py.remote import headers, identity, url
 from mlcommons_py.remote.actions import check_actions
 from mlcommons_py.remote.documents import Connector
 from mlcommons_py.remote.functions import Functions
+from mlcommons_py.remote.identity import Identity
 from mlcommons_py.remote.rehearsal import rehearse
 
 _PROTOCOLS = ("aws_sigv4", "http", "mcp_sse", "mcp_streamable_http")
@@ -139,10 +138,22 @@ class Definition:
         return merged
 
 
-def check_connector(connector: Connector, trust: Trusts, functions: Functions) -> None:
+def refuse_empty(definition: Definition, field: str) -> None:
+    """Refuse an update with a credential that has nothing in it; ``field`` is where.
+
+    Raises:
+        IllegalArgument: it has one.
+    """
+    if definition.credential is not None and not definition.credential:
+        raise IllegalArgument(f"[{field}] is empty; leave it out to keep the one that is stored")
+
+
+def check_connector(
+    trust: Trusts, functions: Functions, connector: Connector, new_credential: Mapping[str, str] | None = None
+) -> None:
     """Refuse a connector that could not be called as it stands.
 
-    Of its credential only the names are looked at.
+    Of its credential only the names are looked at; what is in ``new_credential`` is not encrypted yet.
 
     Raises:
         IllegalArgument: in ML Commons' words, where it has some.
@@ -161,8 +172,11 @@ def check_connector(connector: Connector, trust: Trusts, functions: Functions) -
     if not connector.actions:
         raise IllegalArgument("No actions configured for this connector")
     for action in connector.each_action:
-        trust.check(url.known(action.url, parameters))
+        trust.check(url.trusted(action.url, parameters))
     rehearse(connector, functions)
+    shown = Identity.of(connector.config, new_credential) if new_credential else None
+    if shown is not None:
+        shown.context()
 
 
 def check_protocol(protocol: str | None) -> None:
@@ -195,7 +209,7 @@ def _parameters(body: Mapping[str, Any]) -> dict[str, str] | None:
     given = fields.mapping(body, "parameters")
     if given is None:
         return None
-    texts = {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in given.items()}
+    texts = {name: value if isinstance(value, str) else exact.dumps(value).decode() for name, value in given.items()}
     for name, text in texts.items():
         _check_value(f"parameters.{name}", text)
     return texts

@@ -1,24 +1,70 @@
 """Pieces of streamed answers, of the event forms that several providers share."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
+from mlcommons_py.errors import RemoteFailed
 from mlcommons_py.remote.provider import Delta
 
 _FINAL = ("stop", "length", "content_filter")
 
 
+class Pairs:
+    """Puts surrogate pairs together whose halves come in two pieces, as of servers that cut texts in UTF-16."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def feed(self, piece: object, *, is_last: bool = False) -> str:
+        """Take the next piece; return it whole, without the half that its other half may follow.
+
+        Raises:
+            RemoteFailed: it is no text, whatever the provider's file takes it for.
+        """
+        if not isinstance(piece, str):
+            raise RemoteFailed(f"Error from remote service: a piece of its answer is no text: {piece!r:.200}", 502)
+        text, self._half = self._half + piece, ""
+        if not is_last and "\ud800" <= text[-1:] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return whole(text)
+
+
+def whole(text: str) -> str:
+    r"""Return a text with its surrogate pairs joined, and U+FFFD in place of halves that have no other.
+
+    >>> whole("\ud83d\ude80 \ud83d") == "\U0001f680 \ufffd"
+    True
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def parsed(data: str) -> Any:
     """Return the JSON value of an event, or a :class:`Delta` with an error where it is no JSON.
 
-    A piece that was lost would leave a text that nobody sees to be wrong, so it ends the stream.
+    A piece that was lost would leave a text that nobody sees to be wrong, so it ends the stream. Halves of surrogate
+    pairs stay: :class:`Pairs` joins them.
     """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return Delta(is_last=True, error=f"the remote service sent an event that is no JSON: {data[:200]}")
+        try:
+            return json.loads(data, parse_constant=_refused)
+        except (ValueError, RecursionError):
+            return Delta(is_last=True, error=f"the remote service sent an event that is no JSON: {data[:200]}")
+
+
+def _refused(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _written(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # half of a surrogate pair
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def pick(value: Any, *way: str | int) -> Any:
@@ -38,7 +84,7 @@ def pick(value: Any, *way: str | int) -> Any:
 def failure(value: Any) -> Delta:
     """Return the end of a stream by an error, whose text is the value's ``message`` where it has one."""
     message = pick(value, "message")
-    return Delta(is_last=True, error=message if isinstance(message, str) else orjson.dumps(value).decode())
+    return Delta(is_last=True, error=message if isinstance(message, str) else _written(value))
 
 
 def joined(parts: Any) -> str:
@@ -62,7 +108,7 @@ def of_chat(_event: str, data: str) -> Delta | None:
         return failure(error)
     content = joined(pick(chunk, "choices", 0, "delta", "content"))
     if calls := pick(chunk, "choices", 0, "delta", "tool_calls"):
-        content += orjson.dumps(calls).decode()
+        content += _written(calls)
     is_last = pick(chunk, "choices", 0, "finish_reason") in _FINAL
     return Delta(content, is_last=is_last) if content or is_last else None
 

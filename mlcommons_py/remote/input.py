@@ -37,12 +37,13 @@ class ModelInput:
         """Return the input that a body holds, with so many texts at most.
 
         Raises:
-            IllegalArgument: a field is of the wrong type; the text names it, with its place in the list.
+            IllegalArgument: a field is of the wrong type; the text names it, with its place in the list. Or what the
+                algorithm works on is missing.
         """
         parameters = body.get("parameters")
         if parameters is not None and not isinstance(parameters, Mapping):
             raise IllegalArgument(f"[parameters] must be an object, not {type(parameters).__name__}")
-        return cls(
+        given = cls(
             algorithm=algorithm,
             parameters=parameters,
             text_docs=_texts(body.get("text_docs"), max_texts),
@@ -51,6 +52,22 @@ class ModelInput:
             context=_text("context", body.get("context")),
             raw=body,
         )
+        given._check_whole()
+        return given
+
+    def _check_whole(self) -> None:
+        """Refuse an input without what its algorithm works on: a request's path may name one for a remote model."""
+        match self.algorithm:
+            case "TEXT_SIMILARITY" if self.query_text is None:
+                raise IllegalArgument("No query text was provided")
+            case "TEXT_SIMILARITY" if not self.text_docs:
+                raise IllegalArgument("No text documents were provided")
+            case "QUESTION_ANSWERING" if not self.question:
+                raise IllegalArgument("Question is not provided")
+            case "QUESTION_ANSWERING" if not self.context:
+                raise IllegalArgument("Context is not provided")
+            case "TEXT_EMBEDDING" | "SPARSE_ENCODING" | "SPARSE_TOKENIZE" if not self.text_docs:
+                raise IllegalArgument("Empty text docs")
 
     def as_json(self) -> dict[str, Any]:
         """Return what an interface's schema is held against."""
@@ -87,8 +104,6 @@ def _texts(given: Any, most: int) -> Sequence[str | None] | None:
         return None
     if not isinstance(given, list):
         raise IllegalArgument(f"[text_docs] must be a list of strings, not {type(given).__name__}")
-    if not given:
-        raise IllegalArgument("Empty text docs")
     if len(given) > most:
         raise IllegalArgument(
             f"[text_docs] has {len(given)} texts, {most} are taken at once; send them in several requests"

@@ -19,7 +19,7 @@ from mlcommons_py.remote.functions import DEFAULT, Functions, Post, Pre
 from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.parameters import Parameters
 from mlcommons_py.remote.provider import Texts
-from mlcommons_py.remote.steps import as_text
+from mlcommons_py.remote.step import as_text
 
 _OF_JOBS = (ActionType.BATCH_PREDICT_STATUS, ActionType.CANCEL_BATCH_PREDICT)
 _METHODS = ("POST", "GET", "PUT", "DELETE")

@@ -12,8 +12,8 @@ from typing import Any
 
 from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.remote import paths, steps
-from mlcommons_py.remote.steps import Config, Step, Work, as_text
+from mlcommons_py.remote import path_steps, paths, text_steps
+from mlcommons_py.remote.step import Config, Step, Work, as_text
 
 Chain = tuple[Step, ...]
 
@@ -79,21 +79,21 @@ def _nested(config: Config, kind: str) -> Chain:
 
 
 def _process_and_set(config: Config) -> Step:
-    path, inner = steps.path_of(config, "process_and_set"), _nested(config, "process_and_set")
-    return lambda value, work: steps.with_value(value, path, apply(value, inner, work), work)
+    path, inner = path_steps.path_of(config, "process_and_set"), _nested(config, "process_and_set")
+    return lambda value, work: path_steps.with_value(value, path, apply(value, inner, work), work)
 
 
 def _for_each(config: Config) -> Step:
-    path, inner = steps.path_of(config, "for_each"), _nested(config, "for_each")
+    path, inner = path_steps.path_of(config, "for_each"), _nested(config, "for_each")
 
     def each(value: Any, work: Work) -> Any:
-        document = steps.document_of(value)
+        document = path_steps.document_of(value)
         found = paths.places(document, path)
         if paths.of(path).is_definite:
-            array = steps.value_at(document, found[0]) if found else None
+            array = path_steps.value_at(document, found[0]) if found else None
             found = [(*found[0], at) for at in range(len(array))] if isinstance(array, list) else []
         for place in found:
-            inside = steps.holder(document, place)
+            inside = path_steps.holder(document, place)
             if inside is not None:
                 element = inside[place[-1]]
                 inside[place[-1]] = apply(element, inner, work.on(element))
@@ -103,7 +103,7 @@ def _for_each(config: Config) -> Step:
 
 
 def _conditional(config: Config) -> Step:
-    path = steps.path_of(config, "conditional") if config.get("path") else None
+    path = path_steps.path_of(config, "conditional") if config.get("path") else None
     routes = config.get("routes")
     if routes is None:
         raise IllegalArgument("'routes' is required for conditional processor")
@@ -115,7 +115,7 @@ def _conditional(config: Config) -> Step:
     otherwise = _steps(config.get("default"))
 
     def route(value: Any, work: Work) -> Any:
-        looked_at = value if path is None else steps.look_up(value, path)
+        looked_at = value if path is None else path_steps.look_up(value, path)
         for holds, inner in ways:
             if holds(looked_at):
                 return apply(value, inner, work)
@@ -126,7 +126,7 @@ def _conditional(config: Config) -> Step:
 
 def _condition(text: str) -> Callable[[Any], bool]:
     if text.startswith("regex:"):
-        return partial(_holds, text, steps.regex(text.removeprefix("regex:")))
+        return partial(_holds, text, text_steps.regex(text.removeprefix("regex:")))
     return partial(_holds, text, None)
 
 
@@ -163,13 +163,13 @@ def _number(text: str) -> float | None:
 
 _KINDS: Mapping[str, Callable[[Config], Step]] = {
     "conditional": _conditional,
-    "extract_json": steps.extract_json,
+    "extract_json": text_steps.extract_json,
     "for_each": _for_each,
-    "jsonpath_filter": steps.jsonpath_filter,
+    "jsonpath_filter": path_steps.jsonpath_filter,
     "process_and_set": _process_and_set,
-    "regex_capture": steps.regex_capture,
-    "regex_replace": steps.regex_replace,
-    "remove_jsonpath": steps.remove_jsonpath,
-    "set_field": steps.set_field,
-    "to_string": steps.to_string,
+    "regex_capture": text_steps.regex_capture,
+    "regex_replace": text_steps.regex_replace,
+    "remove_jsonpath": path_steps.remove_jsonpath,
+    "set_field": path_steps.set_field,
+    "to_string": text_steps.to_string,
 }

@@ -64,6 +64,15 @@ async def renew(store: Store, secrets: Secrets, holder: Holder, doc_id: str, tar
     return changed
 
 
+async def settle(store: Store, secrets: Secrets, kind: str, doc_id: str) -> None:
+    """Encrypt a credential again that was stored while the key was rotated, and so passed by.
+
+    ``kind`` is that of its holder, such as ``connector``.
+    """
+    (holder,) = (one for one in secrets.keys.holders if one.kind == kind)
+    await renew(store, secrets, holder, doc_id, secrets.keys.current)
+
+
 class Rotation:
     """Rotates the key of a store's credentials."""
 

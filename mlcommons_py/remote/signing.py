@@ -1,14 +1,17 @@
 """Signing requests to Amazon's services (Signature Version 4), with botocore."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote.exchange import Outgoing
 
+_HASH = "X-Amz-Content-SHA256"
+
 
 def signer(credential: Mapping[str, str], parameters: Mapping[str, str]) -> Callable[[Outgoing], Outgoing]:
-    """Return what signs a request, with the time of the moment.
+    """Return what signs a request, with the time of the moment and the hash of the body.
 
     Args:
         credential: decrypted: ``access_key``, ``secret_key``, and ``session_token`` of a temporary one.
@@ -32,7 +35,10 @@ def signer(credential: Mapping[str, str], parameters: Mapping[str, str]) -> Call
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
 
-        request = AWSRequest(outgoing.method, outgoing.url, dict(outgoing.headers), outgoing.body)
+        # Connectors ask for it with the word "required", which AWS's SDK for Java replaces and botocore would sign.
+        headers = {name: value for name, value in outgoing.headers.items() if name.lower() != _HASH.lower()}
+        headers[_HASH] = hashlib.sha256(outgoing.body).hexdigest()
+        request = AWSRequest(outgoing.method, outgoing.url, headers, outgoing.body)
         SigV4Auth(Credentials(access_key, secret_key, token or None), service, region).add_auth(request)
         return replace(outgoing, headers=dict(request.headers.items()), sign=None)
 

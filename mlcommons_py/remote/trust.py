@@ -98,7 +98,11 @@ class Trust:
                 continue
             if reach is Reach.PUBLIC and self._settings["connector.private_ip_enabled"]:
                 raise IllegalArgument("Connector URL is not matching the trusted connector private endpoint regex")
-            raise IllegalArgument(f"Remote inference host name has private ip address: {host}")
+            raise IllegalArgument(
+                f"Remote inference host name has private ip address: {host}. It may be called where the setting"
+                f" {PREFIX}connector.private_ip_enabled is true, or the operator's private_endpoints has the host or"
+                " the address."
+            )
 
 
 def listed(text: str) -> tuple[frozenset[str], tuple[Network, ...]]:

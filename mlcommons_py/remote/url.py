@@ -109,6 +109,23 @@ def known(source: str, own: Mapping[str, str]) -> str:
     return "".join(piece if isinstance(piece, str) else piece.text for piece in pieces)
 
 
+def trusted(source: str, own: Mapping[str, str]) -> str:
+    """Return a URL as :func:`known` does, for one that is to be trusted: its host has to be known.
+
+    Raises:
+        IllegalArgument: as of :func:`known`, or a part of the host is left open.
+    """
+    url = known(source, own)
+    host = url.partition("://")[2].partition("/")[0]
+    for piece in template.of_text(host):
+        if isinstance(piece, Hole):
+            raise IllegalArgument(
+                f"[parameters.{piece.name}] is in the host of the connector's url and has no value; set it in the"
+                " connector's parameters, a request cannot"
+            )
+    return url
+
+
 def _segment(given: _Given) -> str:
     if not given.text:
         raise IllegalArgument(f"[parameters.{given.name}] is in the path of the connector's url and must not be empty")

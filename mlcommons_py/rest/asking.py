@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from mlcommons_py.errors import Unavailable
-from mlcommons_py.gateway.headers import end_to_end, values
+from mlcommons_py.gateway.headers import Fields
 from mlcommons_py.gateway.passing import Asker, Gateway, Reply
 from mlcommons_py.rest.answer import Answer
 from mlcommons_py.rest.request import Request
@@ -66,13 +66,13 @@ def headers_of(reply: Reply) -> dict[str, str]:
     """Return the header fields of an answer that do not tell of its body."""
     return {
         name.decode("latin-1"): value.decode("latin-1")
-        for name, value in end_to_end(reply.headers)
+        for name, value in Fields(reply.headers).end_to_end()
         if name.lower() not in _OWN
     }
 
 
 def relayed(reply: Reply) -> Answer:
     """Return the cluster's answer as it is."""
-    kind = values(reply.headers, b"content-type")
+    kind = Fields(reply.headers).values(b"content-type")
     media_type = kind[0].decode("latin-1") if kind else "text/plain; charset=UTF-8"
     return Answer(reply.body, reply.status, headers_of(reply), media_type)

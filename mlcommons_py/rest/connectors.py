@@ -6,7 +6,8 @@ from mlcommons_py.rest.services import Services
 
 async def create(services: Services, request: Request) -> object:
     """POST /connectors/_create."""
-    return await services.connectors.create(await request.json("Create Connector request has empty body"))
+    body = await request.json("Create Connector request has empty body", digits=True)
+    return await services.connectors.create(body)
 
 
 async def get(services: Services, request: Request) -> object:
@@ -16,7 +17,7 @@ async def get(services: Services, request: Request) -> object:
 
 async def update(services: Services, request: Request) -> object:
     """PUT /connectors/{connector_id}."""
-    body = await request.json("Failed to update connector: Request body is empty")
+    body = await request.json("Failed to update connector: Request body is empty", digits=True)
     return (await services.connectors.update(request.params["connector_id"], body)).to_json()
 
 

@@ -6,13 +6,13 @@ from mlcommons_py.rest.services import Services
 
 async def create(services: Services, request: Request) -> object:
     """POST /controllers/{model_id}."""
-    body = await request.json("Create model controller request has empty body")
+    body = await request.json("Create model controller request has empty body", digits=True)
     return await services.controllers.create(request.params["model_id"], body)
 
 
 async def update(services: Services, request: Request) -> object:
     """PUT /controllers/{model_id}."""
-    body = await request.json("Update model controller request has empty body")
+    body = await request.json("Update model controller request has empty body", digits=True)
     return (await services.controllers.update(request.params["model_id"], body)).to_json()
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, Unavailable
 from mlcommons_py.models.documents import CHUNK_SIZE
@@ -264,7 +264,7 @@ def _target(scope: Scope) -> str:
     return f"{path_of(scope)}?{query}" if query else path_of(scope)
 
 
-def web_app(services: "Services", table: Iterable[Route]) -> ASGIApp:
+def web_app(services: "Services", table: Iterable[Route]) -> "WebApp":
     """Return the application of a table of routes; with a cluster, what the table lacks is the cluster's."""
     raw = asyncio.Semaphore(_RAW_AT_ONCE)
     bodies = Memory(BODIES_AT_ONCE * services.operator.max_body_bytes)
@@ -290,20 +290,36 @@ def web_app(services: "Services", table: Iterable[Route]) -> ASGIApp:
     nowhere = Door(services.metrics, "none", _nowhere)
     through = None if gateway is None else Through(gateway, services.metrics)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        path = path_of(scope)
-        (door, methods), params = doors.find(path) or ((nowhere, frozenset()), {})
-        if params.get("index", "").startswith("_"):  # another API of OpenSearch's, such as /_bulk, and no index
-            door, methods = nowhere, set()
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if through is not None and method not in methods and not is_ours(path):
-            await through(scope, receive, send)
-        else:
-            await door({**scope, "path_params": params}, receive, send)
+    return WebApp(doors, nowhere, through)
 
-    return app
+
+class WebApp:
+    """The application of a table of routes; with a cluster, what the table lacks is the cluster's, beneath ASGI."""
+
+    def __init__(self, doors: Paths[tuple[Door, set[str]]], nowhere: Door, through: Through | None) -> None:
+        self._doors = doors
+        self._nowhere = nowhere
+        self._through = through
+
+    def way(self, path: str, method: str) -> Through | None:
+        """Return the way of a request that is the cluster's, or None."""
+        if self._through is None or is_ours(path):
+            return None
+        found = self._doors.find(path)
+        if found is not None and ("GET" if method == "HEAD" else method) in found[0][1]:
+            return None
+        return self._through
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one of the service's own requests."""
+        (door, _), params = self._doors.find(path_of(scope)) or ((self._nowhere, None), {})
+        if params.get("index", "").startswith("_"):  # another API of OpenSearch's, such as /_bulk, and no index
+            door = self._nowhere
+        await door({**scope, "path_params": params}, receive, send)
 
 
 def is_ours(path: str) -> bool:
     """Return whether a path belongs to the plugin, whether or not a route is there."""
+    if "%" not in path and "//" not in path:
+        return path == ML or path.startswith(f"{ML}/")
     return [unquote(part) for part in path.split("/") if part][:2] == ML.split("/")[1:]

@@ -10,8 +10,7 @@ import orjson
 from starlette.requests import Request as StarletteRequest
 
 from mlcommons_py.errors import Unavailable
-from mlcommons_py.gateway.exchange import Headers
-from mlcommons_py.gateway.headers import end_to_end
+from mlcommons_py.gateway.headers import Fields, Headers
 from mlcommons_py.gateway.passing import Asker, Gateway, Reply
 from mlcommons_py.rest.answer import Answer
 from mlcommons_py.rest.asking import relayed
@@ -75,7 +74,7 @@ class Identity:
         Raises:
             Unavailable: the cluster cannot be asked, and was not lately.
         """
-        headers = [field for field in end_to_end(request.headers.raw) if field[0].lower() in _SHOWN]
+        headers = [field for field in Fields(request.headers.raw).end_to_end() if field[0].lower() in _SHOWN]
         client = request.client
         who = Asker("GET", client.host if client else "unknown", request.url.scheme)
         key = hashlib.sha256(repr((who.address, headers)).encode()).digest()

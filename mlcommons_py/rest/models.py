@@ -1,19 +1,28 @@
 """Handlers of models: registering, reading, changing, deploying."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from mlcommons_py import fields
+from mlcommons_py import exact, fields
 from mlcommons_py.errors import IllegalArgument, NumberFormat, ParseFailed
 from mlcommons_py.models import changes
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 
+_AS_TEXTS = ("connector", "rate_limiter")
+"""Fields whose numbers are stored as texts, with the digits they came with."""
+
 
 async def register(services: Services, request: Request) -> object:
     """POST /models/_register."""
-    body = await request.json("Model register request has empty body")
+    body = _with_digits(await request.json("Model register request has empty body", digits=True))
     await services.vetting.registration(body)
     return await services.registrar.register(body, deploy=request.flag("deploy") or request.flag("load"))
+
+
+def _with_digits(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: value if field in _AS_TEXTS else exact.plain(value) for field, value in body.items()}
 
 
 async def register_legacy(services: Services, request: Request) -> object:
@@ -26,7 +35,7 @@ async def register_legacy(services: Services, request: Request) -> object:
 
 async def register_meta(services: Services, request: Request) -> object:
     """POST /models/_register_meta."""
-    body = await request.json("Model meta request has empty body")
+    body = _with_digits(await request.json("Model meta request has empty body", digits=True))
     await services.vetting.registration(body)
     return await services.registrar.register_meta(body)
 
@@ -47,7 +56,7 @@ async def get(services: Services, request: Request) -> object:
 
 async def update(services: Services, request: Request) -> object:
     """PUT /models/{model_id}."""
-    body = await request.json("Update model request has empty body")
+    body = _with_digits(await request.json("Update model request has empty body", digits=True))
     model_id = request.params["model_id"]
     await services.vetting.update(model_id, body)
     model, written = await changes.update(

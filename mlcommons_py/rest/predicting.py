@@ -48,5 +48,5 @@ async def stream(services: Services, request: Request) -> object:
 
 async def batch_predict(services: Services, request: Request) -> object:
     """POST /models/{model_id}/_batch_predict."""
-    body = await request.json("request body is required")
+    body = await request.json("request body is required", digits=True)
     return await services.batch_jobs.start(request.params["model_id"], body, request.user)

@@ -1,5 +1,6 @@
 """Serving HTTP with uvicorn."""
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from mlcommons_py.errors import Unavailable
+from mlcommons_py.rest.accepting import Acceptor, Turns
 from mlcommons_py.rest.connection import Connection
 
 KEEP_ALIVE_SECONDS = 75
@@ -19,16 +21,47 @@ class Server(uvicorn.Server):
     """A uvicorn server that says when it serves; its first signal ends it gracefully, the second at once."""
 
     def __init__(
-        self, config: uvicorn.Config, serves: Callable[[], None], ends: Callable[[], None] | None = None
+        self,
+        config: uvicorn.Config,
+        serves: Callable[[], None],
+        ends: Callable[[], None] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         super().__init__(config)
         self._serves = serves
         self._ends = ends
+        self._turns = turns
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
-        await super().startup(sockets)
+        if self._turns is None:
+            await super().startup(sockets)
+        else:
+            assert sockets is not None
+            await self._share(sockets[0], self._turns)
         self._serves()
+
+    async def _share(self, listening: socket.socket, turns: Turns) -> None:
+        """Start on a socket that other processes accept from, too."""
+        acceptor = Acceptor(listening, self.protocol, self.config.ssl, turns, self._open)
+        self.servers = [acceptor]  # type: ignore[list-item]
+        self.started = True
+
+    def protocol(self) -> asyncio.Protocol:
+        """Return what speaks on a new connection."""
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+    def _open(self) -> int:
+        return len(self.server_state.connections)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Let other processes know how many connections are left."""
+        if self._turns is not None:
+            self._turns.note(self._open())
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Say that it ends, and finish what runs."""
@@ -90,17 +123,22 @@ async def serve(
     serves: Callable[[], None],
     *,
     ends: Callable[[], None] | None = None,
+    turns: Turns | None = None,
     tls: ssl.SSLContext | None = None,
     connection: type[Connection] = Connection,
 ) -> bool:
     """Serve until SIGTERM or SIGINT; then finish what runs, for so many seconds at most.
 
     A second signal ends it at once; True is returned then. With ``tls`` it speaks https. ``serves`` is called when
-    connections are accepted, ``ends`` when none are any more; ``connection`` says how long clients are waited for.
+    connections are accepted, ``ends`` when none are any more; ``turns`` divides them among the processes that accept
+    from the socket, where it is not this one alone; ``connection`` says how long clients are waited for.
     """
-    server = Server(config_of(app, shutdown_seconds, tls=tls, connection=connection), serves, ends)
+    server = Server(config_of(app, shutdown_seconds, tls=tls, connection=connection), serves, ends, turns)
     await server.serve(sockets=[listening])
     if server.force_exit:
         for task in server.server_state.tasks:
             task.cancel()
+    for left in [*server.server_state.connections]:
+        if isinstance(left, Connection):
+            left.give_up(Unavailable("the service is shutting down"))
     return server.force_exit

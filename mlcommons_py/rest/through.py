@@ -1,26 +1,27 @@
 """The door to the cluster: passes requests on whole, and turns what goes wrong on the way into a response."""
 
 import asyncio
-import logging
+import contextlib
 import time
+from email.utils import formatdate
 
-from starlette.requests import Request as StarletteRequest
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from mlcommons_py.errors import MLCommonsError, Unavailable
+from mlcommons_py.errors import MLCommonsError
 from mlcommons_py.gateway.exchange import EXTENSION, Exchange
-from mlcommons_py.gateway.passing import Asker, Gateway
+from mlcommons_py.gateway.headers import render
+from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.rest.answer import Form, error, respond
 
-log = logging.getLogger(__name__)
-
 _TEMPLATE = "cluster"
-_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
+_METHODS = {name.encode(): name for name in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")}
 
 
 class Through:
-    """An ASGI application that is the cluster behind it; it needs the project's own server beneath.
+    """The way to another server, such as the cluster; it needs the project's own server beneath.
 
     Without ``metrics`` who answers counts the requests, too.
     """
@@ -28,26 +29,46 @@ class Through:
     def __init__(self, gateway: Gateway, metrics: Metrics | None) -> None:
         self._gateway = gateway
         self._metrics = metrics
+        self._refusing: set[asyncio.Task[None]] = set()
+
+    def pass_on(self, exchange: Exchange) -> None:
+        """Pass one request on."""
+        self._gateway.pass_on(exchange, self._ended)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on."""
-        began = time.perf_counter()
-        exchange: Exchange = scope["extensions"][EXTENSION]["exchange"]
-        method: str = scope["method"]
-        client = scope["client"]
-        who = Asker(method, client[0] if client else "unknown", scope["scheme"])
-        try:
-            status = await self._gateway.pass_on(exchange, receive, who)
-        except (MLCommonsError, asyncio.CancelledError) as fault:
-            if exchange.started or exchange.gone:
-                exchange.cut()
-                return
-            known = fault if isinstance(fault, MLCommonsError) else Unavailable("the service is shutting down")
-            status = known.status
-            request = StarletteRequest(scope)
-            response = await respond(error(known), Form.of(method, request.headers))
-            await response(scope, receive, send)
+        """Pass a request on that has begun as one of ASGI's."""
+        del receive, send  # what they would say and hear the exchange does
+        exchange: Exchange = scope["extensions"][EXTENSION]["exchange"]()
+        over = asyncio.Event()
+
+        def ended(exchange: Exchange, outcome: int | MLCommonsError) -> None:
+            self._ended(exchange, outcome)
+            over.set()
+
+        if exchange.disconnected:
+            return
+        self._gateway.pass_on(exchange, ended)
+        # Only a shutdown cancels it, and then the connection gives up what is passed on.
+        with contextlib.suppress(asyncio.CancelledError):
+            await over.wait()
+
+    def _ended(self, exchange: Exchange, outcome: int | MLCommonsError) -> None:
+        if isinstance(outcome, MLCommonsError):
+            task = asyncio.get_running_loop().create_task(_refuse(exchange, outcome))
+            self._refusing.add(task)
+            task.add_done_callback(self._refusing.discard)
+            outcome = outcome.status
         if self._metrics is not None:
-            self._metrics.request(
-                _TEMPLATE, method if method in _METHODS else "other", status or 499, time.perf_counter() - began
-            )
+            seconds = time.perf_counter() - exchange.began
+            self._metrics.request(_TEMPLATE, _METHODS.get(exchange.method, "other"), outcome or 499, seconds)
+
+
+async def _refuse(exchange: Exchange, fault: MLCommonsError) -> None:
+    fields = Headers(raw=list(zip(exchange.fields.names, (value for _, value in exchange.fields.pairs), strict=True)))
+    response = await respond(error(fault), Form.of(exchange.method.decode(), fields))
+    headers = [(b"date", formatdate(usegmt=True).encode()), *response.raw_headers]
+    if not exchange.keep_alive:
+        headers.append((b"connection", b"close"))
+    exchange.started = True
+    exchange.write(render(STATUS_LINE[response.status_code].rstrip(), headers) + bytes(response.body))
+    exchange.finish()

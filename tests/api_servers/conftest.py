@@ -51,11 +51,19 @@ def provider() -> Iterator[Provider]:
     made.close()
 
 
-@pytest.fixture(scope="module", params=["embedded", pytest.param("opensearch", marks=pytest.mark.opensearch)])
-def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iterator[Rig]:
-    """A program of three processes that the tests of a module share, on each kind of store."""
+@pytest.fixture(scope="module")
+def store() -> str:
+    """The kind of store that the programs of a module keep their documents in."""
+    return "embedded"
+
+
+@pytest.fixture(scope="module")
+def rig(
+    store: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, provider: Provider
+) -> Iterator[Rig]:
+    """A program of three processes that the tests of a module share."""
     flags: tuple[str, ...] = ()
-    if request.param == "opensearch":
+    if store == "opensearch":
         node: Node = request.getfixturevalue("opensearch")
         empty(node)
         flags = ("--store", node.url)

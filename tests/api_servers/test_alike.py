@@ -16,6 +16,13 @@ ML = "/_plugins/_ml"
 ASKED = {"parameters": HELLO}
 
 
+@pytest.fixture(scope="module", params=["embedded", pytest.param("opensearch", marks=pytest.mark.opensearch)])
+def store(request: pytest.FixtureRequest) -> str:
+    """The kind of store: each test runs on both."""
+    kind: str = request.param
+    return kind
+
+
 @pytest.fixture(scope="module")
 def tiny() -> bytes:
     """A small TorchScript archive: a BERT of two layers, 32 dimensions, mean pooling, normalised."""
@@ -130,3 +137,22 @@ def test_wrong_bodies_are_refused_alike(rig: Rig) -> None:
 
     assert seen[0] == seen[1] == seen[2]
     assert [status for status, _ in seen[0]] == [400, 400, 400, 400, 400, 418]
+
+
+def test_what_is_the_clusters(rig: Rig) -> None:
+    """Documents are stored and found in the cluster through each process; without one each refuses them alike."""
+    clustered = "--store" in rig.service.flags
+    for number, pid in enumerate(all_of(rig.service)):
+        index = f"books-{number}"
+        lines = ({"index": {"_index": index}}, {"title": "one"}, {"index": {"_index": index}}, {"title": "two"})
+        body = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        with connected(rig.service, pid) as direct:
+            stored, answer = direct.request("POST", "/_bulk?refresh=true", body)
+            found, hits = direct.request("POST", f"/{index}/_search", {"query": {"match": {"title": "two"}}})
+            plugins, listed = direct.request("GET", "/_cat/plugins?format=json")
+
+        assert stored == plugins == (200 if clustered else 400)
+        if clustered:
+            assert answer["errors"] is False
+            assert (found, hits["hits"]["total"]["value"]) == (200, 1)
+            assert "opensearch-ml" in str(listed)

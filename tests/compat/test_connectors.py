@@ -164,9 +164,11 @@ async def test_connectors_within_models(both: Both) -> None:
     model_id = await both.registered(connector=both.body("within"))
     document = await both.store.get(MODELS, model_id)
     assert document is not None
-    assert (await both.ours.opened(Connector.from_json(document.source["connector"]), model_id))[1]["key"] == "within"
+    assert (await both.ours.own.opened(Connector.from_json(document.source["connector"]), model_id))[1][
+        "key"
+    ] == "within"
 
-    own = (await both.ours.inline_change({"credential": {"key": "ours"}}, model_id))(document.source["connector"])
+    own = (await both.ours.own.change({"credential": {"key": "ours"}}, model_id))(document.source["connector"])
     await both.store.put(MODELS, model_id, {**document.source, "connector": own})
 
     assert await both.called(model_id) == "Bearer ours"

@@ -1,6 +1,7 @@
 """Amazon's services as they are: they recompute the signature of every request."""
 
 import base64
+import hashlib
 import json
 import struct
 import zlib
@@ -42,6 +43,8 @@ def _signed(call: Call, service: str) -> None:
     names = told["SignedHeaders"].split(";")
     if "host" not in names or call.asked.header("X-Amz-Security-Token") != TOKEN:
         raise Refused(403, "The security token included in the request is invalid")
+    if call.asked.header("X-Amz-Content-SHA256") != hashlib.sha256(call.asked.body).hexdigest():
+        raise Refused(403, "The provided x-amz-content-sha256 header does not match what was computed")
     headers = {name: call.asked.header(name) for name in names}
     url = f"http://{call.asked.header('Host')}{call.asked.target}"
     request = AWSRequest(call.asked.method, url, headers=headers, data=call.asked.body)

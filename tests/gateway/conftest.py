@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from mlcommons_py.gateway.passing import Gateway
-from mlcommons_py.gateway.pool import Pool
+from mlcommons_py.gateway.pool import CONNECTIONS, Pool
 from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
@@ -50,22 +50,22 @@ async def before(app: App) -> AsyncIterator[Before]:
     """A function that starts the service before some addresses, and returns its port."""
     tasks, gateways = [], []
 
-    async def start(*urls: str) -> int:
-        gateway = Gateway(Pool(urls, None))
+    async def start(*urls: str, places: int = CONNECTIONS, shutdown_seconds: float = 1.0) -> int:
+        gateway = Gateway(Pool(urls, None, places))
         gateways.append(gateway)
         listening = listen("127.0.0.1", 0)
         port: int = listening.getsockname()[1]
         serves = asyncio.Event()
         services = replace(app.services, gateway=gateway)
-        serving = serve(web_app(services, table(cluster=True)), listening, 1.0, serves.set)
+        serving = serve(web_app(services, table(cluster=True)), listening, shutdown_seconds, serves.set)
         tasks.append(asyncio.ensure_future(serving))
         await asyncio.wait_for(serves.wait(), PATIENCE)
         return port
 
     yield start
-    if tasks:
+    if running := [task for task in tasks if not task.done()]:
         os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait(tasks, timeout=PATIENCE)
+        await asyncio.wait(running, timeout=PATIENCE)
     for gateway in gateways:
         gateway.close()
     for task in tasks:

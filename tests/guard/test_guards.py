@@ -13,8 +13,14 @@ from mlcommons_py.guard.guards import Guard, Guards
 from tests.guard.means import guard, guards, no_index, no_model, refused
 
 LONE: list[tuple[Any, str]] = [
-    ({"type": "other"}, "The type of guardrails is required, can not be null."),
-    ({"type": 3}, "The type of guardrails is required, can not be null."),
+    (
+        {"type": "other"},
+        "The type of guardrails is required, can not be null. [guardrails.type] is to be one of local_regex, model.",
+    ),
+    (
+        {"type": 3},
+        "The type of guardrails is required, can not be null. [guardrails.type] is to be one of local_regex, model.",
+    ),
     ({"x": 1}, "[guardrails] has the unknown field [x]; it may have input_guardrail, output_guardrail, type"),
     ({"input_guardrail": []}, "[guardrails.input_guardrail] must be an object, not list"),
     (

@@ -83,3 +83,9 @@ def openai(**changes: Any) -> dict[str, Any]:
         "actions": [action],
         **changes,
     }
+
+
+def keyed(**changes: Any) -> dict[str, Any]:
+    """Return the body of a connector to OpenAI that takes any credential."""
+    body = openai(**changes)
+    return {**body, "actions": [{**one, "headers": {}} for one in body["actions"]]}

@@ -75,7 +75,7 @@ async def test_the_url_is_checked_as_it_will_be(store: EmbeddedStore) -> None:
         with pytest.raises(IllegalArgument, match=refused):
             await service.create(body)
         with pytest.raises(IllegalArgument, match=refused):
-            await service.inline({key: value for key, value in body.items() if key != "dry_run"}, "m")
+            await service.own.made({key: value for key, value in body.items() if key != "dry_run"}, "m")
     for body in ({"parameters": {"endpoint": "evil.example"}}, {"actions": [evil]}):
         with pytest.raises(IllegalArgument, match=refused):
             await service.update(made, body)
@@ -224,34 +224,35 @@ async def test_a_model_s_own_connector(store: EmbeddedStore) -> None:
     service = connectors(store)
     inline = {key: value for key, value in openai().items() if key not in ("name", "version")}
 
-    stored = await service.inline({**inline, "name": "own"}, "the-model")
+    stored = await service.own.made({**inline, "name": "own"}, "the-model")
 
     assert SECRET not in str(stored)
     assert stored["actions"][0]["action_type"] == "PREDICT"
-    assert (await service.opened(Connector.from_json(stored), "the-model"))[1] == {"openAI_key": SECRET}
+    assert (await service.own.opened(Connector.from_json(stored), "the-model"))[1] == {"openAI_key": SECRET}
     with pytest.raises(CredentialUnreadable, match="was made for model/the-model"):
-        await service.opened(Connector.from_json(stored), "another")
-    changed = (await service.inline_change({"parameters": {"model": "x"}}, "the-model"))(stored)
+        await service.own.opened(Connector.from_json(stored), "another")
+    changed = (await service.own.change({"parameters": {"model": "x"}}, "the-model"))(stored)
     assert changed["parameters"] == {**stored["parameters"], "model": "x"}
     assert changed["credential"] == stored["credential"]
-    renewed = (await service.inline_change({"credential": {"openAI_key": "new"}}, "the-model"))(stored)
-    assert (await service.opened(Connector.from_json(renewed), "the-model"))[1] == {"openAI_key": "new"}
+    renewed = (await service.own.change({"credential": {"openAI_key": "new"}}, "the-model"))(stored)
+    assert (await service.own.opened(Connector.from_json(renewed), "the-model"))[1] == {"openAI_key": "new"}
     with pytest.raises(IllegalArgument, match=r"\[connector.credential\] is empty"):
-        (await service.inline_change({"credential": {}}, "the-model"))(stored)
+        (await service.own.change({"credential": {}}, "the-model"))(stored)
     with pytest.raises(IllegalArgument, match="Connector endpoint is required when creating a remote model without"):
-        await service.inline({**inline, "actions": [{**openai()["actions"][0], "action_type": "execute"}]}, "m")
+        await service.own.made({**inline, "actions": [{**openai()["actions"][0], "action_type": "execute"}]}, "m")
     with pytest.raises(IllegalArgument, match=r"\[connector.connector_id\] cannot be given"):
-        await service.inline({**inline, "connector_id": "x"}, "m")
+        await service.own.made({**inline, "connector_id": "x"}, "m")
 
 
 async def test_switched_off(store: EmbeddedStore) -> None:
     """Where remote models are switched off nothing is created or changed; reading and deleting go on."""
     made = (await connectors(store).create(openai()))["connector_id"]
-    settings = PluginSettings({"plugins.ml_commons.remote_inference.enabled": False})
+    name = "plugins.ml_commons.remote_inference.enabled"
+    settings = PluginSettings({name: False})
     service = Connectors(store, Secrets(keys(store)), settings, Only(), Users(), FUNCTIONS)
 
     for call in (service.create(openai()), service.update(made, {})):
-        with pytest.raises(BadRequest, match="Remote Inference is currently disabled"):
+        with pytest.raises(BadRequest, match=rf"to true\. The setting's name is {name}\.$"):
             await call
 
     assert (await service.get(made))["name"] == "OpenAI chat"

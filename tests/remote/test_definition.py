@@ -25,7 +25,7 @@ def check(body: dict[str, Any]) -> Connector:
     definition = Definition.read(body)
     definition.check_complete()
     connector = Connector.from_json({**definition.onto(), "credential": definition.credential})
-    check_connector(connector, Only(), FUNCTIONS)
+    check_connector(Only(), FUNCTIONS, connector)
     return connector
 
 
@@ -111,6 +111,13 @@ def action(**changes: Any) -> dict[str, Any]:
         (
             openai(client_config={"keystore_type": "JKS"}),
             "Unsupported keystore type: JKS. Supported types are: PEM, PKCS12",
+        ),
+        (
+            openai(parameters={}),
+            (
+                "[parameters.endpoint] is in the host of the connector's url and has no value; set it in the"
+                " connector's parameters, a request cannot"
+            ),
         ),
         (openai(url="https://x/"), "[url] is for MCP connectors; each of [actions] has its own"),
         (openai(tenant_id="t"), "[tenant_id] cannot be given: there are no tenants in this version"),

@@ -15,7 +15,7 @@ from mlcommons_py.store.link import Link
 from mlcommons_py.store.opensearch import OpenSearchStore
 from scripts.opensearch import Node
 from tests.opensearch import empty
-from tests.remote.making import connectors, keys, openai
+from tests.remote.making import connectors, keyed, keys, openai
 
 MODELS = ".plugins-ml-model"
 
@@ -35,7 +35,7 @@ async def test_the_whole_way(cluster: OpenSearchStore) -> None:
     created = await asyncio.gather(*(one.create(openai(name=f"n{n}")) for n, one in enumerate(services)))
     ids = [one["connector_id"] for one in created]
     assert await services[0].count() == 3
-    own = await services[0].inline(openai(), "m")
+    own = await services[0].own.made(openai(), "m")
     await cluster.put(MODELS, "m", {"name": "m", "algorithm": "REMOTE", "connector": own, "created_time": 1})
 
     await services[1].update(ids[0], {"parameters": {"n": 1}, "credential": {"openAI_key": "new"}})
@@ -69,11 +69,11 @@ async def test_a_lost_key(cluster: OpenSearchStore) -> None:
 
 async def test_values_as_long_as_may_be(cluster: OpenSearchStore) -> None:
     """What the checks let through in length is stored: a cluster's fields hold 32,766 bytes."""
-    longest = openai(
+    longest = keyed(
         parameters={"endpoint": "api.openai.com", "p": "é" * 15_900},
         credential={"k" * 100: "x" * 15_800},
     )
-    longest["actions"][0]["request_body"] = "x" * 32_000
+    longest["actions"][0]["request_body"] = f'"{"x" * 31_998}"'
 
     made = (await connectors(cluster).create(longest))["connector_id"]
 

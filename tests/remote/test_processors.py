@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote import processors
-from mlcommons_py.remote.steps import as_text
+from mlcommons_py.remote.step import as_text
 
 USER = {"user": {"name": "Jo", "age": 30}, "tags": ["a", "b"]}
 CASES: list[tuple[dict[str, Any], Any, Any]] = [

@@ -14,7 +14,7 @@ from mlcommons_py.remote.keys import CONFIG, MASTER_KEY, PREVIOUS, Key
 from mlcommons_py.remote.rotation import Rotation
 from mlcommons_py.remote.secrets import Secrets
 from mlcommons_py.store.embedded import EmbeddedStore
-from tests.remote.making import connectors, keys, openai
+from tests.remote.making import connectors, keyed, keys, openai
 
 MODELS = ".plugins-ml-model"
 
@@ -34,10 +34,10 @@ async def cluster_key(store: EmbeddedStore) -> Key:
 async def fill(store: EmbeddedStore) -> tuple[list[str], Key]:
     """Make three connectors and a model that has its own; one connector is as ML Commons would have written it."""
     service = connectors(store)
-    ids = [(await service.create(openai(credential={"a": f"a{n}", "b": f"b{n}"})))["connector_id"] for n in range(3)]
+    ids = [(await service.create(keyed(credential={"a": f"a{n}", "b": f"b{n}"})))["connector_id"] for n in range(3)]
     key = await cluster_key(store)
     await store.update(CONNECTORS, ids[2], {"credential": {name: seal(f"{name}2", key, {}) for name in "ab"}})
-    own = await service.inline(openai(credential={"a": "a3", "b": "b3"}), "m")
+    own = await service.own.made(keyed(credential={"a": "a3", "b": "b3"}), "m")
     await store.put(MODELS, "m", {"name": "m", "algorithm": "REMOTE", "connector": own, "created_time": 1})
     return ids, key
 
@@ -48,7 +48,10 @@ async def check(store: EmbeddedStore, service: Connectors, ids: list[str]) -> No
         assert (await service._open(one))[1] == {"a": f"a{n}", "b": f"b{n}"}
     document = await store.get(MODELS, "m")
     assert document is not None
-    assert (await service.opened(Connector.from_json(document.source["connector"]), "m"))[1] == {"a": "a3", "b": "b3"}
+    assert (await service.own.opened(Connector.from_json(document.source["connector"]), "m"))[1] == {
+        "a": "a3",
+        "b": "b3",
+    }
 
 
 async def named(store: EmbeddedStore) -> set[tuple[str, str]]:
@@ -115,7 +118,7 @@ async def test_cut_off_anywhere(store: EmbeddedStore, writes: int) -> None:
     await check(store, running, ids)
     fresh = connectors(store)
     await check(store, fresh, ids)
-    made = (await fresh.create(openai(credential={"a": "new"})))["connector_id"]
+    made = (await fresh.create(keyed(credential={"a": "new"})))["connector_id"]
     halfway = await cluster_key(store)
 
     done = await rotation(store).run()
@@ -162,7 +165,7 @@ async def test_an_update_that_meets_a_rotation(store: EmbeddedStore) -> None:
             return await EmbeddedStore.put(self, index, doc_id, *arguments, **options)
 
     store.__class__ = Meeting
-    made = (await service.create(openai(credential={"a": "met"})))["connector_id"]
+    made = (await service.create(keyed(credential={"a": "met"})))["connector_id"]
 
     new = await cluster_key(store)
     assert {key for key, _ in await named(store)} == {new.id}

@@ -119,7 +119,7 @@ async def test_lost_key(store: EmbeddedStore) -> None:
 async def test_key_lost_while_a_model_has_a_credential(store: EmbeddedStore) -> None:
     """A credential within a model keeps a new key from being made as well."""
     service = connectors(store)
-    await store.put(".plugins-ml-model", "m", {"name": "m", "connector": await service.inline(openai(), "m")})
+    await store.put(".plugins-ml-model", "m", {"name": "m", "connector": await service.own.made(openai(), "m")})
     await store.delete(CONFIG, MASTER_KEY)
 
     with pytest.raises(CredentialUnreadable, match="the master key is lost"):

@@ -107,6 +107,21 @@ async def test_the_signature_fits_the_bytes_that_arrive(
     assert (asked.target, asked.body) == (target, body)
 
 
+@pytest.mark.parametrize("name", ["x-amz-content-sha256", "X-Amz-Content-SHA256", None])
+async def test_the_hash_of_the_body_goes_out(fake: Fake, transport: Transport, name: str | None) -> None:
+    """Where a connector says ``required``, as all of Bedrock do, the hash stands in its place; also where none does."""
+    fake.on(ANY, Answer(200, {}))
+    headers = {"Content-Type": "application/json", **({} if name is None else {name: "required"})}
+    request = asking(f"{fake.url}/model/m/converse", b'{"a":1}', headers=headers, sign=signer(KEYS, PLACE))
+
+    await transport.send(request, ClientConfig(), model_id="m")
+
+    asked = fake.requests[0]
+    sent = [value for name, value in asked.headers if name.lower() == "x-amz-content-sha256"]
+    assert sent == [hashlib.sha256(b'{"a":1}').hexdigest()]
+    assert asked.header("Authorization") == authorization_of(asked, region="us-east-1", service="service")
+
+
 async def test_every_attempt_is_signed_anew(fake: Fake, transport: Transport) -> None:
     """A repetition does not carry the signature, nor the date, of the attempt before."""
     fake.on(ANY, Answer(503), Answer(200, {}))

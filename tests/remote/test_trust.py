@@ -270,5 +270,5 @@ def test_one_private_address_among_public_ones_refuses_the_name() -> None:
     trust = Trust(settings_of(connector__private_ip_enabled=False))
     found = [ipaddress.ip_address(one) for one in ("8.8.8.8", "10.0.0.1")]
 
-    with pytest.raises(IllegalArgument, match=r"^Remote inference host name has private ip address: a.example$"):
+    with pytest.raises(IllegalArgument, match=r"^Remote inference host name has private ip address: a.example\. "):
         trust.admit("a.example", found, trust.check("https://a.example/").reach)

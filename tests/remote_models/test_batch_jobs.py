@@ -1,5 +1,6 @@
 """Batch jobs: started, followed and cancelled."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -55,6 +56,22 @@ async def test_a_job_is_started_and_followed_to_its_end(client: Client) -> None:
     assert (second["state"], second["remote_job"]) == ("COMPLETED", {"id": "j 1", "status": "completed", "n": 1.1})
     assert third == second
     assert [one.path for one in client.fake.requests] == ["/jobs", "/jobs/j%201", "/jobs/j%201"]
+
+
+async def test_the_digits_of_a_job(client: Client) -> None:
+    """Numbers in the request for a job keep their digits."""
+    client.fake.on("/jobs", Answer(200, {"id": "j"}))
+    body = {**client.connector(), "actions": _actions(client, *ALL)}
+    body["actions"][1]["request_body"] = '{"n":${parameters.n}}'
+    connector_id = (await client.ml("POST", "/connectors/_create", json=body))["connector_id"]
+    model_id = await client.register(connector_id)
+
+    asked = '{"parameters":{"n":[1.10,1e400]},"dlq":{"bucket":"b","region":"r","n":1.10}}'
+    path, headers = f"/models/{model_id}/_batch_predict", {"Content-Type": "application/json"}
+    answer = await client.ml("POST", path, content=asked, headers=headers)
+
+    assert client.fake.requests[-1].body == b'{"n":[1.10,1e400]}'
+    assert answer["remote_job"]["dlq"] == {"bucket": "b", "region": "r", "n": 1.1}
 
 
 async def test_a_job_whose_provider_tells_the_key(client: Client) -> None:
@@ -129,6 +146,18 @@ async def test_a_job_whose_model_is_gone(client: Client) -> None:
     assert (task["state"], task["error"]) == ("UNREACHABLE", "the model of the batch job was deleted")
     await client.ml("POST", f"{path}/_cancel", 404)
     assert (await client.ml("DELETE", path))["result"] == "deleted"
+
+
+async def test_jobs_that_begin_at_once(client: Client) -> None:
+    """The limit of jobs holds for those that begin at the same time, too."""
+    client.fake.on("/jobs", Answer(200, {"id": "j"}, delay=0.05))
+    model_id = await _model(client, *ALL)
+    await client.set(max_batch_inference_tasks=3)
+    path = f"/_plugins/_ml/models/{model_id}/_batch_predict"
+
+    answers = await asyncio.gather(*(client.http.post(path, json={"parameters": {"file": "f"}}) for _ in range(6)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 3
 
 
 async def test_a_job_is_not_held_to_the_limits_of_its_model(client: Client) -> None:

@@ -41,6 +41,26 @@ async def test_a_stream_comes_through(client: Client) -> None:
     assert client.fake.requests[0].json()["stream"] is True
 
 
+async def test_characters_whose_halves_come_apart(client: Client) -> None:
+    """A surrogate pair that is cut in two arrives as its character, half of one as U+FFFD, in errors, too."""
+    rocket = [r'{"choices":[{"delta":{"content":"a\ud83d"}}]}', r'{"choices":[{"delta":{"content":"\ude80b"}}]}']
+    half = r'{"choices":[{"delta":{"content":"\ude80\ud83d","tool_calls":[{"id":"\ud83d"}]}}]}'
+    ending = r'{"choices":[{"delta":{"content":"\ud83d"},"finish_reason":"stop"}]}'
+    client.fake.on(
+        "/chat",
+        events(*rocket, half, ending),
+        events(*rocket, r'{"error":{"message":"no \ud83d"}}'),
+        events(*rocket, r'{"error":{"code":"\ud83d"}}'),
+    )
+    model_id = await client.deployed()
+
+    whole, told, coded = [await _streamed(client, model_id) for _ in range(3)]
+
+    assert "".join(content for content, _ in _contents(whole)) == 'a🚀b\ufffd\ufffd[{"id":"\ufffd"}]\ufffd'
+    assert told[-1] == {"error": "Error from remote service: no \ufffd"}
+    assert coded[-1] == {"error": 'Error from remote service: {"code":"\ufffd"}'}
+
+
 async def test_a_refusal_before_the_stream_is_an_ordinary_error(client: Client) -> None:
     """What goes wrong before the provider begins to answer comes with its status."""
     client.fake.on("/chat", Answer(401, {"error": "who are you"}))
@@ -85,6 +105,32 @@ async def test_what_is_no_stream(client: Client) -> None:
         "The answer of the remote service is no event stream: its content type is [text/html],"
         " and it begins with [<html>Bearer ***</html>]"
     )
+
+
+async def test_a_piece_that_is_no_text(client: Client) -> None:
+    """A provider that sends a number where its text should be is told of as a fault of its own."""
+    client.fake.on("/chat", events('{"choices":[{"text":"a"}]}', '{"choices":[{"text":5}]}', "[DONE]"))
+    model_id = await client.deployed()
+
+    frames = await _streamed(client, model_id, {"messages": [], "_llm_interface": "openai/v1/completions"})
+
+    assert _contents(frames[:1]) == [("a", False)]
+    assert frames[1:] == [{"error": "Error from remote service: a piece of its answer is no text: 5"}]
+
+
+async def test_a_guarded_stream_has_an_end(client: Client) -> None:
+    """A text that is kept to be judged as a whole is as long as an answer may be; any other goes on."""
+    guardrails = {"type": "local_regex", "output_guardrail": {"regex": [".*bomb.*"]}}
+    client.fake.on("/chat", *[events(*[_delta("x" * 400)] * 3, "[DONE]")] * 2)
+    guarded = await client.deployed(model={"guardrails": guardrails})
+    free = await client.deployed()
+    await client.set(max_json_size=1000)
+
+    frames = await _streamed(client, guarded)
+    others = await _streamed(client, free)
+
+    assert "longer than 1000 bytes; raise [plugins.ml_commons.max_json_size]" in frames[-1]["error"]
+    assert sum(len(content) for content, _ in _contents(others)) == 1200
 
 
 async def test_a_guardrail_reads_across_pieces(client: Client) -> None:

@@ -8,7 +8,11 @@ from tests.remote.fake import ANY, RESET, Answer
 from tests.remote_models.conftest import Client
 
 UNTRUSTED = "Connector URL is not matching the trusted connector endpoint regex"
-PRIVATE = "Remote inference host name has private ip address: 127.0.0.1"
+PRIVATE = (
+    "Remote inference host name has private ip address: 127.0.0.1. It may be called where the setting"
+    " plugins.ml_commons.connector.private_ip_enabled is true, or the operator's private_endpoints has the host or the"
+    " address."
+)
 ELSEWHERE = ["^https://api\\.openai\\.com/.*$"]
 STREAM = {"messages": [], "_llm_interface": "openai/v1/chat/completions"}
 

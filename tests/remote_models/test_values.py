@@ -36,6 +36,30 @@ async def test_digits(client: Client, answer: str) -> None:
     assert client.fake.requests[-1].body.decode() == f'{{"v":{DIGITS},"t":{json.dumps(DIGITS)}}}'
 
 
+async def test_digits_of_what_is_stored(client: Client) -> None:
+    """Numbers that are stored as texts keep their digits: parameters and version of a connector, and limits."""
+    client.fake.on("/chat", Answer(200, {}))
+    connector = json.dumps(
+        client.connector(parameters={"d": {}, "t": 0}, version=0, request_body='{"d":${parameters.d}}')
+    )
+    connector = connector.replace('"d": {}', f'"d": {DIGITS}').replace('"t": 0', '"t": 1.10')
+    connector = connector.replace('"version": 0', '"version": 1.10')
+    body = (
+        f'{{"name":"m","function_name":"remote","connector":{connector},"rate_limiter":{{"limit":4.50,"unit":"DAYS"}}}}'
+    )
+
+    made = await client.ml("POST", "/connectors/_create", content=connector, headers=JSON)
+    alone = await client.ml("GET", f"/connectors/{made['connector_id']}")
+    model_id = (await client.ml("POST", "/models/_register", content=body, headers=JSON))["model_id"]
+    within = await client.ml("GET", f"/models/{model_id}")
+    await client.predict(model_id, {})
+
+    for stored in (alone, within["connector"]):
+        assert (stored["version"], stored["parameters"]) == ("1.10", {"d": DIGITS, "t": "1.10"})
+    assert within["rate_limiter"] == {"limit": "4.50", "unit": "DAYS"}
+    assert client.fake.requests[-1].body.decode() == f'{{"d":{DIGITS}}}'
+
+
 async def test_digits_under_an_interface(client: Client) -> None:
     """Numbers that no float can hold do not keep an interface from being checked."""
     client.fake.on("/chat", Answer(200, '{"got":[1.10,1e400]}'))
@@ -73,6 +97,28 @@ async def test_texts_to_embed(client: Client) -> None:
         answer = await client.ml("POST", path, json={"text_docs": texts})
         assert client.fake.requests[-1].json() == {"input": texts}
         assert len(answer["inference_results"][0]["output"]) == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "body", "said"),
+    [
+        ("text_embedding", {"parameters": {"t": "a"}}, "Empty text docs"),
+        ("sparse_encoding", {"text_docs": []}, "Empty text docs"),
+        ("text_similarity", {"query_text": "q"}, "No text documents were provided"),
+        ("text_similarity", {"query_text": "q", "text_docs": []}, "No text documents were provided"),
+        ("text_similarity", {"text_docs": ["a"]}, "No query text was provided"),
+        ("question_answering", {"context": "c"}, "Question is not provided"),
+        ("question_answering", {"question": "q"}, "Context is not provided"),
+    ],
+)
+async def test_what_an_algorithm_works_on_is_missing(client: Client, algorithm: str, body: Any, said: str) -> None:
+    """A path's algorithm wants its own input, of a remote model as of any other; nothing goes out without it."""
+    model_id = await client.deployed(request_body='{"t":"${parameters.t:-}"}')
+
+    refused = await client.ml("POST", f"/_predict/{algorithm}/{model_id}", 400, json=body)
+
+    assert refused["error"]["reason"] == said
+    assert client.fake.requests == []
 
 
 async def test_what_is_no_character(client: Client) -> None:

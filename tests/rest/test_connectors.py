@@ -113,7 +113,7 @@ async def test_models_that_use_it(client: httpx.AsyncClient, service: App, made:
 async def _canaries(client: httpx.AsyncClient, service: App) -> str:
     """Make a connector, whose id is returned, and a model with its own."""
     made = (await client.post(f"{ML}/connectors/_create", json=openai())).json()["connector_id"]
-    own = await service.services.connectors.inline(openai(), "m")
+    own = await service.services.connectors.own.made(openai(), "m")
     model = {"name": "m", "algorithm": "REMOTE", "connector": own, "model_state": "REGISTERED"}
     await service.store.put(".plugins-ml-model", "m", model)
     return str(made)

@@ -182,7 +182,10 @@ async def test_as_ml_commons_stores_it(client: httpx.AsyncClient, services: Serv
 
 
 GUARDED: list[tuple[dict[str, Any], str]] = [
-    ({"guardrails": {"type": "x"}}, "The type of guardrails is required, can not be null."),
+    (
+        {"guardrails": {"type": "x"}},
+        "The type of guardrails is required, can not be null. [guardrails.type] is to be one of local_regex, model.",
+    ),
     ({"guardrails": {"input_guardrail": {"regex": ["(?=a)"]}}}, "look-around is not supported"),
     ({"guardrails": {"input_guardrail": {"packs": ["none"]}}}, "there is no [none] among the guardrails"),
     ({"interface": {"input": {"type": "x"}}}, "[interface.input] is no JSON schema"),

@@ -8,6 +8,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import httpx
 import orjson
@@ -28,6 +29,16 @@ class Impatient(Connection):
 
     head_seconds = 0.1
     rest_seconds = 0.1
+
+
+class Hasty(Connection):
+    """Keeps an idle connection for two tenths of a second."""
+
+    head_seconds = 0.1
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.timeout_keep_alive = 0.2  # type: ignore[assignment]
 
 
 class Watched(Connection):
@@ -176,6 +187,17 @@ async def test_keep_alive(serving: Serving) -> None:
             fields = ("content-type: application/json", f"content-length: {len(body)}")
             writer.write(head("POST", "/echo", *fields) + body)
             assert (await read_answer(reader))[0] == status
+
+
+async def test_idle_connection(serving: Serving) -> None:
+    """A connection is kept for the next request, for so long after the last one and no longer."""
+    async with serving(connection=Hasty) as server:
+        reader, writer = await server.connect()
+        for _ in range(5):
+            writer.write(head("POST", "/raw", "content-length: 2") + b"{}")
+            assert (await read_answer(reader))[0] == 200
+            await asyncio.sleep(0.1)
+        assert await hung_up(reader)
 
 
 async def test_pipelined(serving: Serving) -> None:

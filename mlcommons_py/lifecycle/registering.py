@@ -29,6 +29,7 @@ from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName, ModelState
+from mlcommons_py.models.uploads import Uploads
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.settings import Operator
@@ -76,7 +77,8 @@ class Registrar:
         self._counters = counters
         self._running: dict[str, asyncio.Task[None]] = {}
         self._registering = 0
-        self._uploads: Counter[str] = Counter()
+        self._uploads = Uploads(models)
+        self._uploading: Counter[str] = Counter()
         self._stuck: dict[str, tuple[Model, int]] = {}
 
     async def register_meta(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,18 +103,18 @@ class Registrar:
         """Take one chunk in, and return the answer of ``upload_chunk``; the last one sets off the proof of the model.
 
         Raises:
-            MLCommonsError: as :meth:`~mlcommons_py.models.registry.Models.upload`.
+            MLCommonsError: as :meth:`~mlcommons_py.models.uploads.Uploads.upload`.
         """
         if not self._settings["allow_registering_model_via_local_file"]:
             raise IllegalArgument(_UPLOADS_OFF + ".")
-        self._uploads[model_id] += 1
+        self._uploading[model_id] += 1
         try:
-            if await self._models.upload(model_id, number, content, self._proof.begin):
+            if await self._uploads.upload(model_id, number, content, self._proof.begin):
                 await self._begin_proof(model_id, await self._models.model(model_id))
         finally:
-            self._uploads[model_id] -= 1
-            if not self._uploads[model_id]:
-                del self._uploads[model_id]
+            self._uploading[model_id] -= 1
+            if not self._uploading[model_id]:
+                del self._uploading[model_id]
         return {"status": "Uploaded"}
 
     async def _begin_proof(self, model_id: str, model: Model) -> None:
@@ -212,7 +214,7 @@ class Registrar:
         ages: dict[str, tuple[Model, int]] = {}
         told = await self._tasks.models_of(TaskType.REGISTER_MODEL, [model_id for model_id, _ in stuck])
         for model_id, model in stuck:
-            if model.is_remote or self._uploads[model_id]:  # nothing to prove, or this node is at it
+            if model.is_remote or self._uploading[model_id]:  # nothing to prove, or this node is at it
                 continue
             before, age = self._stuck.get(model_id, (None, 0))
             age = age + 1 if before == model else 0
@@ -234,7 +236,7 @@ class Registrar:
         if model.state_reason is not None:  # its content was found wrong before
             return
         try:
-            if await self._models.complete(model_id):
+            if await self._uploads.complete(model_id):
                 await self._begin_proof(model_id, model)
         except (InvalidModel, ResourceNotFound) as fault:
             log.warning("model %s is not registered: %s", model_id, fault.reason)

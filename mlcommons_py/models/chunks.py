@@ -75,6 +75,14 @@ class Chunks:
         if beginning is not None and arrived is not None:
             arrived(model, beginning)
 
+    async def content(self, model_id: str, number: int) -> bytes | None:
+        """Return the bytes of a chunk as they are stored, or None where it is not there."""
+        return await self._store.content(MODELS, chunk_id(model_id, number))
+
+    async def remove(self, model_id: str, number: int) -> None:
+        """Delete one chunk."""
+        await self._store.delete(MODELS, chunk_id(model_id, number))
+
     async def present(self, model_id: str) -> set[int]:
         """Return the numbers of the chunks that are there."""
         body = {
@@ -127,7 +135,7 @@ class Chunks:
         for number in range(model.total_chunks or 0):
             content = await self.kept.read(model_id, number, marks.get(chunk_id(model_id, number)))
             if content is None:
-                content = await self._store.content(MODELS, chunk_id(model_id, number))
+                content = await self.content(model_id, number)
             if content is None:
                 raise InvalidModel(f"chunk {number} of model {model_id} is missing; upload it again")
             yield content

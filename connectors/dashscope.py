@@ -16,12 +16,20 @@ def _rerank(texts: Texts) -> Mapping[str, Any]:
     return {"query": texts.query, "documents": list(texts.docs), "top_n": len(texts.docs)}
 
 
-def _embeddings(found: Any) -> Sequence[Tensor]:
+def _ordered(found: Any, field: str) -> list[Any]:
+    """Return what the embeddings have in a field, in the order of the texts."""
     rows = tensors.a_list(found)
     if not all(isinstance(row, dict) and isinstance(row.get("text_index"), int) for row in rows):
-        raise IllegalArgument("The embeddings should contain text_index and embedding.")
-    ordered = sorted(rows, key=lambda row: int(row["text_index"]))
-    return tensors.vectors([row.get("embedding") for row in ordered])
+        raise IllegalArgument(f"The embeddings should contain text_index and {field}.")
+    return [row.get(field) for row in sorted(rows, key=lambda row: int(row["text_index"]))]
+
+
+def _embeddings(found: Any) -> Sequence[Tensor]:
+    return tensors.vectors(_ordered(found, "embedding"))
+
+
+def _sparse(found: Any) -> Sequence[Tensor]:
+    return tensors.weights(_ordered(found, "sparse_embedding"))
 
 
 def _incremental(body: Any) -> Any:
@@ -50,6 +58,7 @@ PROVIDER = Provider(
     ),
     post_process=(
         PostProcess("connector.post_process.dashscope.embedding", "$.output.embeddings", _embeddings),
+        PostProcess("connector.post_process.dashscope.sparse", "$.output.embeddings", _sparse),
         PostProcess("connector.post_process.dashscope.rerank", "$.output.results", tensors.scores),
         PostProcess("connector.post_process.dashscope.chat", "$.output.choices[0].message.content", tensors.text),
     ),

@@ -22,16 +22,6 @@ def _ranks(found: Any) -> Sequence[Tensor]:
     return tensors.scores(found, "score")
 
 
-def _sparse(found: Any) -> Sequence[Tensor]:
-    """Return one tensor with the tokens' weights of every text, keyed by the tokens' ids, as sparse models answer."""
-    texts = tensors.a_list(found)
-    try:
-        weights = [{str(token["index"]): token["value"] for token in text} for text in texts]
-    except (TypeError, KeyError):
-        raise IllegalArgument("The answer should be a list of lists of objects with index and value.") from None
-    return [{"name": "output", "dataAsMap": {"response": weights}}]
-
-
 def _generated(_event: str, data: str) -> Delta | None:
     chunk = deltas.parsed(data)
     if isinstance(chunk, Delta):
@@ -55,7 +45,7 @@ PROVIDER = Provider(
     ),
     post_process=(
         PostProcess("connector.post_process.huggingface.rerank", "$", _ranks),
-        PostProcess("connector.post_process.huggingface.sparse", "$", _sparse),
+        PostProcess("connector.post_process.huggingface.sparse", "$", tensors.weights),
         PostProcess("connector.post_process.huggingface.generate", "$.generated_text", tensors.text),
     ),
     painless={

@@ -24,6 +24,7 @@ from mlcommons_py.inference.remotes import Remotes
 from mlcommons_py.inference.streaming import Streamer
 from mlcommons_py.lifecycle.admission import StoredAdmission
 from mlcommons_py.lifecycle.batch_jobs import BatchJobs
+from mlcommons_py.lifecycle.changing import Changer
 from mlcommons_py.lifecycle.connecting import connectors_of, secrets_of
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.intake import Intake
@@ -234,6 +235,7 @@ def _service(
     remote_models = RemoteModels(
         records.groups, models, tasks, connectors, deployer, settings, counters, outside.breaker
     )
+    vetting = Vetting(models, outside.interfaces, answering.guards)
     intake = Intake(records.groups, models, tasks, placing.proof, settings, operator)
     registrar = Registrar(
         records.groups,
@@ -243,6 +245,7 @@ def _service(
         intake,
         deployer,
         remote_models,
+        vetting,
         placing.converted,
         settings,
         operator,
@@ -272,14 +275,13 @@ def _service(
         models=models,
         tasks=tasks,
         registrar=registrar,
-        remote_models=remote_models,
+        changer=Changer(records.groups, models, remote_models, vetting, placing.keeper),
         connectors=connectors,
         remotes=records.remotes,
         residents=placing.residents,
         batch_jobs=batch_jobs,
         streamer=Streamer(caller, records.remotes, settings, counters),
         transport=outside.transport,
-        vetting=Vetting(models, outside.interfaces, answering.guards),
         controllers=records.controllers,
         stop_words=answering.stop_words,
         deployer=deployer,

@@ -40,6 +40,7 @@ class Channel:
         self._number = 0
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._answering: set[asyncio.Task[None]] = set()
+        self._hearing: set[asyncio.Task[None]] = set()
         self.ended = asyncio.create_task(self._receive())
 
     @classmethod
@@ -94,12 +95,15 @@ class Channel:
                 answer.set_exception(Unavailable("the service is shutting down"))
         for task in self._answering:
             task.cancel()
+        if self._hearing:  # what was told last counts as well
+            await asyncio.wait(self._hearing)
 
     def _take(self, number: int, kind: str, value: Any) -> None:
         if kind not in (_ANSWER, _FAULT):
             task = asyncio.create_task(self._answer(number, kind, value))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+            tasks = self._answering if number else self._hearing
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
             return
         answer = self._waiting.get(number)
         if answer is None or answer.done():

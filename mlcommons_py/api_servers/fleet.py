@@ -100,13 +100,13 @@ class Fleet:
     async def gather(self) -> None:
         """Have each tell its numbers now; one that does not answer in time is left out."""
         if self._channels:
-            asked = [asyncio.create_task(self._gather(number)) for number in self._channels]
+            asked = [asyncio.create_task(self._gather(*one)) for one in self._channels.items()]
             await asyncio.wait(asked)
 
-    async def _gather(self, number: int) -> None:
+    async def _gather(self, number: int, channel: Channel) -> None:
         with contextlib.suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(_GATHER_SECONDS):
-                self._take(number, await self._channels[number].ask("numbers"))
+                self._take(number, await channel.ask("numbers"))
 
     def changed(self, model_id: str) -> None:
         """Have them forget what they know of a model and of its provider."""
@@ -119,6 +119,8 @@ class Fleet:
             channel.tell("removed", model_id)
 
     def _take(self, number: int, told: Any) -> None:
+        if number not in self._channels:  # it has ended, and what it told last was taken
+            return
         numbers = Numbers.from_json(told)
         self._elsewhere.tell(number, numbers)
         self._remotes.tell(number, numbers.uses)

@@ -24,6 +24,7 @@ from mlcommons_py.lifecycle.download import check_url
 from mlcommons_py.lifecycle.intake import Intake
 from mlcommons_py.lifecycle.proof import Proof
 from mlcommons_py.lifecycle.remote import RemoteModels
+from mlcommons_py.lifecycle.vetting import Vetting
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registration import Registration
@@ -59,6 +60,7 @@ class Registrar:
         intake: Intake,
         deployer: Deployer,
         remote: RemoteModels,
+        vetting: Vetting,
         converted: ConvertedModels,
         settings: PluginSettings,
         operator: Operator,
@@ -71,6 +73,7 @@ class Registrar:
         self._intake = intake
         self._deployer = deployer
         self._remote = remote
+        self._vetting = vetting
         self._converted = converted
         self._settings = settings
         self._operator = operator
@@ -88,6 +91,7 @@ class Registrar:
             IllegalArgument: uploads are switched off, or a field is missing or wrong.
             NotFound: the group does not exist.
         """
+        await self._vetting.registration(body)
         if not self._settings["allow_registering_model_via_local_file"]:
             raise IllegalArgument(_UPLOADS_OFF)
         registration = Registration.of_meta(body)
@@ -132,6 +136,7 @@ class Registrar:
             BadRequest: the model's function is not one of this version.
             LimitExceeded: ``max_register_model_tasks_per_node`` registrations run already.
         """
+        await self._vetting.registration(body)
         function_name = fields.text(body, "function_name")
         if function_name is not None and FunctionName.named(function_name) is FunctionName.REMOTE:
             return await self._remote.register(body, deploy=deploy)

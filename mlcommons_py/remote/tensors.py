@@ -98,6 +98,19 @@ def text(found: Any, key: str = "response") -> list[Tensor]:
     return [mapped({key: found})]
 
 
+def weights(found: Any) -> list[Tensor]:
+    """Return one tensor with the tokens' weights of every text, keyed by the tokens' ids, as sparse models answer.
+
+    Raises:
+        IllegalArgument: it is no list that has for each text a list of objects with ``index`` and ``value``.
+    """
+    try:
+        of_texts = [{str(token["index"]): token["value"] for token in text} for text in a_list(found)]
+    except (TypeError, KeyError):
+        raise IllegalArgument("The answer should be a list of lists of objects with index and value.") from None
+    return [{"name": "output", "dataAsMap": {"response": of_texts}}]
+
+
 def mapped(values: Mapping[str, Any]) -> Tensor:
     """Return the tensor of an object."""
     return {"name": "response", "dataAsMap": values}

@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 OTHERS_FIRST_SECONDS = 0.01
 """How long a connection is left to processes that have fewer; one that none of them takes is accepted then."""
 
+_AT_ONCE = 16
+"""Connections that are accepted when they were left to others for so long in vain."""
+
 _RETRY_SECONDS = 1.0
 
 
@@ -86,22 +89,25 @@ class Acceptor:
 
     def _again(self) -> None:
         self._loop.add_reader(self._listening, self._ready)
-        self._accept()
+        for _ in range(_AT_ONCE):
+            if not self._accept():
+                break
 
-    def _accept(self) -> None:
-        """Accept one connection, if there is one: the next may be for another process."""
+    def _accept(self) -> bool:
+        """Accept a connection, and return whether there was one; the next may be for another process."""
         try:
             connection, _ = self._listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
+            return False
         except OSError as fault:
             log.warning("no connection can be accepted: %s; it is tried again", fault)
             self._later(_RETRY_SECONDS)
-            return
+            return False
         making = self._loop.create_task(self._made(connection))
         self._making.add(making)
         making.add_done_callback(self._making.discard)
         self._turns.note(self._open())
+        return True
 
     async def _made(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):  # the client hung up, or does not speak TLS

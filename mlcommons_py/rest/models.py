@@ -6,7 +6,6 @@ from typing import Any
 
 from mlcommons_py import exact, fields
 from mlcommons_py.errors import IllegalArgument, NumberFormat, ParseFailed
-from mlcommons_py.models import changes
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 
@@ -17,7 +16,6 @@ _AS_TEXTS = ("connector", "rate_limiter")
 async def register(services: Services, request: Request) -> object:
     """POST /models/_register."""
     body = _with_digits(await request.json("Model register request has empty body", digits=True))
-    await services.vetting.registration(body)
     return await services.registrar.register(body, deploy=request.flag("deploy") or request.flag("load"))
 
 
@@ -36,7 +34,6 @@ async def register_legacy(services: Services, request: Request) -> object:
 async def register_meta(services: Services, request: Request) -> object:
     """POST /models/_register_meta."""
     body = _with_digits(await request.json("Model meta request has empty body", digits=True))
-    await services.vetting.registration(body)
     return await services.registrar.register_meta(body)
 
 
@@ -57,14 +54,7 @@ async def get(services: Services, request: Request) -> object:
 async def update(services: Services, request: Request) -> object:
     """PUT /models/{model_id}."""
     body = _with_digits(await request.json("Update model request has empty body", digits=True))
-    model_id = request.params["model_id"]
-    await services.vetting.update(model_id, body)
-    model, written = await changes.update(
-        services.models, services.groups, services.remote_models.connection, model_id, body
-    )
-    await services.remote_models.settle(model_id, body)
-    services.keeper.refresh(model_id, model)
-    return written.to_json()
+    return (await services.changer.update(request.params["model_id"], body)).to_json()
 
 
 async def delete(services: Services, request: Request) -> object:

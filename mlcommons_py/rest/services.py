@@ -11,12 +11,11 @@ from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.inference.remotes import Remotes
 from mlcommons_py.inference.streaming import Streamer
 from mlcommons_py.lifecycle.batch_jobs import BatchJobs
+from mlcommons_py.lifecycle.changing import Changer
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.registering import Registrar
-from mlcommons_py.lifecycle.remote import RemoteModels
 from mlcommons_py.lifecycle.residents import Residents
-from mlcommons_py.lifecycle.vetting import Vetting
 from mlcommons_py.models.controllers import Controllers
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registry import Models
@@ -55,14 +54,13 @@ class Services:
     models: Models
     tasks: Tasks
     registrar: Registrar
-    remote_models: RemoteModels
+    changer: Changer
     connectors: Connectors
     remotes: Remotes
     residents: Residents
     batch_jobs: BatchJobs
     streamer: Streamer
     transport: Transport
-    vetting: Vetting
     controllers: Controllers
     stop_words: StopWords
     deployer: Deployer

@@ -354,7 +354,10 @@ def _dashscope(call: Call) -> Answer:
         return Answer(200, {"output": {"results": ranking(texts(body["input"]["documents"]))}, "request_id": "1"})
     fields(body["input"], {"texts": list})
     given = texts(body["input"]["texts"])
-    rows = [{"text_index": number, "embedding": vector(one)} for number, one in enumerate(given)]
+    rows: list[dict[str, Any]] = [{"text_index": number, "embedding": vector(one)} for number, one in enumerate(given)]
+    if (body.get("parameters") or {}).get("output_type") == "sparse":
+        tokens = ([{"index": len(one), "value": 0.5, "token": one}] for one in given)
+        rows = [{"text_index": number, "sparse_embedding": one} for number, one in enumerate(tokens)]
     return Answer(200, {"output": {"embeddings": rows[::-1]}, "usage": {}, "request_id": "1"})
 
 

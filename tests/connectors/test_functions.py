@@ -175,6 +175,13 @@ FOUND: dict[str, tuple[Any, list[dict[str, Any]] | None]] = {
         [{"text_index": 1, "embedding": [1.5]}, {"text_index": 0, "embedding": [0.5]}],
         [vector(0.5), vector(1.5)],
     ),
+    "dashscope.sparse": (
+        [
+            {"text_index": 1, "sparse_embedding": []},
+            {"text_index": 0, "sparse_embedding": [{"index": 7, "value": 0.5, "token": "a"}]},
+        ],
+        [{"name": "output", "dataAsMap": {"response": [{"7": 0.5}, {}]}}],
+    ),
     "dashscope.rerank": (RANKED, [score(0.1), score(0.9)]),
     "dashscope.chat": ("hello", [text("hello")]),
 }

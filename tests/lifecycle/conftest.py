@@ -2,19 +2,16 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlcommons_py.models import changes
-from mlcommons_py.models.documents import Model
 from mlcommons_py.plugin_settings import PREFIX
-from mlcommons_py.rest.services import Services
 from mlcommons_py.settings import Operator
-from mlcommons_py.store import Store, Written
+from mlcommons_py.store import Store
 from mlcommons_py.store.embedded import EmbeddedStore
 from mlcommons_py.wiring import App, wire
 from tests.lifecycle.hooked import HookedStore
@@ -95,12 +92,6 @@ class House:
         """Return how many documents an index has."""
         answer = await self.app.store.search(index, {"size": 0})
         return int(answer["hits"]["total"]["value"])
-
-
-async def update(services: Services, model_id: str, body: Mapping[str, Any]) -> tuple[Model, Written]:
-    """Change a model as a PUT does."""
-    connect = services.remote_models.connection
-    return await changes.update(services.models, services.groups, connect, model_id, body)
 
 
 def description(archive: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from mlcommons_py.errors import BadRequest, IllegalArgument, LimitExceeded, NotFound
 from mlcommons_py.tasks.board import TASKS
-from tests.lifecycle.conftest import House, description, update
+from tests.lifecycle.conftest import House, description
 from tests.lifecycle.hooked import Call
 
 
@@ -116,14 +116,12 @@ async def test_dimension_of_a_proven_model_stays(house: House, tiny: bytes) -> N
     model_id = await house.proven(tiny)
 
     with pytest.raises(BadRequest, match="is 64, but the model's embeddings have 32"):
-        await update(
-            services,
+        await services.changer.update(
             model_id,
             {"model_config": {"embedding_dimension": 64}},
         )
 
-    await update(
-        services,
+    await services.changer.update(
         model_id,
         {"model_config": {"embedding_dimension": 32}},
     )
@@ -204,8 +202,7 @@ async def test_new_options_replace_the_worker(house: House, tiny: bytes) -> None
     model_id = await house.upload(tiny)
     await house.deploy(model_id)
     before = services.deployments.get(model_id)
-    await update(
-        services,
+    await services.changer.update(
         model_id,
         {"model_config": {"compute_type": "int8"}},
     )

@@ -15,7 +15,7 @@ from mlcommons_py.errors import Conflict, InvalidModel, LimitExceeded, MLCommons
 from mlcommons_py.models.documents import MODELS, chunk_id
 from mlcommons_py.models.uploads import Uploads
 from mlcommons_py.tasks.board import TASKS
-from tests.lifecycle.conftest import House, description, update
+from tests.lifecycle.conftest import House, description
 from tests.lifecycle.hooked import Call
 
 
@@ -274,12 +274,7 @@ async def test_changed_options_are_taken_up(house: House, tiny: bytes) -> None:
     await house.deploy(model_id)
     before = services.deployments.get(model_id)
 
-    model, _ = await update(
-        services,
-        model_id,
-        {"model_config": {"framework_type": "sentence_transformers"}},
-    )
-    services.keeper.refresh(model_id, model)
+    await services.changer.update(model_id, {"model_config": {"framework_type": "sentence_transformers"}})
     answer = await services.predictor.predict(model_id, {"text_docs": ["rain"]})
     assert answer["inference_results"][0]["output"][0]["shape"] == [1, 32]  # the old worker's, and its shape
 
@@ -300,7 +295,7 @@ async def test_recent_never_keeps_what_is_older(house: House, tiny: bytes) -> No
     async with house.store.stopped(lambda call: call.name == "get" and call.doc_id == model_id, after=True) as stop:
         reading = asyncio.create_task(services.models.recent(model_id))
         await stop.reached.wait()
-        await update(services, model_id, {"is_enabled": False})
+        await services.changer.update(model_id, {"is_enabled": False})
     await reading
 
     assert (await services.models.recent(model_id)).is_enabled is False

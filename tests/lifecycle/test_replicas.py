@@ -11,7 +11,7 @@ from mlcommons_py.errors import IllegalArgument, InvalidModel, MLCommonsError
 from mlcommons_py.models.documents import GROUPS, MODELS, Model
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.tasks.board import TASKS, TaskType
-from tests.lifecycle.conftest import House, description, update
+from tests.lifecycle.conftest import House, description
 from tests.lifecycle.hooked import Call
 
 
@@ -322,7 +322,7 @@ async def test_no_update_is_lost(join: Callable[..., Any], tiny: bytes) -> None:
     async def change(number: int) -> None:
         services = houses[number % 2].app.services
         body = {"model_config": {"additional_config": {}, f"key {number}": number}}
-        await update(services, model_id, body)
+        await services.changer.update(model_id, body)
 
     for start in range(0, 200, 4):
         await asyncio.gather(*(change(start + one) for one in range(4)))

@@ -54,6 +54,8 @@ class Fields:
 
     def tokens(self, name: bytes) -> list[bytes]:
         """Return the members of a field that is a list, in lower case."""
+        if name not in self.names:
+            return []
         return [token.strip().lower() for value in self.values(name) for token in value.split(b",")]
 
     def end_to_end(self) -> list[tuple[bytes, bytes]]:

@@ -3,8 +3,11 @@
 import asyncio
 import hashlib
 import logging
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 from starlette.requests import Request as StarletteRequest
@@ -21,12 +24,16 @@ PATH = "/_plugins/_security/authinfo"
 """Answers 200 to whoever the cluster knows, 401 to others; a cluster without the security plugin has no such path."""
 
 FRESH_SECONDS = 5.0
-"""How long an answer holds: so long may somebody go on whom the cluster does not know any more."""
+"""How long an answer holds before the cluster is asked again."""
+
+WAITED_SECONDS = 10.0
+"""How long nobody waits for its next answer: so long may somebody go on whom the cluster does not know any more."""
 
 DOWN_SECONDS = 300.0
 """How long it holds while the cluster cannot be asked, so that deployed models go on answering."""
 
 _ASK_SECONDS = 2.0
+_AWAY_SECONDS = 10.0
 _ATTEMPTS = 4
 _MOST = 10_000
 _SHOWN = (b"authorization", b"cookie", b"x-forwarded-for", b"x-proxy-user", b"x-proxy-roles", b"securitytenant")
@@ -51,9 +58,13 @@ class _Known:
     asked: float
     user: str | None = None
 
-    def holds(self, now: float) -> bool:
+    def fresh(self, now: float) -> bool:
         """Return whether the cluster need not be asked again."""
         return now - self.asked < FRESH_SECONDS and self.holds_unasked(now)
+
+    def holds(self, now: float) -> bool:
+        """Return whether nobody need wait for the cluster's next answer."""
+        return now - self.since < WAITED_SECONDS
 
     def holds_unasked(self, now: float) -> bool:
         """Return whether the answer holds if the cluster cannot be asked."""
@@ -61,12 +72,22 @@ class _Known:
 
 
 class Identity:
-    """Asks the cluster who a client is, once every few seconds for the same credentials."""
+    """Asks the cluster who a client is, once every few seconds for the same credentials.
 
-    def __init__(self, gateway: Gateway) -> None:
+    Who is known is not kept waiting for it: the question runs beside the request, unless the last answer is too old.
+    """
+
+    def __init__(
+        self, gateway: Gateway, clock: Callable[[], float] = time.monotonic, seconds: float = _ASK_SECONDS
+    ) -> None:
+        """Wait so many seconds for an answer at most."""
         self._gateway = gateway
+        self._clock = clock
+        self._seconds = seconds
         self._known: dict[bytes, _Known] = {}
         self._everybody: _Known | None = None
+        self._asking: dict[bytes, asyncio.Task[Caller | Answer]] = {}
+        self._away_until = -math.inf
 
     async def of(self, request: StarletteRequest) -> Caller | Answer:
         """Return who a client is, or the cluster's answer to one that it does not know.
@@ -79,19 +100,37 @@ class Identity:
         who = Asker("GET", client.host if client else "unknown", request.url.scheme)
         key = hashlib.sha256(repr((who.address, headers)).encode()).digest()
         known = self._everybody or self._known.get(key)
-        now = time.monotonic()
-        if known is not None and known.holds(now):
+        now = self._clock()
+        if known is not None and known.fresh(now):
             return Caller(known.user)
+        if (asking := self._asking.get(key)) is None:
+            asking = self._asking[key] = asyncio.create_task(self._settle(who, headers, key, known, now))
+            asking.add_done_callback(partial(self._settled, key))
+        if known is not None and (known.holds(now) or (now < self._away_until and known.holds_unasked(now))):
+            return Caller(known.user)
+        # Others may wait for the same answer when this client goes away.
+        return await asyncio.shield(asking)
+
+    def _settled(self, key: bytes, asking: "asyncio.Task[Caller | Answer]") -> None:
+        del self._asking[key]
+        if not asking.cancelled():
+            asking.exception()  # whoever waits for it gets it; nobody need
+
+    async def _settle(
+        self, who: Asker, headers: Headers, key: bytes, known: _Known | None, now: float
+    ) -> Caller | Answer:
         try:
-            async with asyncio.timeout(_ASK_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 reply = await self._ask(who, headers)
         except (Unavailable, TimeoutError) as fault:
+            self._away_until = self._clock() + _AWAY_SECONDS
             if known is not None and known.holds_unasked(now):
-                known.asked = now
+                known.asked = self._clock()
                 return Caller(known.user)
             if isinstance(fault, TimeoutError):
-                raise Unavailable(f"the cluster did not say within {_ASK_SECONDS:.0f} s who calls") from fault
+                raise Unavailable(f"the cluster did not say within {self._seconds:.0f} s who calls") from fault
             raise
+        self._away_until = -math.inf
         return self._heeded(reply, key, known, now)
 
     async def _ask(self, who: Asker, headers: Headers) -> Reply:
@@ -120,6 +159,7 @@ class Identity:
             self._everybody = _Known(now, now)
             return Caller(None)
         if _passes(reply) and known is not None and known.holds_unasked(now):
+            self._away_until = self._clock() + _AWAY_SECONDS
             known.asked = now
             return Caller(known.user)
         self._everybody = None

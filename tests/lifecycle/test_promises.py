@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mlcommons_py.errors import BadRequest, IllegalArgument, MLCommonsError
+from mlcommons_py.models.documents import MODELS
 from tests.lifecycle.conftest import House
 
 AT_USER = "Request is throttled at user level. If you think there's an issue, please contact your cluster admin."
@@ -92,8 +93,9 @@ async def test_what_others_stored(
     house: House, tiny: bytes, stored: dict[str, Any], kind: type[MLCommonsError], text: str
 ) -> None:
     """What another service stored, and cannot be used, refuses every request."""
-    model_id = await house.proven(tiny, **stored)  # not through the door, which would refuse it
+    model_id = await house.proven(tiny)
     await house.deploy(model_id)
+    await house.app.store.update(MODELS, model_id, stored)
     with pytest.raises(kind, match=text):
         await house.app.services.predictor.predict(model_id, {"text_docs": ["x"]})
 

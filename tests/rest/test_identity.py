@@ -1,0 +1,142 @@
+"""Who is known to the cluster, while time goes by and the cluster does not answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from starlette.requests import Request
+
+from mlcommons_py.gateway.passing import Gateway
+from mlcommons_py.gateway.pool import Pool
+from mlcommons_py.rest.answer import Answer
+from mlcommons_py.rest.identity import DOWN_SECONDS, FRESH_SECONDS, WAITED_SECONDS, Caller, Identity
+from tests.gateway.peers import PATIENCE, Fake, Wire
+
+ANN = Caller("ann")
+
+
+class Cluster:
+    """A cluster that says who somebody is when it is told to, and counts how often it was asked."""
+
+    def __init__(self, fake: Fake) -> None:
+        self.fake = fake
+        self.asked = 0
+        self.knows = True
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.came = asyncio.Event()
+        fake.script = self._script
+
+    async def _script(self, wire: Wire) -> None:
+        while await wire.head():
+            self.asked += 1
+            self.came.set()
+            await self.answers.wait()
+            body = b'{"user_name":"ann"}' if self.knows else b"Unauthorized"
+            status = b"200 OK" if self.knows else b"401 Unauthorized"
+            await wire.send(b"HTTP/1.1 %b\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
+
+
+class Asked:
+    """The identity under test, with a clock of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.now = 1000.0
+        self.gateway = Gateway(Pool([url], None))
+        self.identity = Identity(self.gateway, lambda: self.now, seconds=10 * PATIENCE)
+
+    async def who(self, credentials: bytes = b"Basic x") -> Caller | Answer:
+        """Return who calls."""
+        scope = {
+            "type": "http",
+            "headers": [(b"host", b"me"), (b"authorization", credentials)],
+            "client": ("192.0.2.1", 1),
+            "scheme": "http",
+            "server": ("127.0.0.1", 1),
+            "path": "/",
+            "query_string": b"",
+        }
+        return await asyncio.wait_for(self.identity.of(Request(scope)), PATIENCE)
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    """The cluster that is asked."""
+    fake = Fake()
+    await fake.start()
+    yield Cluster(fake)
+    await fake.stop()
+
+
+@pytest.fixture
+async def asked(cluster: Cluster) -> AsyncIterator[Asked]:
+    """An identity that asks it, and knows Ann already."""
+    one = Asked(cluster.fake.url)
+    assert await one.who() == ANN
+    yield one
+    one.gateway.close()
+
+
+async def test_known_while_asked_again(cluster: Cluster, asked: Asked) -> None:
+    """Who was known a moment ago is not kept waiting while the cluster is asked again, and it is asked once."""
+    cluster.answers.clear()
+    asked.now += FRESH_SECONDS + 1
+
+    assert [await asked.who() for _ in range(3)] == [ANN] * 3
+    cluster.answers.set()
+    asked.now += WAITED_SECONDS
+    assert await asked.who() == ANN
+    assert cluster.asked in (2, 3)
+
+
+async def test_unknown_from_the_next_answer_on(cluster: Cluster, asked: Asked) -> None:
+    """Whom the cluster does not know any more is refused as soon as it said so."""
+    cluster.knows = False
+    asked.now += FRESH_SECONDS + 1
+    await asked.who()
+
+    async with asyncio.timeout(PATIENCE):
+        while not isinstance(answer := await asked.who(), Answer):
+            await asyncio.sleep(0)
+    assert answer.status == 401
+
+
+async def test_old_answers_are_not_believed(cluster: Cluster, asked: Asked) -> None:
+    """Who was not known for a while waits for the cluster's answer, and heeds it."""
+    cluster.knows = False
+    asked.now += WAITED_SECONDS + 1
+    answer = await asked.who()
+
+    assert isinstance(answer, Answer)
+    assert answer.status == 401
+
+
+async def test_cluster_that_is_away(cluster: Cluster, asked: Asked) -> None:
+    """While the cluster is known not to answer, who was known is not kept waiting, but not for ever."""
+    other = b"Basic y"
+    assert await asked.who(other) == ANN
+    await cluster.fake.stop()
+    asked.now += DOWN_SECONDS - 1
+    assert await asked.who() == ANN  # it was asked, and did not answer
+    cluster.answers.clear()
+    await cluster.fake.start()
+
+    assert await asked.who(other) == ANN
+    asked.now += 2
+    waiting = asyncio.ensure_future(asked.who(other))
+    cluster.knows = False
+    cluster.answers.set()
+    assert isinstance(await waiting, Answer)
+
+
+async def test_strangers_share_an_answer(cluster: Cluster, asked: Asked) -> None:
+    """Requests with the same credentials that come together ask once, and one that is given up hurts no other."""
+    cluster.answers.clear()
+    cluster.came.clear()
+    first, second, third = (asyncio.ensure_future(asked.who(b"Basic y")) for _ in range(3))
+    await asyncio.wait_for(cluster.came.wait(), PATIENCE)
+    first.cancel()
+    cluster.answers.set()
+
+    assert [await second, await third] == [ANN, ANN]
+    assert cluster.asked == 2

@@ -9,8 +9,9 @@
 
 The provider is a process on the loopback that answers after a pause, and so is each side but ``direct``, which is the
 HTTP client alone, and ``transport``, which is the service's part that speaks to providers, in this process. The sides
-take turns within each cell, and the better of ``--rounds`` counts. ``--leaks`` makes 10,000 calls over 50 connectors
-and shows descriptors and memory.
+take turns within each cell, and the better of ``--rounds`` counts. The last column is the CPU time of a request in the
+service's processes, and for the other sides in this one. ``--leaks`` makes 10,000 calls over 50 connectors and shows
+descriptors and memory.
 """
 
 import argparse
@@ -66,16 +67,29 @@ class Cell:
     Attributes:
         rate: requests a second.
         p50, p99: of the latencies, in milliseconds.
+        cpu: milliseconds of CPU time that a request took in the service's processes, or in this one.
     """
 
     rate: float
     p50: float
     p99: float
+    cpu: float
 
 
-async def measure(call: Call, clients: int, seconds: float) -> Cell:
+def used(pid: int | None) -> float:
+    """Return the milliseconds of CPU time that a process and its children have had; None is this one, without any."""
+    if pid is None:
+        return 1e3 * time.process_time()
+    threads = list(Path(f"/proc/{pid}/task").glob("*"))
+    own = sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e6
+    children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    return own + sum(used(child) for child in children)
+
+
+async def measure(call: Call, clients: int, seconds: float, pid: int | None) -> Cell:
     """Return what so many clients come to, each of which calls again as soon as it is answered."""
     latencies: list[float] = []
+    had = used(pid)
     began = time.perf_counter()
 
     async def client() -> None:
@@ -87,10 +101,11 @@ async def measure(call: Call, clients: int, seconds: float) -> Cell:
 
     await asyncio.gather(*(client() for _ in range(clients)))
     took = time.perf_counter() - began
+    cpu = (used(pid) - had) / len(latencies)
     latencies.sort()
     last = len(latencies) - 1
     return Cell(
-        len(latencies) / took, 1e3 * latencies[len(latencies) // 2], 1e3 * latencies[min(last, int(last * 0.99))]
+        len(latencies) / took, 1e3 * latencies[len(latencies) // 2], 1e3 * latencies[min(last, int(last * 0.99))], cpu
     )
 
 
@@ -135,8 +150,10 @@ def model_at(base: str, provider_url: str) -> str:
     raise RuntimeError(f"{base} does not call the provider: {api.http.post(path, content=ASKED, headers=JSON).text}")
 
 
-async def compare(urls: dict[str, str], clients: int, seconds: float, rounds: int) -> dict[str, Cell]:
-    """Return the better cell of each side; ``urls`` are where each is called."""
+async def compare(
+    urls: dict[str, str], pids: dict[str, int], clients: int, seconds: float, rounds: int
+) -> dict[str, Cell]:
+    """Return the better cell of each side; ``urls`` are where each is called, ``pids`` the service's process."""
     transport = transport_to()
     config = ClientConfig(max_connection=clients)
     outgoing = Outgoing("POST", urls["direct"], HEADERS, BODY)
@@ -163,8 +180,9 @@ async def compare(urls: dict[str, str], clients: int, seconds: float, rounds: in
         best: dict[str, Cell] = {}
         for _ in range(rounds):
             for side, call in calls.items():
-                await measure(call, clients, 0.3)
-                cell = await measure(call, clients, seconds)
+                pid = pids.get(side)
+                await measure(call, clients, 0.3, pid)
+                cell = await measure(call, clients, seconds, pid)
                 if side not in best or cell.rate > best[side].rate:
                     best[side] = cell
     await transport.close()
@@ -218,24 +236,26 @@ def main() -> None:
         return
     with ExitStack() as stack:
         bases: dict[str, str] = {}
+        pids: dict[str, int] = {}
         if "service" in given.sides:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             flags = ("--api-servers", str(given.api_servers))
-            bases["service"] = str(stack.enter_context(running(data, flags=flags)).http.base_url)
+            service = stack.enter_context(running(data, flags=flags))
+            bases["service"], pids["service"] = str(service.http.base_url), service.pid
         if "ml-commons" in given.sides:
             bases["ml-commons"] = stack.enter_context(opensearch(flavour="ml", heap="1g")).url
-        table(bases, given)
+        table(bases, pids, given)
 
 
-def table(bases: dict[str, str], given: argparse.Namespace) -> None:
+def table(bases: dict[str, str], pids: dict[str, int], given: argparse.Namespace) -> None:
     """Measure every cell, and print it."""
-    print("after ms  clients             requests/s   p50 ms   p99 ms     +p50  share")
+    print("after ms  clients             requests/s   p50 ms   p99 ms     +p50  share   CPU ms")
     for delay in given.delays:
         with provider(delay) as port:
             url = f"http://127.0.0.1:{port}/v1/embeddings"
             urls = {side: model_at(bases[side], url) if side in bases else url for side in ("direct", *given.sides)}
             for clients in given.clients:
-                cells = uvloop.run(compare(urls, clients, given.seconds, given.rounds))
+                cells = uvloop.run(compare(urls, pids, clients, given.seconds, given.rounds))
                 show(delay, clients, cells)
 
 
@@ -245,7 +265,7 @@ def show(delay: int, clients: int, cells: dict[str, Cell]) -> None:
         added, share = cell.p50 - cells["direct"].p50, cell.rate / cells["direct"].rate
         print(
             f"{delay:8} {clients:8} {name:10} {cell.rate:11.0f} {cell.p50:8.2f} {cell.p99:8.2f}"
-            f" {added:8.2f} {share:6.2f}",
+            f" {added:8.2f} {share:6.2f} {cell.cpu:8.3f}",
             flush=True,
         )
 

@@ -7,7 +7,7 @@ import socket
 
 import uvloop
 
-from mlcommons_py import __version__, malloc
+from mlcommons_py import __version__, garbage, malloc
 from mlcommons_py.api_servers.core import Core
 from mlcommons_py.node import hold
 from mlcommons_py.observe.logs import configure
@@ -59,6 +59,7 @@ async def _run(operator: Operator) -> None:
 
     routes = table(cluster=app.services.gateway is not None)
     door = web_app(app.services, routes)
+    garbage.settle()
     reconciling = asyncio.create_task(app.reconciler.run())
     core, at_once = None, True
     try:

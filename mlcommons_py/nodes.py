@@ -1,8 +1,11 @@
 """The nodes of the service: processes that share one store, each with what it runs.
 
-A node writes its document again and again; one whose document stays as it is over several looks is gone. Clocks are
-never compared, and looks that fail do not count, so that neither a wrong clock nor an outage of the store makes a node
-seem gone.
+A node writes its document again and again; one whose document stays as it is over several looks is gone, and one whose
+document says that it left is gone at once. Clocks are never compared, and looks that fail do not count, so that neither
+a wrong clock nor an outage of the store makes a node seem gone.
+
+Nodes of the cluster that run ML Commons' own plugin are foreign: they live as long as the cluster lists them, and what
+they run is theirs.
 """
 
 import asyncio
@@ -10,18 +13,27 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
-from mlcommons_py.errors import Unavailable
+from mlcommons_py.errors import MLCommonsError, Unavailable
 from mlcommons_py.node import Node
 from mlcommons_py.store import Store
 from mlcommons_py.store.record import Record
 
 NODES = ".plugins-ml-node"
+PLUGIN = "opensearch-ml"
+"""What the cluster calls ML Commons' own plugin."""
+
+PATIENCE = 5
+"""Looks without a sign of life after which a node is gone."""
 
 _PAUSE = 0.2
 _FRESH = 0.5
-PATIENCE = 5
-"""Looks without a sign of life after which a node is gone."""
+_RECOGNISED = 15
+"""Looks after which the cluster is asked again which of its nodes have the plugin."""
+
+_FORGOTTEN = 100
+"""Looks after which the document of a node that is gone is deleted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +44,14 @@ class NodeDocument(Record):
         address: URL at which the other nodes reach it; None where it told none.
         running: ids of the models that are there.
         idle: those of them that nobody called there for as long as they may stay.
+        left: whether the node was stopped; it writes again when it is started.
     """
 
     name: str
     address: str | None = None
     running: Sequence[str] = ()
     idle: Sequence[str] = ()
+    left: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,8 @@ class Nodes:
         self.address = address
         self._peers: dict[str, _Seen] = {}
         self._unknown: dict[str, int] = {}
+        self._foreign: frozenset[str] = frozenset()
+        self._recognised = -_RECOGNISED
         self._looks = 0
         self._looked_at = 0.0
 
@@ -76,6 +92,11 @@ class Nodes:
     def alone(self) -> bool:
         """Whether nobody else uses the store."""
         return self._alone
+
+    @property
+    def foreign(self) -> frozenset[str]:
+        """The nodes of the cluster that run ML Commons' own plugin, as it last told."""
+        return self._foreign
 
     async def beat(self) -> None:
         """Tell the others that this node lives, and what it runs."""
@@ -101,8 +122,23 @@ class Nodes:
             before = self._peers.get(node_id)
             looks = before.looks if before is not None and before.seq_no == seq_no else self._looks
             peers[node_id] = _Seen(NodeDocument.from_json(hit["_source"]), seq_no, looks)
+        for node_id in self._peers.keys() - peers.keys():  # who is gone stays so when its document goes
+            self._unknown[node_id] = self._looks - PATIENCE * int(self.is_gone(node_id))
         self._peers = peers
         self._unknown = {node_id: looks for node_id, looks in self._unknown.items() if node_id not in peers}
+
+    async def recognise(self, *, now: bool = True) -> None:
+        """Ask the cluster which of its nodes have ML Commons' plugin; not ``now``, only if that is a while ago.
+
+        To be called before anything is made of a node's being gone: it may be one of those.
+
+        Raises:
+            Unavailable: the cluster cannot be asked.
+        """
+        if self._alone or self._recognised == self._looks or not (now or self._looks - self._recognised > _RECOGNISED):
+            return
+        self._foreign = await self._store.nodes_with(PLUGIN)
+        self._recognised = self._looks
 
     async def until(self, holds: Callable[[], bool], seconds: float) -> None:
         """Look at the others until something holds, for so many seconds at most."""
@@ -112,9 +148,16 @@ class Nodes:
             await self.look(ages=False)
 
     async def leave(self) -> None:
-        """Tell the others that this node ends."""
+        """Tell the others that this node ends, and runs nothing any more."""
         if not self._alone:
-            await self._store.delete(NODES, self._node.id)
+            await self._store.put(NODES, self._node.id, NodeDocument(name=self._node.name, left=True).to_json())
+
+    async def forget(self) -> None:
+        """Delete the documents of nodes that are gone for long."""
+        for node_id, seen in list(self._peers.items()):
+            if self.is_gone(node_id) and self._looks - seen.looks >= _FORGOTTEN:
+                with suppress(MLCommonsError):  # the next call does it
+                    await self._store.delete(NODES, node_id)
 
     def alive(self) -> list[str]:
         """Return the ids of the nodes that live, this one among them, in an order that all agree on."""
@@ -125,10 +168,12 @@ class Nodes:
         return self.alive()[0] == self._node.id
 
     def is_gone(self, node_id: str) -> bool:
-        """Return whether a node gave no sign of life for :data:`PATIENCE` looks."""
-        if node_id == self._node.id:
+        """Return whether a node left, or gave no sign of life for :data:`PATIENCE` looks."""
+        if node_id == self._node.id or node_id in self._foreign:
             return False
         seen = self._peers.get(node_id)
+        if seen is not None and seen.document.left:
+            return True
         since = seen.looks if seen is not None else self._unknown.setdefault(node_id, self._looks)
         return self._looks - since >= PATIENCE
 
@@ -149,11 +194,33 @@ class Nodes:
 
     async def addresses(self, model_id: str) -> list[str]:
         """Return where other nodes that run a model can be reached, after another look if none is known."""
-        if not self._alone and not self._elsewhere(model_id) and time.monotonic() - self._looked_at > _FRESH:
+        if not self._elsewhere(model_id):
+            await self._freshen()
+        return [address for _, address in self._elsewhere(model_id) if address is not None]
+
+    async def chosen(self, names: Collection[str]) -> dict[str, str | None]:
+        """Return where the nodes that live can be reached, by id: those that ids or names pick, or all.
+
+        As in OpenSearch's APIs, ``_local`` is this node, ``_all`` is every one, and a name may have ``*`` in it.
+        """
+        await self._freshen()
+        living = {self._node.id: (self._node.name, self.address)}
+        for node_id, seen in sorted(self._peers.items()):
+            if not self.is_gone(node_id):
+                living[node_id] = seen.document.name, seen.document.address
+
+        def is_chosen(node_id: str, name: str) -> bool:
+            local = node_id == self._node.id and "_local" in names
+            return local or "_all" in names or node_id in names or any(fnmatchcase(name, one) for one in names)
+
+        return {one: address for one, (name, address) in living.items() if not names or is_chosen(one, name)}
+
+    async def _freshen(self) -> None:
+        """Take another look where the last is a while ago and the store answers."""
+        if not self._alone and time.monotonic() - self._looked_at > _FRESH:
             with suppress(TimeoutError, Unavailable):
                 async with asyncio.timeout(_FRESH):
                     await self.look(ages=False)
-        return [address for _, address in self._elsewhere(model_id) if address is not None]
 
     def _elsewhere(self, model_id: str) -> list[tuple[str, str | None]]:
         return [

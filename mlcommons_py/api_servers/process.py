@@ -17,7 +17,7 @@ from typing import Any
 
 import uvloop
 
-from mlcommons_py import malloc
+from mlcommons_py import garbage, malloc
 from mlcommons_py.api_servers.beginning import Beginning
 from mlcommons_py.api_servers.channel import Channel
 from mlcommons_py.api_servers.handing import address, handing
@@ -71,6 +71,7 @@ async def _run(wire: socket.socket, listening: socket.socket, turns: Turns) -> N
     def serves() -> None:
         channel.tell("serves")
 
+    garbage.settle()
     await serve(parts.front, listening, operator.shutdown_seconds, serves, turns=turns, tls=tls_of(operator))
     telling.cancel()
     await parts.close()

@@ -24,6 +24,8 @@ SETTLED = 60.0
 """Seconds after which a worker counts as stable, and the next restart is immediate again."""
 
 STOP_SECONDS = 10.0
+PING_SECONDS = 10.0
+"""How often a worker is asked whether it is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +49,19 @@ Source = Callable[[bool], Awaitable[Path]]
 class Deployment:
     """One model and its worker, which is replaced whenever it ends by itself."""
 
-    def __init__(self, model_id: str, source: Source, options: RunOptions, max_queued_texts: int) -> None:
+    def __init__(
+        self,
+        model_id: str,
+        source: Source,
+        options: RunOptions,
+        max_queued_texts: int,
+        ping_seconds: float = PING_SECONDS,
+    ) -> None:
         self.model_id = model_id
         self.options = options
         self._source = source
         self._limit = max_queued_texts
+        self._ping_seconds = ping_seconds
         self._worker: Worker | None = None
         self._changed = asyncio.Condition()
         self._watching: asyncio.Task[None] | None = None
@@ -174,12 +184,24 @@ class Deployment:
         while True:
             assert self._worker is not None
             began = time.monotonic()
-            how = await asyncio.shield(self._worker.ended)
+            how = await self._end_of(self._worker)
             self._restarts += 1
             log.warning("the worker of model %s %s; starting another", self.model_id, how)
             if time.monotonic() - began > SETTLED:
                 pause = 0.0
             pause = await self._replace(pause)
+
+    async def _end_of(self, worker: Worker) -> str:
+        """Wait until a worker ends, or hangs and is ended; return how it ended."""
+        silent = asyncio.create_task(worker.silent(self._ping_seconds))
+        try:
+            await asyncio.wait((worker.ended, silent), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            silent.cancel()
+        if worker.ended.done():
+            return worker.ended.result()
+        await worker.kill()
+        return "did not answer any more and was killed"
 
     async def _replace(self, pause: float) -> float:
         """Start workers until one stays up long enough to load; return the pause before the next restart."""

@@ -22,6 +22,7 @@ from mlcommons_py.inference.wire import (
     Failed,
     Load,
     Message,
+    Ping,
     Ready,
     Stop,
     pack,
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 _AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"})
 _LOADING_SECONDS = 600.0
 _LINGERING_SECONDS = 5.0
+_PINGS = 3
 
 
 class WorkerDied(Exception):
@@ -99,6 +101,7 @@ class Worker:
         self._writer = writer
         self._waiting: dict[int, asyncio.Future[Vectors]] = {}
         self._number = 0
+        self._frames = 0
         self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Task[str] = asyncio.create_task(self._receive())
         self.alive = True
@@ -205,6 +208,20 @@ class Worker:
         except (ConnectionError, RuntimeError) as fault:
             raise WorkerDied(await asyncio.shield(self.ended)) from fault
 
+    async def silent(self, seconds: float) -> None:
+        """Return when the process has been asked :data:`_PINGS` times, so many seconds apart, and said nothing at all.
+
+        One that computes answers, for another thread does; one that does not answer hangs. Once is not enough: this
+        process may have stood still itself.
+        """
+        missed = 0
+        while missed < _PINGS:
+            before = self._frames
+            if self.alive:
+                self._writer.write(pack(Ping()))
+            await asyncio.sleep(seconds)
+            missed = missed + 1 if self._frames == before else 0
+
     async def stop(self, patience: float) -> None:
         """Let the worker finish what it has, for so many seconds; then end it."""
         if self.alive:
@@ -230,6 +247,7 @@ class Worker:
                 header, payload = LENGTHS.unpack(lengths)
                 message = unpack(await self._reader.readexactly(header))
                 self._take(message, await self._reader.readexactly(payload))
+                self._frames += 1
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except Exception:

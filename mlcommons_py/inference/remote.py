@@ -220,6 +220,8 @@ class Caller:
         return Call(model_id, model, connector, credential, prepared, guard, heavy=chosen)
 
     async def _answers(self, call: Call) -> list[dict[str, Any]]:
+        if len(call.prepared) == 1:
+            return [await self._exchange(call, call.prepared[0])]
         places = asyncio.Semaphore(call.connector.config.max_connection or _AT_ONCE)
 
         async def exchange(prepared: Prepared) -> dict[str, Any]:
@@ -253,8 +255,6 @@ def _reads_slowly(own: Mapping[str, str]) -> bool:
 
 async def _all(calls: Sequence[Awaitable[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Return what comes of calls, in order; the first that fails ends them all."""
-    if len(calls) == 1:
-        return [await calls[0]]
     running = [asyncio.ensure_future(call) for call in calls]
     try:
         return list(await asyncio.gather(*running))

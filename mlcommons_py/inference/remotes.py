@@ -1,8 +1,7 @@
 """The remote models that are deployed here: nothing of them runs, but calls may go out."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from mlcommons_py.observe.latencies import Latencies
 from mlcommons_py.observe.numbers import Use
@@ -53,10 +52,24 @@ class Remotes:
         if (latencies := self._deployed.get(model_id)) is not None:
             latencies.touch()
 
-    @contextmanager
-    def timed(self, model_id: str) -> Iterator[None]:
+    def timed(self, model_id: str) -> "Timed":
         """Take down how long this block takes, as one call of a model, unless it raises."""
-        began = time.monotonic()
-        yield
-        if (latencies := self._deployed.get(model_id)) is not None:
-            latencies.add(time.monotonic() - began)
+        return Timed(self, model_id)
+
+
+class Timed:
+    """A block that calls a model."""
+
+    __slots__ = ("_began", "_model_id", "_remotes")
+
+    def __init__(self, remotes: Remotes, model_id: str) -> None:
+        self._remotes = remotes
+        self._model_id = model_id
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and (latencies := self._remotes.latencies(self._model_id)) is not None:
+            latencies.add(time.monotonic() - self._began)

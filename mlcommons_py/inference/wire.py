@@ -3,7 +3,7 @@
 A frame is ``<u32 header length> <u32 payload length> <header: JSON> <payload: bytes>``, lengths little-endian. The
 service sends one :class:`Load`, and the worker says :class:`Ready` (or :class:`Failed` with id 0). Then the service
 sends :class:`Embed`, :class:`Cancel` and :class:`Stop`; the worker answers each :class:`Embed` with one
-:class:`Embedded` or :class:`Failed`, in any order.
+:class:`Embedded` or :class:`Failed`, in any order, and each :class:`Ping` at once, whatever it computes.
 """
 
 import struct
@@ -59,6 +59,16 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Ping:
+    """Say that you are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The answer to :class:`Ping`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The model is loaded and has passed its self-test.
 
@@ -104,8 +114,10 @@ class Failed:
     status: int = 500
 
 
-Message = Load | Embed | Cancel | Stop | Ready | Embedded | Failed
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Load, Embed, Cancel, Stop, Ready, Embedded, Failed)}
+Message = Load | Embed | Cancel | Stop | Ping | Pong | Ready | Embedded | Failed
+KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Load, Embed, Cancel, Stop, Ping, Pong, Ready, Embedded, Failed)
+}
 
 
 def pack(message: Message, payload: bytes | memoryview = b"") -> bytes:

@@ -35,6 +35,8 @@ from mlcommons_py.inference.wire import (
     Failed,
     Load,
     Message,
+    Ping,
+    Pong,
     Ready,
     Stop,
     pack,
@@ -111,6 +113,8 @@ class Worker:
                 self._accept(message)
             elif isinstance(message, Cancel):
                 self._scheduler.drop(message.id)
+            elif isinstance(message, Ping):
+                self._channel.send(Pong())
             elif isinstance(message, Stop):
                 break
         with self._arrived:

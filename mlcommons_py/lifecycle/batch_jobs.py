@@ -22,7 +22,6 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PREFIX, PluginSettings
 from mlcommons_py.remote.documents import ActionType
 from mlcommons_py.remote.input import ModelInput
-from mlcommons_py.store.record import now
 from mlcommons_py.tasks.board import UNFINISHED, Task, Tasks, TaskState, TaskType
 
 log = logging.getLogger(__name__)
@@ -53,6 +52,7 @@ class BatchJobs:
         self._caller = caller
         self._settings = settings
         self._counters = counters
+        self._noted: dict[str, int | None] = {}
         self._starting = 0
 
     async def start(self, model_id: str, body: Mapping[str, Any], user: str | None = None) -> dict[str, Any]:
@@ -118,16 +118,24 @@ class BatchJobs:
         return await self._tasks.get(task_id)
 
     async def poll(self) -> None:
-        """Ask for the state of every job of which nobody asked for a minute."""
-        before = now() - 1000 * POLL_SECONDS
-        for task_id, task in await self._tasks.of_type(TaskType.BATCH_PREDICTION, changed_before=before):
+        """Ask for the state of every job of which nobody asked since the last call.
+
+        What other nodes' clocks say in a task is only compared with what it said before.
+        """
+        jobs = await self._tasks.of_type(TaskType.BATCH_PREDICTION)
+        before, self._noted = self._noted, {task_id: task.last_update_time for task_id, task in jobs}
+        for task_id, task in jobs:
+            if task_id not in before or before[task_id] != task.last_update_time:
+                continue
             try:
                 await self._follow(task_id, task)
             except Unavailable:
                 raise
             except MLCommonsError as fault:
                 log.info("the state of batch job %s is not known: %s", task_id, fault.reason)
-                await self._tasks.follow(task_id, dict(task.remote_job or {}), None)  # asked again in a minute
+            else:
+                after = await self._tasks.task(task_id)
+                self._noted[task_id] = None if after is None else after.last_update_time
 
     async def _follow(self, task_id: str, task: Task) -> None:
         """Ask for a job's state, and note it; a job whose model is gone can be asked about no more."""

@@ -75,12 +75,14 @@ class Deployer:
         self._settings.check_models(remote=model.is_remote)
         chosen = fields.texts(body, "node_ids")
         await self._nodes.look(ages=False)
+        await self._nodes.recognise(now=False)
         nodes = self._eligible(chosen)
         if model.state.is_incomplete:
             raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
         with nullcontext() if model.is_remote else self._slot(model_id):  # of a remote model nothing has to come up
             async with self._turn(model_id):
-                task_id = await self._plan(model_id, nodes, to_all=not chosen)
+                # ML Commons' plugin takes a model of all nodes for one of all its own, and plans it there alone.
+                task_id = await self._plan(model_id, nodes, to_all=not chosen and not self._nodes.foreign)
         if model.is_remote:
             await self._keeper.settled(model_id, _SETTLE_SECONDS)
         status = TaskState.COMPLETED if model.is_remote else TaskState.CREATED
@@ -151,6 +153,7 @@ class Deployer:
         if not model_ids:
             raise IllegalArgument("Must set specific model ids to undeploy")
         known = {model_id: await self._known(model_id) for model_id in dict.fromkeys(model_ids)}
+        await self._nodes.look(ages=False)
         nodes = [one for one in self._nodes.alive() if not node_ids or one in node_ids]
         answer: dict[str, Any] = {node_id: {"stats": {}} for node_id in nodes}
         for model_id, model in known.items():
@@ -169,10 +172,10 @@ class Deployer:
             def make(model: Model) -> Model | None:
                 before.clear()
                 before.update(model.planning_worker_nodes or ())
-                gone = chosen or [*before]
-                if chosen and not before & set(gone):
+                gone = set(chosen or before) - self._nodes.foreign
+                if (chosen or before & self._nodes.foreign) and not before & gone:
                     return None
-                return plan.undeployed(model, gone, running - set(gone))
+                return plan.undeployed(model, gone, running - gone)
 
             await self._models.change(model_id, make)  # first of all: a kill after it leaves nothing deployed
             dropped = {one for one in nodes if one in before or one in running}

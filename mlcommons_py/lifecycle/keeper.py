@@ -51,6 +51,7 @@ class Keeper:
         self._tasks = tasks
         self._residents = residents
         self._coming: dict[str, asyncio.Task[None]] = {}
+        self._joining: set[str] = set()
         self._waiting: dict[str, list[str]] = {}
         self._again: set[str] = set()
         self._asked: dict[str, asyncio.Event] = {}
@@ -59,16 +60,13 @@ class Keeper:
 
     async def restore(self) -> None:
         """Bring up again what was deployed here, and what shall run on all nodes since before this one joined them."""
+        await self._nodes.recognise()
         for model_id, model in await self._models.matching({"term": {"deploy_to_all_nodes": True}}):
-            if model.state.is_deployed and not self._is_wanted(model):
-                await self._models.change(model_id, self._join)
+            if not self._is_planned(model):
+                self._joining.add(model_id)
+                self._start(model_id)
         await self.reconcile()
         self._returning = set(self._coming)
-
-    def _join(self, model: Model) -> Model | None:
-        if self._is_wanted(model) or not model.deploy_to_all_nodes:
-            return None
-        return plan.joined(model, self._node_id)
 
     async def reconcile(self) -> None:
         """Bring this node to what the documents say, whoever changed them."""
@@ -209,12 +207,14 @@ class Keeper:
         try:
             await self._bring_up(model_id)
         except _Unwanted as fault:
+            self._joining.discard(model_id)
             await self._take_down(model_id)
             await self._end(model_id, claimed, str(fault))
         except InvalidModel as fault:
             log.warning("model %s cannot be deployed: %s", model_id, fault.reason)
             await self._take_down(model_id)
             await self._give_up(model_id, fault.reason)
+            self._joining.discard(model_id)
             await self._end(model_id, claimed, fault.reason)
         else:
             await self._end(model_id, claimed)
@@ -224,20 +224,38 @@ class Keeper:
         if document is None:
             raise _Unwanted("Failed to find model")
         model = Model.from_json(document.source)
-        if not self._is_wanted(model):
+        if not self._is_wanted(model_id, model):
             failed = model.state is ModelState.DEPLOY_FAILED  # it was given up before the task was known here
             raise _Unwanted(model.state_reason if failed and model.state_reason else UNDEPLOYED)
         await self._residents.bring(model_id, model, asked=model_id in self._waiting)
         await self._nodes.beat()  # who is told that the model is deployed can call it through any node
 
         def make(read: Model) -> Model | None:
-            return plan.deployed(read, self._nodes.running(model_id)) if self._is_wanted(read) else None
+            if not self._is_wanted(model_id, read):
+                return None
+            return plan.deployed(self._joined(read), self._nodes.running(model_id))
 
         if await self._models.change(model_id, make) is None:
             raise _Unwanted(UNDEPLOYED)
+        self._joining.discard(model_id)
 
-    def _is_wanted(self, model: Model) -> bool:
+    def _is_planned(self, model: Model) -> bool:
         return self._node_id in (model.planning_worker_nodes or ())
+
+    def _is_wanted(self, model_id: str, model: Model) -> bool:
+        """Return whether a model shall run here: it is planned here, or on all nodes and this one joins them.
+
+        A node joins the plan when the model is up, so that its state stays as it is meanwhile. One that runs the model
+        and is not in the plan was taken for gone. What runs on nodes of ML Commons' plugin is the plugin's.
+        """
+        if self._is_planned(model):
+            return True
+        joins = model_id in self._joining or model_id in self._residents
+        theirs = self._nodes.foreign.intersection(model.planning_worker_nodes or ())
+        return bool(model.deploy_to_all_nodes) and model.state.is_deployed and joins and not theirs
+
+    def _joined(self, model: Model) -> Model:
+        return model if self._is_planned(model) else plan.joined(model, self._node_id)
 
     async def _give_up(self, model_id: str, reason: str) -> None:
         """Note that a model cannot be served here, so that nothing tries it again before somebody deploys it."""
@@ -255,9 +273,9 @@ class Keeper:
 
     async def _note(self, model_id: str, reason: str, *, final: bool) -> None:
         def make(model: Model) -> Model | None:
-            if not self._is_wanted(model):
+            if not self._is_wanted(model_id, model):
                 return None
-            return plan.failed(model, self._node_id, reason, self._nodes.running(model_id), final=final)
+            return plan.failed(self._joined(model), self._node_id, reason, self._nodes.running(model_id), final=final)
 
         await self._models.change(model_id, make)
 

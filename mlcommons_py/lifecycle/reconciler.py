@@ -121,11 +121,13 @@ class Reconciler:
         await self._cluster_settings.load()
         await self._keeper.reconcile()
         if self._nodes.leads():
+            await self._nodes.recognise(now=False)
             tasks = await self._tasks.unfinished(everywhere=True)
             await self._take_over(tasks)
             await self._count({task.model_id for _, task in tasks})
             await self._registrar.mend(PATIENCE)
             await self._look_after()
+            await self._nodes.forget()
 
     async def _look_after(self) -> None:
         """See to what nobody asks for: idle models, and batch jobs."""
@@ -141,13 +143,18 @@ class Reconciler:
             await self._deployer.undeploy([model_id], None)
 
     async def _take_over(self, tasks: Sequence[tuple[str, Task]]) -> None:
+        if any(self._gone(task.worker_node) for _, task in tasks):
+            await self._nodes.recognise()
         for task_id, task in tasks:
-            gone = [node_id for node_id in task.worker_node if self._nodes.is_gone(node_id)]
+            gone = self._gone(task.worker_node)
             if task.task_type == TaskType.DEPLOY_MODEL:
                 await self._report(task_id, task, gone)
             elif task.task_type == TaskType.REGISTER_MODEL and gone and await self._tasks.claim(task_id, gone[0]):
                 log.info("taking over task %s of node %s, which is gone", task_id, gone[0])
                 await self._registrar.resume(task_id, task)
+
+    def _gone(self, node_ids: Collection[str] | None) -> list[str]:
+        return [node_id for node_id in node_ids or () if self._nodes.is_gone(node_id)]
 
     async def _report(self, task_id: str, task: Task, gone: list[str]) -> None:
         for node_id in gone:
@@ -155,17 +162,28 @@ class Reconciler:
                 await self._tasks.report(task_id, node_id, _GONE)
 
     async def _count(self, coming: Collection[str | None]) -> None:
-        """Write into the models' documents where they run; models of all nodes forget the nodes that are gone."""
+        """Write into the models' documents where they run; models of all nodes forget the nodes that are gone.
+
+        A model that shall run on nodes of ML Commons' plugin is left to the plugin, which alone knows where it runs.
+        """
         for model_id, model in await self._models.matching({"exists": {"field": "planning_worker_nodes"}}):
-            if self._counted(model_id, model, coming) is not None:
-                await self._models.change(model_id, partial(self._counted, model_id, coming=coming))
+            if self._counted(model_id, model, coming) is None:
+                continue
+            # A node tells that it runs a model before it writes itself into the plan: look after that was read.
+            await self._nodes.look(ages=False)
+            await self._nodes.recognise()
+            await self._models.change(model_id, partial(self._recounted, model_id, model, coming))
+
+    def _recounted(self, model_id: str, known: Model, coming: Collection[str | None], model: Model) -> Model | None:
+        """Return a model as it is counted; one that changed since it was read is counted in the next round."""
+        return self._counted(model_id, model, coming) if model == known else None
 
     def _counted(self, model_id: str, model: Model, coming: Collection[str | None]) -> Model | None:
-        if not model.planning_worker_nodes:
+        if not model.planning_worker_nodes or self._nodes.foreign.intersection(model.planning_worker_nodes):
             return None
         after = model
         if model.deploy_to_all_nodes:
-            gone = [one for one in model.planning_worker_nodes if self._nodes.is_gone(one)]
+            gone = self._gone(model.planning_worker_nodes)
             if gone and len(gone) < len(model.planning_worker_nodes):
                 after = plan.without(after, gone)
         after = plan.observed(after, self._nodes.running(model_id), coming=model_id in coming)

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from mlcommons_py.observe.durations import Durations
 from mlcommons_py.observe.elsewhere import Elsewhere
 from mlcommons_py.observe.numbers import Numbers, Series, total
-
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,26 +47,23 @@ class Metrics:
         """Count from zero; ``elsewhere`` has what other processes of the service count."""
         self._elsewhere = elsewhere
         self._registry = CollectorRegistry()
-        self._requests = Histogram(
+        self._requests = Durations(
             "mlcommons_http_request_seconds",
             "Time from a request's head to its answer",
             ("route", "method", "status"),
-            buckets=_SECONDS,
-            registry=self._registry,
+            self._registry,
         )
-        self._stages = Histogram(
+        self._stages = Durations(
             "mlcommons_predict_stage_seconds",
             "Time that a predict spent waiting for its first batch and computing, or at its provider and around it",
             ("model", "stage"),
-            buckets=_SECONDS,
-            registry=self._registry,
+            self._registry,
         )
-        self._calls = Histogram(
+        self._calls = Durations(
             "mlcommons_provider_call_seconds",
             "Time from the beginning of a call to a provider to the end of its answer; status 0 is that of no answer",
             ("model", "status"),
-            buckets=_SECONDS,
-            registry=self._registry,
+            self._registry,
         )
         self._repetitions = Counter(
             "mlcommons_provider_repetitions", "Requests that were sent again", ("model",), registry=self._registry
@@ -85,20 +81,20 @@ class Metrics:
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request; ``route`` is the template, never the path."""
-        self._requests.labels(route, method, status).observe(seconds)
+        self._requests.observe((route, method, str(status)), seconds)
 
     def predicted(self, model_id: str, queued: float, computed: float) -> None:
         """Count a predict's stages, in seconds."""
-        self._stages.labels(model_id, "queued").observe(queued)
-        self._stages.labels(model_id, "computed").observe(computed)
+        self._stages.observe((model_id, "queued"), queued)
+        self._stages.observe((model_id, "computed"), computed)
 
     def stage(self, model_id: str, stage: str, seconds: float) -> None:
         """Count a stage of a remote model's predict: ``prepared``, ``provider`` or ``read``."""
-        self._stages.labels(model_id, stage).observe(seconds)
+        self._stages.observe((model_id, stage), seconds)
 
     def called(self, model_id: str, status: int, seconds: float, attempts: int) -> None:
         """Count a call to a provider; status 0 is that of no answer."""
-        self._calls.labels(model_id, str(status)).observe(seconds)
+        self._calls.observe((model_id, str(status)), seconds)
         if attempts > 1:
             self._repetitions.labels(model_id).inc(attempts - 1)
 
@@ -111,7 +107,9 @@ class Metrics:
 
     def forget(self, model_id: str) -> None:
         """Drop the series of a model that is not here any more."""
-        for metric in (self._stages, self._calls, self._repetitions, self._suspended):
+        for durations in (self._stages, self._calls):
+            durations.forget(model_id)
+        for metric in (self._repetitions, self._suspended):
             metric.remove_by_labels({"model": model_id})
         if self._elsewhere is not None:
             self._elsewhere.removed(model_id)

@@ -5,6 +5,7 @@ The tables are IANA's special-purpose registries for IPv4 and IPv6; Python's ``i
 """
 
 import ipaddress
+from functools import lru_cache
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -35,6 +36,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _6TO4 = ipaddress.IPv6Network("2002::/16")
 
 
+@lru_cache(1024)
 def is_public(address: Address) -> bool:
     """Return whether an address is one of the open internet.
 

@@ -1,7 +1,7 @@
 """An answer as it comes in: its head, and its body decompressed and within bounds."""
 
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mlcommons_py.errors import RemoteFailed
@@ -63,13 +63,17 @@ class Answer:
         most = self._most
         if 0 <= most < (self._wire.content_length or 0):
             raise too_long(most)
+        decode = self._decoder()
         parts, size = [], 0
-        async for part in self:
-            size += len(part)
-            if 0 <= most < size:
-                raise too_long(most)
-            parts.append(part)
-        return b"".join(parts)
+        while arrived := await self._arrived():
+            for part in (arrived,) if decode is None else decode.of(arrived):
+                size += len(part)
+                if 0 <= most < size:
+                    raise too_long(most)
+                parts.append(part)
+        if decode is not None:
+            decode.end()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the body, decompressed, as it comes.
@@ -77,45 +81,76 @@ class Answer:
         Raises:
             RemoteFailed: it cannot be decompressed, or ends in the midst.
         """
-        encoding = self.headers.get("content-encoding", "").lower()
-        if encoding in ("", "identity"):
-            async for part in self._arriving():
+        decode = self._decoder()
+        while arrived := await self._arrived():
+            for part in (arrived,) if decode is None else decode.of(arrived):
                 yield part
-            return
-        if encoding not in ("gzip", "x-gzip", "deflate"):
-            raise unreadable(f"the answer has the Content-Encoding [{encoding[:40]}]; gzip and deflate are understood")
-        member = zlib.decompressobj(_GZIP_OR_ZLIB)
-        began = False
-        try:
-            async for part in self._arriving():
-                while part:
-                    if member.eof:  # another member follows
-                        member = zlib.decompressobj(_GZIP_OR_ZLIB)
-                    began = True
-                    yield member.decompress(part, _PIECE)
-                    part = member.unused_data if member.eof else member.unconsumed_tail
-            while began and not member.eof and (rest := member.decompress(b"", _PIECE)):
-                yield rest
-        except zlib.error as fault:
-            raise unreadable(f"the answer is not what its Content-Encoding [{encoding}] says: {fault}") from fault
-        if began and not member.eof:
-            raise unreadable(f"the answer's {encoding} data ends in the midst")
+        if decode is not None:
+            decode.end()
 
-    async def _arriving(self) -> AsyncIterator[bytes]:
+    async def _arrived(self) -> bytes:
+        """Return what came of the body since the last time, or nothing at its end."""
+        content = self._wire.content
+        if content.at_eof() and content.exception() is None:
+            return b""
         import aiohttp
 
         try:
-            async for part in self._wire.content.iter_any():
-                yield part
+            return await content.readany()
         except (aiohttp.ClientError, OSError) as fault:  # a TimeoutError is an OSError
             raise self._translate(fault) from fault
+
+    def _decoder(self) -> "_Inflated | None":
+        encoding = self.headers.get("content-encoding", "").lower()
+        if encoding in ("", "identity"):
+            return None
+        if encoding not in ("gzip", "x-gzip", "deflate"):
+            raise unreadable(f"the answer has the Content-Encoding [{encoding[:40]}]; gzip and deflate are understood")
+        return _Inflated(encoding)
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, hang up if not."""
         leave, self._leave = self._leave, None
         if leave is not None:
-            self._wire.close()
+            if not self._wire.closed:  # by the end of its body
+                self._wire.close()
             leave()
+
+
+class _Inflated:
+    """What gzip or zlib made of a body, piece by piece."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._member = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._began = False
+
+    def of(self, part: bytes) -> Iterator[bytes]:
+        """Yield what a part of the body holds.
+
+        Raises:
+            RemoteFailed: it cannot be decompressed.
+        """
+        try:
+            while part:
+                if self._member.eof:  # another member follows
+                    self._member = zlib.decompressobj(_GZIP_OR_ZLIB)
+                self._began = True
+                yield self._member.decompress(part, _PIECE)
+                part = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            while self._began and not self._member.eof and (rest := self._member.decompress(b"", _PIECE)):
+                yield rest
+        except zlib.error as fault:
+            raise unreadable(f"the answer is not what its Content-Encoding [{self._encoding}] says: {fault}") from fault
+
+    def end(self) -> None:
+        """Note that nothing more comes.
+
+        Raises:
+            RemoteFailed: something is missing.
+        """
+        if self._began and not self._member.eof:
+            raise unreadable(f"the answer's {self._encoding} data ends in the midst")
 
 
 def too_long(most: int) -> RemoteFailed:

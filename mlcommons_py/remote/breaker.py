@@ -7,8 +7,7 @@ What is known of a provider says nothing of another: who corrects a connector's 
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlcommons_py.errors import Unavailable
@@ -30,17 +29,6 @@ class _State:
     until: float = 0.0
     pause: float = 0.0
     probing: bool = False
-
-
-@dataclass(slots=True)
-class Verdict:
-    """How a call ended, as its caller says.
-
-    Attributes:
-        fault: what went wrong; empty where nothing did; None where it is not known, as of a call that was cancelled.
-    """
-
-    fault: str | None = None
 
 
 class Breaker:
@@ -80,22 +68,20 @@ class Breaker:
         if state is not None and state.pause:
             self._changed(model_id, False)
 
-    @contextmanager
-    def call(self, model_id: str, origin: str = "") -> Iterator[Verdict]:
-        """Let a call to an origin through; what its caller writes into the verdict counts.
+    def call(self, model_id: str, origin: str = "") -> "Verdict":
+        """Return the block of a call to an origin; what its caller writes into the verdict counts.
 
-        Raises:
+        Entering it raises:
             Unavailable: the breaker is open; the text names the model and the last fault.
         """
-        probe = self._enter(model_id, origin)
-        verdict = Verdict()
-        try:
-            yield verdict
-        finally:
-            self._end(model_id, origin, verdict.fault, probe=probe)
+        return Verdict(self, model_id, origin)
 
-    def _enter(self, model_id: str, origin: str) -> bool:
-        """Return whether this call is the probe."""
+    def begin(self, model_id: str, origin: str) -> bool:
+        """Let a call through; return whether it is the probe.
+
+        Raises:
+            Unavailable: the breaker is open.
+        """
         state = self._states.get(model_id)
         if state is not None and state.origin != origin:
             self._drop(model_id)
@@ -113,7 +99,8 @@ class Breaker:
         state.probing = True
         return True
 
-    def _end(self, model_id: str, origin: str, fault: str | None, *, probe: bool) -> None:
+    def end(self, model_id: str, origin: str, fault: str | None, *, probe: bool) -> None:
+        """Note how a call ended, as :class:`Verdict` has it."""
         state = self._states.get(model_id)
         if state is not None and state.origin != origin:
             return
@@ -135,6 +122,29 @@ class Breaker:
             state.pause = self._pause
             state.until = self._clock() + state.pause
             self._changed(model_id, True)
+
+
+class Verdict:
+    """A call's block, and how it ended, as its caller says.
+
+    Attributes:
+        fault: what went wrong; empty where nothing did; None where it is not known, as of a call that was cancelled.
+    """
+
+    __slots__ = ("_breaker", "_call", "_probe", "fault")
+
+    def __init__(self, breaker: Breaker, model_id: str, origin: str) -> None:
+        self.fault: str | None = None
+        self._breaker = breaker
+        self._call = (model_id, origin)
+        self._probe = False
+
+    def __enter__(self) -> "Verdict":
+        self._probe = self._breaker.begin(*self._call)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._breaker.end(*self._call, self.fault, probe=self._probe)
 
 
 def _ignore(_model_id: str, _is_open: bool) -> None:

@@ -1,11 +1,10 @@
 """One call to a provider: its limits, its attempts, and how it is judged when it ended."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from mlcommons_py.errors import MLCommonsError, RemoteFailed
+from mlcommons_py.errors import RemoteFailed
 from mlcommons_py.remote.answer import Answer
 from mlcommons_py.remote.breaker import Verdict
 from mlcommons_py.remote.documents import ClientConfig
@@ -42,6 +41,7 @@ class Call:
         place: what it takes for the time of an attempt.
         connecting, reading: seconds that a connection, and the wait for the next bytes, may take.
         attempts: how many there were.
+        status: of the last answer; 0 where there was none.
     """
 
     def __init__(self, target: Target, outgoing: Outgoing, config: ClientConfig, model_id: str) -> None:
@@ -52,8 +52,7 @@ class Call:
         self.connecting = float(config.connection_timeout or SECONDS)
         self.reading = float(config.read_timeout or SECONDS)
         self.attempts = 0
-        self._model_id = model_id
-        self._status = 0
+        self.status = 0
 
     def translate(self, fault: BaseException) -> RemoteFailed:
         """Return the error for a fault of the HTTP client."""
@@ -75,7 +74,7 @@ class Call:
             result = await repeating(self.config, _is_passing, lambda one: retry_after(one.headers), drop)(counted)
         else:
             result = await counted()
-        self._status = result.status
+        self.status = result.status
         if _is_throttled(result):
             drop(result)
             remote: dict[str, str | int] = {"status": result.status}
@@ -84,26 +83,42 @@ class Call:
             raise RemoteFailed(_THROTTLED, result.status, remote=remote, retry_after=result.headers.get("retry-after"))
         return result
 
-    @contextmanager
-    def judged(self, verdict: Verdict, observe: Observe | None) -> Iterator[None]:
-        """Write into the verdict how the block ended, and tell of it.
+    def judged(self, verdict: Verdict, observe: Observe | None) -> "Judged":
+        """Return the block that carries the call out; how it ends is written into the verdict, and told of."""
+        return Judged(self, verdict, observe)
+
+    def judge(self, fault: BaseException | None) -> str | None:
+        """Return what went wrong with the provider, as :class:`~mlcommons_py.remote.breaker.Verdict` has it.
 
         An answer of status 5xx is the provider's fault, and so is what the network does; a refusal of ours is not.
         """
-        began = time.monotonic()
-        try:
-            yield
-        except RemoteFailed as fault:
+        if isinstance(fault, RemoteFailed):
             fault.remote.setdefault("attempts", self.attempts)
-            verdict.fault = fault.reason if may_pass(fault) or self._status >= 500 else ""
-            raise
-        except (MLCommonsError, OSError):
-            raise
-        else:
-            verdict.fault = f"status {self._status}" if self._status >= 500 else ""
-        finally:
-            if observe is not None and self.attempts:
-                observe(self._model_id, self._status, time.monotonic() - began, self.attempts)
+            return fault.reason if may_pass(fault) or self.status >= 500 else ""
+        if fault is not None:
+            return None
+        return f"status {self.status}" if self.status >= 500 else ""
+
+
+class Judged:
+    """The block of a call."""
+
+    __slots__ = ("_began", "_call", "_observe", "_verdict")
+
+    def __init__(self, call: Call, verdict: Verdict, observe: Observe | None) -> None:
+        self._call = call
+        self._verdict = verdict
+        self._observe = observe
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, _kind: type[BaseException] | None, fault: BaseException | None, _trace: object) -> None:
+        call = self._call
+        self._verdict.fault = call.judge(fault)
+        if self._observe is not None and call.attempts:
+            self._observe(call.place[0], call.status, time.monotonic() - self._began, call.attempts)
 
 
 def _is_passing(result: Incoming | Answer) -> bool:

@@ -107,6 +107,11 @@ class Connector(Record):
     last_updated_time: int | None = None
 
     @cached_property
+    def kept(self) -> dict[str, Any]:
+        """What was worked out of it, for whoever works it out; gone with it, and so never of an older state."""
+        return {}
+
+    @cached_property
     def config(self) -> ClientConfig:
         """The limits and repetitions of its calls."""
         return ClientConfig.from_json(self.client_config or {})

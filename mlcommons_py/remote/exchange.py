@@ -29,6 +29,10 @@ class Outgoing:
     identity: Identity | None = None
     sign: "Callable[[Outgoing], Outgoing] | None" = None
 
+    def to(self, url: str, headers: Headers) -> "Outgoing":
+        """Return it with this URL and these header fields."""
+        return Outgoing(self.method, url, headers, self.body, self.charset, self.identity, self.sign)
+
 
 @dataclass(frozen=True, slots=True)
 class Incoming:

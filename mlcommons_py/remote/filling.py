@@ -1,8 +1,8 @@
 """Filling templates with values."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from mlcommons_py import exact
@@ -35,10 +35,14 @@ class Filling:
         self.missing: list[str] = []
         self.is_unsure = False
         self._parameters = parameters
-        self._bare = frozenset(name.strip() for name in (parameters.text("no_escape_params") or "").split(","))
         self._within: list[str] = []
         self._done: dict[tuple[str, object], bytes] = {}
         self._one_line = False
+
+    @cached_property
+    def _bare(self) -> frozenset[str]:
+        """The parameters whose texts may have escapes already."""
+        return frozenset(name.strip() for name in (self._parameters.text("no_escape_params") or "").split(","))
 
     def body(self, read: Template) -> bytes:
         """Return a JSON body.
@@ -62,8 +66,7 @@ class Filling:
 
     def own(self, name: str, value: str, encode: Encode = str) -> str:
         """Return a text of the connector's own, filled in its turn."""
-        with self._entered(name):
-            return self._memo(name, encode, lambda: self.text(value, encode).encode()).decode()
+        return self._expanded(name, encode, lambda: self.text(value, encode).encode()).decode()
 
     def _whole_body(self, hole: bytes | Hole) -> bytes:
         assert isinstance(hole, Hole)
@@ -99,9 +102,8 @@ class Filling:
         if not isinstance(value, str):
             return self._written(hole.name, lambda: exact.quoted(exact.dumps(value).decode()))
         if origin is Origin.OWN:
-            with self._entered(hole.name):
-                return self._memo(hole.name, "quoted", lambda: self._pieces(template.of_quoted(value)))
-        if hole.name in self._bare and "\\" in value and exact.is_json(f'"{value}"'):
+            return self._expanded(hole.name, "quoted", lambda: self._pieces(template.of_quoted(value)))
+        if "\\" in value and hole.name in self._bare and exact.is_json(f'"{value}"'):
             return value.encode()
         return self._written(hole.name, lambda: exact.quoted(value))
 
@@ -113,8 +115,7 @@ class Filling:
         if not isinstance(value, str):
             return self._written(hole.name, lambda: exact.dumps(value))
         if origin is Origin.OWN:
-            with self._entered(hole.name):
-                return self._memo(hole.name, "value", lambda: self._own_value(value))
+            return self._expanded(hole.name, "value", lambda: self._own_value(value))
         if origin is Origin.GIVEN and exact.is_json(value):
             return self._written(hole.name, lambda: self._raw(value.encode()))
         return self._written(hole.name, lambda: exact.dumps(value))
@@ -140,8 +141,7 @@ class Filling:
         if not isinstance(value, str):
             return self._written(hole.name, lambda: exact.dumps(value))
         if origin is Origin.OWN:
-            with self._entered(hole.name):
-                return self._memo(hole.name, "piece", lambda: self._pieces(template.of_json(value).pieces))
+            return self._expanded(hole.name, "piece", lambda: self._pieces(template.of_json(value).pieces))
         return self._written(hole.name, value.encode)
 
     def hole(self, hole: Hole, encode: Encode = str) -> str:
@@ -165,23 +165,20 @@ class Filling:
             self.missing.append(hole.inner)
         return hole.source.encode()
 
-    def _memo(self, name: str, how: object, make: Callable[[], bytes]) -> bytes:
-        if (done := self._done.get((name, how))) is None:
-            done = self._done[name, how] = make()
-            if len(done) > _LARGEST:
-                raise IllegalArgument(f"[parameters.{name}] would have more than {_LARGEST} bytes")
-        return done
-
-    @contextmanager
-    def _entered(self, name: str) -> Iterator[None]:
+    def _expanded(self, name: str, how: object, make: Callable[[], bytes]) -> bytes:
+        """Return what becomes of a parameter of the connector's own, made once for each way it is written."""
         if name in self._within:
             circle = " -> ".join([*self._within[self._within.index(name) :], name])
             raise IllegalArgument(f"the connector's parameters name each other in a circle: {circle}")
-        self._within.append(name)
-        try:
-            yield
-        finally:
-            self._within.pop()
+        if (done := self._done.get((name, how))) is None:
+            self._within.append(name)
+            try:
+                done = self._done[name, how] = make()
+            finally:
+                self._within.pop()
+            if len(done) > _LARGEST:
+                raise IllegalArgument(f"[parameters.{name}] would have more than {_LARGEST} bytes")
+        return done
 
     @staticmethod
     def _written(name: str, write: Callable[[], bytes]) -> bytes:

@@ -85,8 +85,11 @@ class ModelInput:
 
     def is_big(self, most: int) -> bool:
         """Return whether making requests of it costs more than handling so many characters."""
-        left = [self.text_docs, self.query_text, self.question, self.context, self.parameters]
-        cost = 0
+        docs = self.text_docs or ()
+        cost = _EACH * len(docs) + sum([len(one) for one in docs if one is not None])
+        left: list[Any] = [
+            one for one in (self.query_text, self.question, self.context, self.parameters) if one is not None
+        ]
         while left and cost <= most:
             value = left.pop()
             if isinstance(value, str):
@@ -108,7 +111,9 @@ def _texts(given: Any, most: int) -> Sequence[str | None] | None:
         raise IllegalArgument(
             f"[text_docs] has {len(given)} texts, {most} are taken at once; send them in several requests"
         )
-    return tuple(_text(f"text_docs[{position}]", one) for position, one in enumerate(given))
+    return tuple(
+        [one if isinstance(one, str) else _text(f"text_docs[{position}]", one) for position, one in enumerate(given)]
+    )
 
 
 def _text(field: str, value: Any) -> str | None:

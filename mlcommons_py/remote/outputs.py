@@ -41,13 +41,13 @@ def check_answer(incoming: Incoming, prepared: Prepared | None = None) -> None:
         RemoteFailed: the provider refused or failed, with its status, text, and what it says of trying again; or what
             it answered is empty.
     """
-    kind = ActionType.PREDICT if prepared is None else prepared.action_type
+    if 200 <= incoming.status <= 300:
+        kind = ActionType.PREDICT if prepared is None else prepared.action_type
+        if (not incoming.body or incoming.body.isspace()) and kind != ActionType.CANCEL_BATCH_PREDICT:
+            raise RemoteFailed("Remote service returned empty response body", 502, remote=_remote(incoming))
+        return
     remote = _remote(incoming)
     retry_after = incoming.headers.get("retry-after")
-    if 200 <= incoming.status <= 300:
-        if not incoming.body.strip() and kind != ActionType.CANCEL_BATCH_PREDICT:
-            raise RemoteFailed("Remote service returned empty response body", 502, remote=remote)
-        return
     if incoming.headers.get("x-amzn-errortype", "").startswith("ThrottlingException"):
         raise RemoteFailed(_THROTTLED, incoming.status, remote=remote, retry_after=retry_after)
     text = text_of(incoming, prepared)
@@ -87,14 +87,15 @@ def beginning(incoming: Incoming, prepared: Prepared | None = None) -> str:
 def outputs(prepared: Prepared, incoming: Incoming) -> dict[str, Any]:
     """Return the entry of ``inference_results`` that an answer makes: ``output`` and ``status_code``.
 
+    The answer is one that :func:`check_answer` let pass.
+
     Values of the credential that the provider sent back become ``***``. Numbers that are passed on keep their digits:
     write the entry with :func:`mlcommons_py.exact.default`.
 
     Raises:
-        RemoteFailed: the answer is none, see :func:`check_answer`, or has nothing where the function looks.
+        RemoteFailed: it has nothing where the function looks.
         IllegalArgument: the post-process function refuses it, or the filter is no JSONPath.
     """
-    check_answer(incoming, prepared)
     try:
         tensors = None if prepared.post is None else _of_function(prepared, incoming)
         if tensors is None:

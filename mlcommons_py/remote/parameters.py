@@ -9,7 +9,7 @@ Three layers, the later before the earlier:
 Where the request sends texts, what was made of them comes before what else it sent, so that no text can be displaced.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -40,18 +40,13 @@ class Parameters:
     given: Mapping[str, Any] = field(default_factory=dict)
     made_first: bool = False
 
-    def layers(self) -> Iterator[tuple[Origin, Mapping[str, Any]]]:
-        """Yield the layers, that which counts most first."""
-        made, given = (Origin.MADE, self.made), (Origin.GIVEN, self.given)
-        yield from (made, given) if self.made_first else (given, made)
-        yield Origin.OWN, self.own
-
     def find(self, name: str) -> tuple[Origin, Any] | None:
         """Return a parameter and whose it is, or None where there is none of that name."""
-        for origin, layer in self.layers():
-            if name in layer:
-                return origin, layer[name]
-        return None
+        if name in self.made and (self.made_first or name not in self.given):
+            return Origin.MADE, self.made[name]
+        if name in self.given:
+            return Origin.GIVEN, self.given[name]
+        return (Origin.OWN, self.own[name]) if name in self.own else None
 
     def value(self, name: str) -> Any:
         """Return a parameter as it was sent, or None where there is none."""

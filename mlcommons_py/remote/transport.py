@@ -13,7 +13,6 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -163,8 +162,7 @@ class Transport:
 
     def _call(self, outgoing: Outgoing, config: ClientConfig, model_id: str, private: bool | None) -> Call:
         target = self._trust.check(outgoing.url, private=private)
-        ready = replace(outgoing, url=target.endpoint.url, headers=_checked(outgoing.headers))
-        return Call(target, ready, config, model_id)
+        return Call(target, outgoing.to(target.endpoint.url, _checked(outgoing.headers)), config, model_id)
 
     async def _connect(self, call: Call, total: float | None) -> Answer:
         """Make one attempt of a call; return its answer when its head came."""
@@ -186,7 +184,9 @@ class Transport:
                 headers=signed.headers,
                 allow_redirects=False,
                 ssl=verification,
-                timeout=aiohttp.ClientTimeout(total=total, connect=call.connecting, sock_read=call.reading),
+                timeout=_limits(total, call.connecting, call.reading),
+                # The client never repeats a POST by itself.
+                middlewares=() if signed.method == "POST" else None,
             )
         except BaseException as fault:
             self._places.leave(call.place)
@@ -239,6 +239,13 @@ class Transport:
         if self._authorities is not None:
             context.load_verify_locations(self._authorities)
         return context
+
+
+@lru_cache(maxsize=64)
+def _limits(total: float | None, connecting: float, reading: float) -> "aiohttp.ClientTimeout":
+    import aiohttp
+
+    return aiohttp.ClientTimeout(total=total, connect=connecting, sock_read=reading)
 
 
 @lru_cache(maxsize=1024)

@@ -8,6 +8,7 @@ part of the host is refused.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from urllib.parse import quote, unquote
 
@@ -87,8 +88,22 @@ def fill(source: str, parameters: Parameters, *, refuses: bool = True) -> str:
     Raises:
         IllegalArgument: a parameter has no value, or would change the host or the path's structure; or the URL is none.
     """
+    if "${" not in source:
+        return _fixed(source)
     parts = _Parts(refuses=refuses)
     parts.add(_spread(source, parameters, count()))
+    return _joined(parts)
+
+
+@lru_cache(1024)
+def _fixed(source: str) -> str:
+    """Return a URL that has no parameters."""
+    parts = _Parts(refuses=True)
+    parts.add(iter([source]))
+    return _joined(parts)
+
+
+def _joined(parts: _Parts) -> str:
     url = parts.host + quote(parts.path + parts.query, safe=_AS_IT_STANDS)
     if not parts.host.partition("://")[2] or _UNFIT.search(parts.host):
         raise IllegalArgument(f"Invalid URI. Please check if the endpoint is valid from connector: {url}")

@@ -80,6 +80,8 @@ class Form:
         Raises:
             IllegalArgument: ``pretty`` or ``format`` has a value that cannot be.
         """
+        if not query:
+            return self
         if query.get("format", "json").lower() not in _FORMATS:
             raise IllegalArgument(f"format [{query['format']}] is not supported; answers are JSON")
         return Form(flag(query, "pretty"), query.get("filter_path", ""), self.gzip, self.opaque, self.head)
@@ -119,16 +121,27 @@ def plain_error(text: str, status: int, headers: Mapping[str, str] | None = None
 async def respond(answer: Answer, form: Form) -> Response:
     """Return the response for an answer in the form that the request asks for."""
     content = await asyncio.to_thread(_render, answer, form) if answer.heavy else _render(answer, form)
-    sent = dict(answer.headers)
+    fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
     if len(content) > COMPRESSIBLE:
-        sent["vary"] = "accept-encoding"
+        fields.append((b"vary", b"accept-encoding"))
         if form.gzip:
-            sent["content-encoding"] = "gzip"
+            fields.append((b"content-encoding", b"gzip"))
             content = await asyncio.to_thread(_compress, content) if len(content) > BIG else _compress(content)
-    sent["content-length"] = str(len(content))
+    fields.append((b"content-length", b"%d" % len(content)))
     if form.opaque is not None:
-        sent["x-opaque-id"] = form.opaque
-    return Response(b"" if form.head else content, answer.status, sent, answer.media_type)
+        fields.append((b"x-opaque-id", form.opaque.encode("latin-1")))
+    fields.append((b"content-type", answer.media_type.encode("latin-1")))
+    return _Written(b"" if form.head else content, answer.status, fields)
+
+
+class _Written(Response):
+    """A response whose header fields are written already: Starlette's own reads each of them again."""
+
+    def __init__(self, content: bytes, status: int, fields: list[tuple[bytes, bytes]]) -> None:
+        self.body = content
+        self.status_code = status
+        self.raw_headers = fields
+        self.background = None
 
 
 def stream(events: Events, form: Form) -> Response:

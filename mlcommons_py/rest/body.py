@@ -5,10 +5,11 @@ import contextlib
 import errno
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import IO, Literal
 
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as StarletteRequest
 
 from mlcommons_py.errors import CircuitBreaking, ContentTooLong, ParseFailed, StatusError
@@ -41,14 +42,13 @@ class Memory:
         self._limit = limit
         self._used = 0
 
-    @contextlib.contextmanager
-    def share(self) -> Iterator["Share"]:
-        """Give a request a share that grows with its body, and take it back in the end."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            self._used -= share.held
+    def share(self) -> "Share":
+        """Return the block of a request: a share that grows with its body, and is given back in the end."""
+        return Share(self)
+
+    def give_back(self, count: int) -> None:
+        """Give so many bytes back."""
+        self._used -= count
 
     def take(self, count: int) -> None:
         """Take so many bytes more.
@@ -67,9 +67,17 @@ class Memory:
 class Share:
     """A request's part of the memory for bodies."""
 
+    __slots__ = ("_held", "_memory")
+
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self.held = 0
+        self._held = 0
+
+    def __enter__(self) -> "Share":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._memory.give_back(self._held)
 
     def grow(self, count: int) -> None:
         """Take so many bytes more.
@@ -78,7 +86,7 @@ class Share:
             CircuitBreaking: there is no room for them now.
         """
         self._memory.take(count)
-        self.held += count
+        self._held += count
 
 
 def refuse_type(kind: Kind, request: StarletteRequest) -> Answer | None:
@@ -115,7 +123,8 @@ async def read_body(
     encoding = _check_head(request, limit, too_long)
     parts: list[bytes] = []
     size = 0
-    async for part in _receive(request, patience, slowest):
+    arriving = _Arriving(request, patience, slowest)
+    while (part := await arriving.part()) is not None:
         size += len(part)
         if size > limit:
             raise ContentTooLong(too_long)
@@ -155,7 +164,8 @@ async def spooled(
     encoding = _check_head(request, limit, too_long)
     with await asyncio.to_thread(lambda: tempfile.TemporaryFile(dir=directory)) as file:
         size, parts = 0, bytearray()
-        async for part in _receive(request, BODY_SECONDS, SLOWEST):
+        arriving = _Arriving(request, BODY_SECONDS, SLOWEST)
+        while (part := await arriving.part()) is not None:
             size += len(part)
             if size > limit:
                 raise ContentTooLong(too_long)
@@ -188,30 +198,44 @@ def _read(file: IO[bytes], rest: bytearray) -> bytes:
     return file.read()
 
 
-async def _receive(request: StarletteRequest, patience: float, slowest: int) -> AsyncIterator[bytes]:
-    """Yield the parts of a body, none of them empty.
+class _Arriving:
+    """A body as it comes in: its parts, none of them empty."""
 
-    Raises:
-        StatusError: they come too slowly.
-    """
-    size = 0
-    clock = asyncio.get_running_loop().time
-    began = clock()
-    stream = request.stream()
-    while True:
-        deadline = min(clock() + patience, began + patience + size / slowest)
-        try:
-            async with asyncio.timeout_at(deadline):
-                part = await anext(stream, None)
-        except TimeoutError as fault:
-            raise StatusError(
-                f"the body came too slowly: after {clock() - began:.0f} s there were {size} bytes of it", 408
-            ) from fault
-        if part is None:
-            return
-        size += len(part)
-        if part:
-            yield part
+    def __init__(self, request: StarletteRequest, patience: float, slowest: int) -> None:
+        self._receive = request.receive
+        self._patience = patience
+        self._slowest = slowest
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._size = 0
+        self._ended = False
+
+    async def part(self) -> bytes | None:
+        """Return the next part; None when there are no more.
+
+        Raises:
+            StatusError: it comes too slowly.
+            ClientDisconnect: the client went away.
+        """
+        while not self._ended:
+            now, latest = self._clock(), self._began + self._patience + self._size / self._slowest
+            try:
+                async with asyncio.timeout_at(min(now + self._patience, latest)):
+                    message = await self._receive()
+            except TimeoutError as fault:
+                raise StatusError(
+                    f"the body came too slowly: after {self._clock() - self._began:.0f} s there were {self._size} bytes"
+                    " of it",
+                    408,
+                ) from fault
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            self._ended = not message.get("more_body", False)
+            part: bytes = message.get("body", b"")
+            if part:
+                self._size += len(part)
+                return part
+        return None
 
 
 def _inflate(parts: list[bytes], limit: int, too_long: str) -> bytes:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
@@ -50,6 +50,9 @@ ML = "/_plugins/_ml"
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT"})
 _RAW_AT_ONCE = 2
+_WATCHED_FROM = 0.05
+"""Seconds after which work that may be abandoned is, where its client went away."""
+
 BODIES_AT_ONCE = 8
 """Bodies of the greatest length that may be in memory at a time."""
 
@@ -118,7 +121,7 @@ class Door:
         try:
             try:
                 if not self._formed:
-                    form = form.asked(request.query_params)
+                    form = form.asked(_query(request))
                 answer = await self._answer(request)
             except MLCommonsError as fault:
                 answer = error(fault)
@@ -190,17 +193,19 @@ class Endpoint:
     ) -> Answer | Events | None:
         if body and not announced and (refusal := refuse_type(route.body, request)) is not None:
             return refusal
+        query = _query(request)
         if not body and "source" in route.query:
-            body = request.query_params.get("source", "").encode()
+            body = query.get("source", "").encode()
+        client: tuple[str, int] | None = request.scope.get("client")
         known = Request(
             method=request.method,
             path=path_of(request.scope),
             target=_target(request.scope),
             params=request.path_params,
-            query=request.query_params,
+            query=query,
             headers=request.headers,
             body=body,
-            client=request.client.host if request.client else "unknown",
+            client=client[0] if client else "unknown",
             scheme=request.scope.get("scheme", "http"),
             user=caller.user,
         )
@@ -211,8 +216,8 @@ class Endpoint:
         return done if isinstance(done, Answer | Events) else Answer(done)
 
     def _check_query(self, route: Route, request: StarletteRequest) -> None:
-        unknown = sorted(set(request.query_params) - EVERYWHERE - route.query)
-        if unknown:
+        query = _query(request)
+        if query and (unknown := sorted(set(query) - EVERYWHERE - route.query)):
             listed = ", ".join(f"[{name}]" for name in unknown)
             plural = "s" if len(unknown) > 1 else ""
             raise IllegalArgument(
@@ -235,16 +240,35 @@ _ABANDONED = object()
 
 async def _abandonable(work: Awaitable[object], request: StarletteRequest) -> object:
     """Return what comes of the work, or :data:`_ABANDONED` if the client went away before."""
-    doing = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
+    worker = asyncio.current_task()
+    assert worker is not None
+    before = worker.cancelling()
+    leaving: asyncio.Task[None] | None = None
+    is_gone = False
+
+    def watch() -> None:
+        nonlocal leaving
+        leaving = asyncio.ensure_future(_disconnected(request))
+        leaving.add_done_callback(leave)
+
+    def leave(done: asyncio.Task[None]) -> None:
+        nonlocal is_gone
+        if not done.cancelled():
+            is_gone = True
+            worker.cancel()
+
+    # Most work is done before it would be worth while to look whether anybody waits for it.
+    watching = asyncio.get_running_loop().call_later(_WATCHED_FROM, watch)
     try:
-        await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
-        return doing.result() if doing.done() else _ABANDONED
+        return await work
+    except asyncio.CancelledError:
+        if is_gone and worker.uncancel() <= before:
+            return _ABANDONED
+        raise
     finally:
-        leaving.cancel()
-        if not doing.done():
-            doing.cancel()
-            await asyncio.wait((doing,))
+        watching.cancel()
+        if leaving is not None:
+            leaving.cancel()
 
 
 async def _disconnected(request: StarletteRequest) -> None:
@@ -256,6 +280,11 @@ def path_of(scope: Scope) -> str:
     """Return a request's path as it was sent."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     return raw.decode("latin-1")
+
+
+def _query(request: StarletteRequest) -> Mapping[str, str]:
+    """Return a request's query parameters; most have none, and nothing to read."""
+    return request.query_params if request.scope["query_string"] else {}
 
 
 def _target(scope: Scope) -> str:

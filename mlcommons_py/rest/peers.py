@@ -1,12 +1,15 @@
-"""Handing a request to another node, one that runs the model."""
+"""Handing a request to another node, one that runs the model or that has a part of the answer."""
 
+import asyncio
 import logging
 import random
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import httpcore
+import orjson
 
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.rest.answer import Answer
@@ -37,6 +40,8 @@ _FAULTS = (
 )
 _CONNECT_SECONDS = 2.0
 _CONNECTIONS = 64
+_ASK_SECONDS = 3.0
+"""How long an answer that needs every node waits for one of them."""
 
 
 class Peers:
@@ -79,6 +84,31 @@ class Peers:
             kept = {name: sent[name] for name in ("retry-after",) if name in sent}
             return Answer(answer.content, answer.status, kept, sent.get("content-type", "application/json"))
         raise Unavailable("none of the nodes that run the model answers")
+
+    async def ask(self, request: Request, address: str) -> dict[str, Any]:
+        """Return the JSON object that a node answers to a request's path and body, empty if it does not in time.
+
+        The query is left out: how an answer is written, and which parts of it are shown, is for the node that puts it
+        together.
+        """
+        headers = [(name, request.headers[name]) for name in _KEPT if name in request.headers and name != "accept"]
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                answer = await self._opened().request(
+                    "GET",
+                    address.rstrip("/") + request.path,
+                    headers=[*headers, (HANDED_ON, "1")],
+                    content=request.body,
+                    extensions={"timeout": self._waits},
+                )
+            told = orjson.loads(answer.content) if answer.status == 200 else None
+        except (TimeoutError, httpcore.ReadTimeout, httpcore.WriteTimeout, orjson.JSONDecodeError, *_FAULTS) as fault:
+            log.warning("node %s is left out of an answer: %s", address, type(fault).__name__)
+            return {}
+        if not isinstance(told, dict):
+            log.warning("node %s is left out of an answer: it answers %d", address, answer.status)
+            return {}
+        return told
 
     def _opened(self) -> httpcore.AsyncConnectionPool:
         """Return the connections; made when they are first needed, for a service without peers never needs them."""

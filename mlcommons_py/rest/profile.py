@@ -1,11 +1,13 @@
-"""Handlers of profile: what runs here right now."""
+"""Handlers of profile: what runs right now, on which node."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mlcommons_py import fields
 from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.rest.parts import Part, of_nodes
+from mlcommons_py.rest.peers import HANDED_ON
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 
@@ -45,17 +47,17 @@ async def profile(services: Services, request: Request) -> object:
     kind = request.path.partition("/profile")[2].strip("/").partition("/")[0]
     ids = request.params.get("model_ids", request.params.get("task_ids", ""))
     asked = Asked.of(kind, ids, await request.json_or_none() or {})
-    if asked.nodes and services.node.id not in asked.nodes:
+
+    async def here() -> Part:
+        await services.elsewhere.gather()
+        parts = {"tasks": await _tasks(services, asked.tasks), "models": await _models(services, asked.models)}
+        return {name: part for name, part in parts.items() if part}
+
+    nodes = await of_nodes(services, request, asked.nodes, here)
+    if not nodes:
         return {}
-    await services.elsewhere.gather()
-    models = await _models(services, asked.models)
-    tasks = await _tasks(services, asked.tasks)
-    if not models and not tasks:
-        return {}
-    if view == "model":
-        return {"models": _by_model(services.node.id, models, tasks)}
-    parts = {"tasks": tasks, "models": models}
-    return {"nodes": {services.node.id: {name: part for name, part in parts.items() if part}}}
+    # Another node that asks turns the whole around, if that is wanted.
+    return {"models": _by_model(nodes)} if view == "model" and HANDED_ON not in request.headers else {"nodes": nodes}
 
 
 async def _models(services: Services, wanted: frozenset[str] | None) -> Profiles:
@@ -67,7 +69,7 @@ async def _models(services: Services, wanted: frozenset[str] | None) -> Profiles
         document = await services.models.document(model_id)
         numbers = deployment.stats()
         profiles[model_id] = {
-            **_deployed(services.node.id, {} if document is None else document.source),
+            **_deployed(services, model_id, {} if document is None else document.source),
             "predictor": f"mlcommons_py.inference.worker@{numbers.pid:x}",
             **({"model_inference_stats": numbers.latencies} if numbers.latencies else {}),
             "memory_size_estimation_cpu": numbers.rss,
@@ -80,18 +82,18 @@ async def _models(services: Services, wanted: frozenset[str] | None) -> Profiles
         document = await services.models.document(model_id)
         summary = latencies.summary()
         profiles[model_id] = {
-            **_deployed(services.node.id, {} if document is None else document.source),
+            **_deployed(services, model_id, {} if document is None else document.source),
             "predictor": f"mlcommons_py.inference.remote@{id(latencies):x}",
             **({"predict_request_stats": summary} if summary else {}),
         }
     return profiles
 
 
-def _deployed(node_id: str, source: Mapping[str, Any]) -> dict[str, Any]:
+def _deployed(services: Services, model_id: str, source: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model_state": source.get("model_state", "DEPLOYED"),
         "target_worker_nodes": list(source.get("planning_worker_nodes", [])),
-        "worker_nodes": [node_id],
+        "worker_nodes": _merged([services.node.id], services.nodes.running(model_id)),
     }
 
 
@@ -103,12 +105,21 @@ async def _tasks(services: Services, wanted: frozenset[str] | None) -> Profiles:
     }
 
 
-def _by_model(node_id: str, models: Profiles, tasks: Profiles) -> Profiles:
+def _by_model(nodes: Mapping[str, Part]) -> Profiles:
+    """Return the profiles of all nodes, put together by model; what runs there is said of each node."""
     shown: Profiles = {}
     outside = ("target_worker_nodes", "worker_nodes")
-    for model_id, one in models.items():
-        inner = {key: value for key, value in one.items() if key not in outside}
-        shown[model_id] = {**{key: one[key] for key in outside}, "nodes": {node_id: inner}}
-    for task_id, task in tasks.items():
-        shown.setdefault(str(task.get("model_id")), {}).setdefault("tasks", {})[task_id] = task
+    for node_id, part in nodes.items():
+        for model_id, one in part.get("models", {}).items():
+            whole = shown.setdefault(model_id, {"target_worker_nodes": [], "worker_nodes": [], "nodes": {}})
+            whole.update({key: _merged(whole[key], one[key]) for key in outside})
+            whole["nodes"][node_id] = {key: value for key, value in one.items() if key not in outside}
+    for part in nodes.values():
+        for task_id, task in part.get("tasks", {}).items():
+            shown.setdefault(str(task.get("model_id")), {}).setdefault("tasks", {})[task_id] = task
     return shown
+
+
+def _merged(ones: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return what is in either, once, those of the first first."""
+    return list(dict.fromkeys((*ones, *others)))

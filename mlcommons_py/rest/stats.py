@@ -1,4 +1,4 @@
-"""Handlers of stats: how often what was asked for here."""
+"""Handlers of stats: how often what was asked for, on which node."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from mlcommons_py.models.documents import MODELS
 from mlcommons_py.models.states import FunctionName
 from mlcommons_py.remote.documents import CONNECTORS
 from mlcommons_py.remote.keys import CONFIG
+from mlcommons_py.rest.parts import Part, of_nodes
+from mlcommons_py.rest.peers import HANDED_ON
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 from mlcommons_py.tasks.board import TASKS
@@ -109,14 +111,19 @@ async def stats(services: Services, request: Request) -> object:
     else:
         asked = Asked.by_body(body)
     shown: dict[str, Any] = {}
-    if "cluster" in asked.levels:
+    if "cluster" in asked.levels and HANDED_ON not in request.headers:
         cluster = await _cluster(services)
         # Upstream counts connectors whenever it counts models.
         counts = frozenset(_COUNTS) if "ml_model_count" in asked.cluster else frozenset()
         shown.update(_only(cluster, asked.cluster and asked.cluster | counts))
-    if asked.levels != {"cluster"} and (not asked.nodes or services.node.id in asked.nodes):
-        await services.elsewhere.gather()
-        shown["nodes"] = {services.node.id: _node(services, asked)}
+    if asked.levels != {"cluster"}:
+
+        async def here() -> Part:
+            await services.elsewhere.gather()
+            return _node(services, asked)
+
+        if nodes := await of_nodes(services, request, asked.nodes, here):
+            shown["nodes"] = nodes
     return shown
 
 

@@ -170,6 +170,13 @@ class Store(Protocol):
     async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:
         """Delete every document that a query finds; return how many."""
 
+    async def nodes_with(self, plugin: str) -> frozenset[str]:
+        """Return the ids of the store's own nodes that have a plugin, none where the service may not ask.
+
+        Raises:
+            Unavailable: not all of its nodes answer.
+        """
+
     async def close(self) -> None:
         """Write out what is pending and let go of files and connections."""
 

@@ -140,6 +140,10 @@ class EmbeddedStore:
 
         return await self._database.write(write, shrinks=True)
 
+    async def nodes_with(self, plugin: str) -> frozenset[str]:  # noqa: ARG002 - a file has no plugins
+        """Return nothing: a file has no nodes."""
+        return frozenset()
+
     async def close(self) -> None:
         """Finish what is being written, and let go of the file."""
         await asyncio.to_thread(self._database.close)

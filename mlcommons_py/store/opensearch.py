@@ -2,6 +2,7 @@
 
 import asyncio
 import binascii
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,10 @@ from mlcommons_py.store.link import Link
 from mlcommons_py.store.many import delete_one, write_many
 from mlcommons_py.store.searching import check_shown, found_nothing, without_content
 
+log = logging.getLogger(__name__)
+
 _LONG = 120.0
+_SHORT = 5.0
 _IN_FLIGHT = 2
 _MOST_CONFLICTS = 50
 _ROUNDS = 20
@@ -184,6 +188,22 @@ class OpenSearchStore:
             if not answer.body["version_conflicts"]:
                 return deleted
         raise Unavailable(f"documents of [{index}] are written faster than they can be deleted; try again")
+
+    async def nodes_with(self, plugin: str) -> frozenset[str]:
+        """Return the ids of the cluster's nodes that have a plugin, none where the service may not ask."""
+        target = path("_nodes", "plugins", filter_path="_nodes.failed,nodes.*.plugins.name")
+        answer = await self._cluster.ask("GET", target, within=_SHORT)
+        if answer.refused is not None:
+            if answer.refused.passes or answer.refused.status >= 500:
+                raise answer.refused.fault("_nodes")
+            log.debug("the cluster does not tell of its nodes' plugins: %s", answer.refused.reason)
+            return frozenset()
+        if answer.body["_nodes"].get("failed"):
+            raise Unavailable("not all nodes of the cluster tell which plugins they have")
+        nodes = answer.body.get("nodes", {}).items()
+        return frozenset(
+            node_id for node_id, node in nodes if plugin in {one["name"] for one in node.get("plugins", ())}
+        )
 
     async def close(self) -> None:
         """Let go of the connections."""

@@ -239,12 +239,11 @@ class Tasks:
         hits = (await self._store.search(TASKS, body))["hits"]["hits"]
         return [(hit["_id"], Task.from_json(hit["_source"])) for hit in hits]
 
-    async def of_type(self, task_type: TaskType, changed_before: int) -> list[tuple[str, Task]]:
-        """Return the tasks of a type that are not finished and did not change since, with their ids."""
+    async def of_type(self, task_type: TaskType) -> list[tuple[str, Task]]:
+        """Return the tasks of a type that are not finished, with their ids."""
         filters: list[dict[str, Any]] = [
             {"terms": {"state": list(UNFINISHED)}},
             {"term": {"task_type": task_type}},
-            {"range": {"last_update_time": {"lt": changed_before}}},
         ]
         return await self._found(filters)
 

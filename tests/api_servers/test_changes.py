@@ -13,8 +13,8 @@ from tests.remote.fake import Answer
 
 ASKED = {"parameters": HELLO}
 REFUSED = "plugins.ml_commons.trusted_connector_endpoints_regex"
-_PATIENCE = 5.0
-"""The second that a change may take, and what a busy machine adds."""
+_PATIENCE = 3.0
+"""The second that a change may take, and what a busy machine adds; less than a suspended provider is left alone."""
 
 
 def holds_soon(change: Callable[[], object], holds: Callable[[], bool]) -> bool:

@@ -1,9 +1,13 @@
 """Processes that are killed, and a service that is told to end, under load."""
 
+import asyncio
+import json
 import os
 import signal
+import socket
 import stat
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -11,7 +15,7 @@ import pytest
 
 from tests.api_servers.conftest import Rig
 from tests.api_servers.several import all_of, api_servers, client, connected, paused, several, until
-from tests.e2e.service import Service
+from tests.e2e.service import PATIENCE, Service
 from tests.e2e.test_remote import HELLO, OPEN, Provider
 from tests.remote.fake import Answer
 
@@ -108,25 +112,38 @@ def test_the_core_is_killed_while_an_api_server_sleeps(own: Rig, model_id: str) 
 
 
 def test_requests_under_way_are_finished(own: Rig) -> None:
-    """SIGTERM ends every process when what runs is answered, in API servers, too; nothing new is accepted."""
-    own.provider.fake.on("/slow", Answer(200, {"ok": True}, delay=1.0))
+    """SIGTERM has no process accept anything more; each ends when what runs is answered, API servers, too."""
+    free = asyncio.Event()
+    own.provider.fake.on("/slow", Answer(200, parts=[b'{"ok":', b"true}"], after=free))
     model_id = own.model(own.connector("/slow"))
     everybody = all_of(own.service)
     asked = len(own.provider.fake.requests)
-    connections = [connected(own.service, pid) for pid in everybody]
-    directs = [one.__enter__() for one in connections]
-    for direct in directs:
-        direct.made.request("POST", f"{ML}/models/{model_id}/_predict", b'{"parameters":{"messages":[]}}',
-                            {"content-type": "application/json"})  # fmt: skip
-    until(lambda: len(own.provider.fake.requests) == asked + len(everybody), "the calls")
+    process = own.service.process
+    assert process is not None
+    with ExitStack() as stack:
+        directs = [stack.enter_context(connected(own.service, pid)) for pid in everybody]
+        for direct in directs:
+            path = f"{ML}/models/{model_id}/_predict"
+            direct.made.request("POST", path, json.dumps(ASKED).encode(), {"content-type": "application/json"})
+        until(lambda: len(own.provider.fake.requests) == asked + len(everybody), "the calls")
 
-    status = own.service.stop()
+        process.send_signal(signal.SIGTERM)
+        until(lambda: _is_refused(own.service), "that no process accepts connections")
+        assert api_servers(own.service) == everybody[1:]
+        own.provider.loop.call_soon_threadsafe(free.set)
 
-    assert [direct.answer()[0] for direct in directs] == [200] * len(everybody)
-    assert status == 0
+        assert [direct.answer()[0] for direct in directs] == [200] * len(everybody)
+    assert process.wait(PATIENCE) == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in everybody[1:])
-    for one in connections:
-        one.__exit__(None, None, None)
+
+
+def _is_refused(service: Service) -> bool:
+    address = service.http.base_url
+    try:
+        socket.create_connection((address.host, address.port or 0), timeout=PATIENCE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_nothing_secret_is_seen(tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,10 @@ async def test_the_client_is_who_the_api_server_says() -> None:
     """Client and scheme are those of the connection, whatever the client's header says of them, and leave no trace."""
     sent = [(b"Host", b"me"), (b"X-MLCommons-Client", b"6.6.6.6"), (b"x-mlcommons-scheme", b"ftp"), (b"A", b"1")]
 
-    scope = await _received(list(handed(Fields(sent), "10.0.0.7", "https", b"ignored", in_chunks=False)))
+    over = list(handed(Fields(sent), "10.0.0.7", "https", b"ignored", in_chunks=False))
+    scope = await _received(over)
+
+    assert [value for name, value in over if name.lower() == b"x-mlcommons-client"] == [b"10.0.0.7"]
 
     assert (scope["client"], scope["scheme"]) == (("10.0.0.7", 0), "https")
     assert scope["headers"] == [(b"host", b"me"), (b"a", b"1")]

@@ -1,6 +1,6 @@
 """Running programs, on each kind of store."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,15 @@ from scripts.opensearch import Node
 from scripts.opensearch import running as running_node
 from tests.e2e.service import Run, Service, running
 from tests.opensearch import empty
+
+TINY = {
+    "model_format": "TORCH_SCRIPT",
+    "model_config": {"model_type": "bert", "embedding_dimension": 32, "framework_type": "sentence_transformers"},
+}
+"""What the small archive is registered with."""
+
+Start = Callable[..., Service]
+"""Starts a service, by name, on the cluster."""
 
 
 @pytest.fixture(scope="module", params=["embedded", pytest.param("opensearch", marks=pytest.mark.opensearch)])
@@ -65,3 +74,32 @@ def minilm(shared: Service, minilm_zip: Path) -> str:
 def tiny() -> bytes:
     """A small TorchScript archive: a BERT of two layers, 32 dimensions, mean pooling, normalised."""
     return (Path(__file__).parents[1] / "data" / "traced" / "bert-mean-normalized.zip").read_bytes()
+
+
+@pytest.fixture
+def start(opensearch: Node, tmp_path: Path) -> Iterator[Start]:
+    """Starts services, by name, on the cluster."""
+    services: dict[str, Service] = {}
+
+    def make(
+        name: str,
+        *settings: str,
+        url: str | None = None,
+        data: str | None = None,
+        wait_ready: bool = True,
+        environment: dict[str, str] | None = None,
+    ) -> Service:
+        custom = "plugins.ml_commons.allow_custom_deployment_plan=true"
+        config = tmp_path / "config.toml"
+        config.write_text("heartbeat_seconds = 0.4\n")  # a dead service is noticed after five
+        flags = ("--store", url or opensearch.url, "--config", str(config))
+        if name in services:
+            services[name].close()
+        service = services[name] = Service(tmp_path / (data or name), custom, *settings, flags=flags)
+        service.environment = environment or {}
+        return service.start(wait_ready=wait_ready)
+
+    yield make
+    for service in services.values():
+        service.close()
+    empty(opensearch)

@@ -32,6 +32,7 @@ class Service(Api):
         self.process: subprocess.Popen[str] | None = None
         self.output: list[str] = []
         self.ready_after = 0.0
+        self.environment: dict[str, str] = {}
         self._reading = threading.Thread()
 
     def start(self, *, wait_ready: bool = True) -> "Service":
@@ -43,7 +44,7 @@ class Service(Api):
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**environment, "PYTHONPATH": str(ROOT)},
+            env={**environment, "PYTHONPATH": str(ROOT), **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -67,6 +68,11 @@ class Service(Api):
             raise AssertionError(f"the service ended with {self.process.returncode}: {''.join(self.output)}")
         found = re.search(r"http://127\.0\.0\.1:\d+", "".join(self.output))
         return found and found[0]
+
+    @property
+    def node_id(self) -> str:
+        """The id of its node."""
+        return (self.data / "node_id").read_text()
 
     @property
     def pid(self) -> int:

@@ -3,7 +3,6 @@
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,43 +10,9 @@ import httpx
 import pytest
 
 from scripts.opensearch import Node, free_port
+from tests.e2e.conftest import TINY, Start
 from tests.e2e.proxy import faulty
 from tests.e2e.service import CHUNK, Service, until
-from tests.opensearch import empty
-
-TINY = {
-    "model_format": "TORCH_SCRIPT",
-    "model_config": {"model_type": "bert", "embedding_dimension": 32, "framework_type": "sentence_transformers"},
-}
-Start = Callable[..., Service]
-
-
-@pytest.fixture
-def start(opensearch: Node, tmp_path: Path) -> Iterator[Start]:
-    """Starts services, by name, on the cluster."""
-    services: dict[str, Service] = {}
-
-    def make(
-        name: str, *settings: str, url: str | None = None, data: str | None = None, wait_ready: bool = True
-    ) -> Service:
-        custom = "plugins.ml_commons.allow_custom_deployment_plan=true"
-        config = tmp_path / "config.toml"
-        config.write_text("heartbeat_seconds = 0.4\n")  # a dead service is noticed after five
-        flags = ("--store", url or opensearch.url, "--config", str(config))
-        if name in services:
-            services[name].close()
-        service = services[name] = Service(tmp_path / (data or name), custom, *settings, flags=flags)
-        return service.start(wait_ready=wait_ready)
-
-    yield make
-    for service in services.values():
-        service.close()
-    empty(opensearch)
-
-
-def node_id(service: Service) -> str:
-    """Return the id of a service's node."""
-    return (service.data / "node_id").read_text()
 
 
 def answers(service: Service, model_id: str) -> bool:
@@ -64,20 +29,20 @@ def test_one_model_everywhere(start: Start, tiny: bytes) -> None:
     task = second.deploy(model_id)
 
     assert task["state"] == "COMPLETED"
-    assert sorted(task["worker_node"]) == sorted(node_id(one) for one in (first, second))
+    assert sorted(task["worker_node"]) == sorted(one.node_id for one in (first, second))
     for service in (first, second):
         assert len(service.embed(model_id, ["rain"])) == 1
         profile = service.ml("GET", "/profile/models")
-        assert model_id in profile["nodes"][node_id(service)]["models"]
+        assert model_id in profile["nodes"][service.node_id]["models"]
 
 
 def test_predict_goes_where_the_model_is(start: Start, tiny: bytes) -> None:
     """A service that does not run a model hands the request to one that does, errors and all."""
     first, second = start("first"), start("second")
     model_id = first.register(tiny, **TINY)
-    answer = first.ml("POST", f"/models/{model_id}/_deploy", json={"node_ids": [node_id(second)]})
+    answer = first.ml("POST", f"/models/{model_id}/_deploy", json={"node_ids": [second.node_id]})
     task = first.task(answer["task_id"])
-    assert (task["state"], task["worker_node"]) == ("COMPLETED", [node_id(second)])
+    assert (task["state"], task["worker_node"]) == ("COMPLETED", [second.node_id])
 
     until(lambda: answers(first, model_id), "the first service knows where the model is")
 
@@ -277,6 +242,6 @@ def test_owner_is_killed_while_it_deploys(start: Start, tiny: bytes) -> None:
 
         assert task["state"] in ("COMPLETED", "COMPLETED_WITH_ERROR"), task
         assert len(survivor.embed(model_id, ["rain"])) == 1
-        until(partial(is_planned, survivor, model_id, [node_id(survivor)]), "the plan without the dead node")
+        until(partial(is_planned, survivor, model_id, [survivor.node_id]), "the plan without the dead node")
         assert survivor.ml("GET", f"/models/{model_id}")["model_state"] == "DEPLOYED"
         survivor.ml("POST", f"/models/{model_id}/_undeploy")

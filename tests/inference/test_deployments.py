@@ -44,6 +44,40 @@ async def test_request_survives_a_kill(deployment: Deployment) -> None:
     assert (after.restarts, after.waiting, after.up) == (1, 0, True)
 
 
+async def test_hung_worker_is_replaced(converted: Path) -> None:
+    """A worker that stands still is ended, whether it has work or not, and a request that it had is answered."""
+    deployment = Deployment("m", at(converted), OPTIONS, max_queued_texts=1000, ping_seconds=0.2)
+    await deployment.start()
+    try:
+        for restarts, texts in ((1, []), (2, ["word " * 100] * 900)):
+            asked = asyncio.create_task(count(deployment, texts)) if texts else None
+            await asyncio.sleep(0)
+            before = deployment.stats().pid
+            os.kill(before, signal.SIGSTOP)
+            async with asyncio.timeout(60):
+                while deployment.stats().restarts < restarts or not deployment.stats().up:
+                    await asyncio.sleep(0.01)
+            assert deployment.stats().pid != before
+            assert asked is None or await asked == 900
+    finally:
+        await deployment.stop()
+
+
+async def test_busy_worker_is_not_hung(converted: Path) -> None:
+    """A worker that computes for much longer than one that hangs is given is left at it."""
+    options = RunOptions(threads=1, batch_tokens=1 << 20)
+    deployment = Deployment("m", at(converted), options, max_queued_texts=100_000, ping_seconds=0.1)
+    await deployment.start()
+    try:
+        before = deployment.stats().pid
+        began = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() < began + 1:
+            assert await count(deployment, ["word " * 120] * 4000) == 4000
+        assert (deployment.stats().pid, deployment.stats().restarts) == (before, 0)
+    finally:
+        await deployment.stop()
+
+
 async def test_two_kills_are_too_many(deployment: Deployment) -> None:
     """A request under which two workers end is given up with 503; the next request is served."""
     asked = asyncio.create_task(count(deployment, ["word " * 120] * 900))

@@ -40,6 +40,8 @@ class HookedStore:
         self._store = store
         self._stops: list[Stop] = []
         self._is_cut = False
+        self.listed: frozenset[str] = frozenset()
+        """Nodes that have ML Commons' plugin, as a cluster would list them."""
 
     def cut(self) -> None:
         """Let nothing through any more, as if the process had been killed."""
@@ -121,6 +123,11 @@ class HookedStore:
         """As the other store does."""
         await self._pass(Call("delete_by_query", index), after=False)
         return await self._store.delete_by_query(index, query)
+
+    async def nodes_with(self, plugin: str) -> frozenset[str]:
+        """As the other store does."""
+        await self._pass(Call("nodes_with", plugin), after=False)
+        return self.listed | await self._store.nodes_with(plugin)
 
     async def close(self) -> None:
         """As the other store does."""

@@ -107,9 +107,12 @@ async def test_new_node_runs_what_runs_on_all(join: Callable[..., Any], tiny: by
         return running(second) == [everywhere]
 
     await second.until(up)
-    assert sorted((await model_of(first, everywhere)).planning_worker_nodes or ()) == sorted(
-        [first.node_id, second.node_id]
-    )
+
+    async def planned() -> bool:
+        nodes = (await model_of(first, everywhere)).planning_worker_nodes or ()
+        return sorted(nodes) == sorted([first.node_id, second.node_id])
+
+    await second.until(planned)
 
 
 async def test_gone_node_is_forgotten(join: Callable[..., Any], tiny: bytes) -> None:

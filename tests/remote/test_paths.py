@@ -4,6 +4,9 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from jsonpath import JSONPathEnvironment
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote import paths
@@ -99,6 +102,31 @@ def test_what_is_found_is_bounded() -> None:
     """A path that finds value upon value is refused."""
     with pytest.raises(IllegalArgument, match=r"finds more than 100000 values$"):
         paths.read([[0] * 500] * 500, "$[*][*]")
+
+
+NAMES = st.sampled_from(["a", "0", "-1", "it's"])
+TREES = st.recursive(
+    st.none() | st.integers(0, 3) | st.just("text"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=20,
+)
+
+
+@given(TREES, st.lists(NAMES | st.integers(-3, 3) | st.none(), min_size=1, max_size=3))
+@example({"0": 1, "-1": 2}, [-1])
+@example([{"0": 1}, [2, 3], "text"], [None, 0])
+@example([[1], [2]], [-2, -2])
+@example({"a": {"it's": [1, 2]}, "0": "text"}, [None, "it's", None])
+def test_names_positions_and_wildcards_find_what_the_library_finds(value: Any, steps: list[str | int | None]) -> None:
+    """A path of names, positions and wildcards alone, which is walked without the library, finds the same."""
+    path = "$" + "".join("[*]" if step is None else f"[{step!r}]" for step in steps)
+    looked_into = value if isinstance(value, dict | list) else {}
+    expected = [match.value for match in JSONPathEnvironment().finditer(path, looked_into)]
+
+    found = paths.read(value, path)
+
+    values = [] if found is paths.MISSING else found if None in steps else [found]
+    assert values == expected
 
 
 def test_places() -> None:

@@ -100,7 +100,7 @@ async def test_each_gets_its_share(listening: socket.socket, holders: Holders) -
         assert [one.count for one in three] == [4, 4, 4]
 
 
-async def test_who_accepts_none_is_not_waited_for(listening: socket.socket, holders: Holders) -> None:
+async def test_who_accepts_none_is_not_waited_for(listening: socket.socket, memory: int, holders: Holders) -> None:
     """When a process stops accepting, those that are left take everything."""
     one, other = holders(0, 1)
     async with AsyncExitStack() as stack:
@@ -111,6 +111,7 @@ async def test_who_accepts_none_is_not_waited_for(listening: socket.socket, hold
             await _connect(listening, stack, [one, other])
 
         assert (one.count, other.count) == (5, 1)
+        assert not Turns(memory, 2).others_first(5)
 
 
 async def test_who_does_not_come_is_not_waited_for_long(

@@ -239,14 +239,17 @@ async def test_abandoned_work_stops(services: Services) -> None:
 
     app = web_app(services, (Route("POST", "/work", work, abandon=True),))
     scope = {"type": "http", "method": "POST", "path": "/work", "query_string": b"", "headers": []}
-    await asyncio.wait_for(app(scope, receive, send), 10)
+    task = asyncio.ensure_future(app(scope, receive, send))
+    ended, _ = await asyncio.wait([task], timeout=10)
 
+    assert ended
     assert stopped.is_set()
     assert sent == []
 
 
-async def test_shutdown_is_told(services: Services) -> None:
-    """A request that a shutdown cuts short is answered with 503."""
+@pytest.mark.parametrize("abandon", [False, True])
+async def test_shutdown_is_told(services: Services, abandon: bool) -> None:
+    """A request that a shutdown cuts short is answered with 503, also where its client is watched."""
     began = asyncio.Event()
 
     async def work(services: Services, request: Request) -> object:
@@ -262,7 +265,7 @@ async def test_shutdown_is_told(services: Services) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    app = web_app(services, (Route("GET", "/work", work),))
+    app = web_app(services, (Route("GET", "/work", work, abandon=abandon),))
     scope = {"type": "http", "method": "GET", "path": "/work", "query_string": b"", "headers": []}
     task = asyncio.ensure_future(app(scope, receive, send))
     await began.wait()

@@ -45,6 +45,10 @@ class StoreContract:
         with pytest.raises(MLCommonsError):
             await store.search(OTHER, {"query": {"percolate": {"field": "query", "document": {"a": "x"}}}})
 
+    async def test_nodes_with_a_plugin(self, store: Store) -> None:
+        """No node of the store has a plugin that nobody installed."""
+        assert await store.nodes_with("no-such-plugin") == frozenset()
+
     async def test_put_then_get(self, store: Store) -> None:
         """A stored document comes back whole, with the sequence number and version that the write told."""
         source = {"name": "Größe \u0000 漢字", "n": 1.5, "big": 2**53 + 1, "list": [None, True], "o": {"a": []}}

@@ -87,14 +87,15 @@ def beginning(incoming: Incoming, prepared: Prepared | None = None) -> str:
 def outputs(prepared: Prepared, incoming: Incoming) -> dict[str, Any]:
     """Return the entry of ``inference_results`` that an answer makes: ``output`` and ``status_code``.
 
+    The answer is one that :func:`check_answer` let pass.
+
     Values of the credential that the provider sent back become ``***``. Numbers that are passed on keep their digits:
     write the entry with :func:`mlcommons_py.exact.default`.
 
     Raises:
-        RemoteFailed: the answer is none, see :func:`check_answer`, or has nothing where the function looks.
+        RemoteFailed: it has nothing where the function looks.
         IllegalArgument: the post-process function refuses it, or the filter is no JSONPath.
     """
-    check_answer(incoming, prepared)
     try:
         tensors = None if prepared.post is None else _of_function(prepared, incoming)
         if tensors is None:

@@ -4,25 +4,23 @@ The order of things is that of ``RemoteConnectorExecutor.java`` and ``ConnectorU
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.remote import charsets, headers, processors, structured_output, template, url
+from mlcommons_py.remote import charsets, url
+from mlcommons_py.remote.chosen_action import OF_JOBS, ChosenAction
 from mlcommons_py.remote.documents import Action, ActionType, Connector
-from mlcommons_py.remote.echoes import secrets_of
 from mlcommons_py.remote.exchange import Outgoing
 from mlcommons_py.remote.filling import Filling
 from mlcommons_py.remote.functions import DEFAULT, Functions, Post, Pre
 from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.parameters import Parameters
 from mlcommons_py.remote.provider import Texts
-from mlcommons_py.remote.step import as_text
+from mlcommons_py.remote.request_body import request_body
 
-_OF_JOBS = (ActionType.BATCH_PREDICT_STATUS, ActionType.CANCEL_BATCH_PREDICT)
-_KINDS = frozenset(ActionType)
 _METHODS = ("POST", "GET", "PUT", "DELETE")
 _STEP = "input_docs_processed_step_size"
 _PROCESS_PARAMETERS = "pre_process_function.process_remote_inference_input"
@@ -61,28 +59,6 @@ class Prepared:
         return self.action.action_type
 
 
-def find_action(connector: Connector, wanted: str, functions: Functions) -> Action:
-    """Return the action of a type or of a name.
-
-    How the state of a batch job is asked for, and how it is stopped, is known of some providers and needs no action.
-
-    Raises:
-        IllegalArgument: there is no such action.
-    """
-    kind = wanted.lower()
-    if kind not in _KINDS:
-        named = next((one for one in connector.each_action if one.name == wanted), None)
-        if named is None:
-            raise IllegalArgument(f"no {wanted} action found")
-        return named
-    action = connector.action(kind)
-    if action is not None:
-        return action
-    if kind in _OF_JOBS:
-        return _derived(connector, kind, functions)
-    raise IllegalArgument(f"no {kind.upper()} action found")
-
-
 def prepare(
     connector: Connector,
     action: str,
@@ -103,65 +79,18 @@ def prepare(
         IllegalArgument: the input, or the connector, is wrong; in ML Commons' words.
     """
     try:
-        maker = _Maker(connector, _Common.of(connector, action, credential, functions), functions, asked)
+        maker = _Maker(connector, ChosenAction.of(connector, action, credential, functions), functions, asked)
         return [maker.request(texts) for texts in maker.portions()]
     except RecursionError as fault:
         raise IllegalArgument("the connector's templates, or what they are filled with, nest too deep") from fault
 
 
-def _derived(connector: Connector, kind: str, functions: Functions) -> Action:
-    start = next((one for one in connector.actions or () if str(one["action_type"]).lower() == "batch_predict"), None)
-    if start is None:
-        raise IllegalArgument("no BATCH_PREDICT action found")
-    jobs = functions.jobs(url.known(str(start["url"]), connector.parameters or {}))
-    if jobs is None:
-        purpose = "cancel the batch job" if kind == ActionType.CANCEL_BATCH_PREDICT else "get the batch job details"
-        raise IllegalArgument(f"Please configure the action type to {purpose} in the connector")
-    made = jobs.cancel(start) if kind == ActionType.CANCEL_BATCH_PREDICT else jobs.status(start)
-    return Action.from_json({**made, "action_type": kind})
-
-
-class _Common:
-    """What the requests of an action have in common, whatever is asked: worked out once for as long as it holds.
-
-    Attributes:
-        charset: of the bodies.
-        hidden: the secrets of the credential.
-    """
-
-    def __init__(self, connector: Connector, action: Action, credential: Mapping[str, str]) -> None:
-        self.action = action
-        self.credential = credential
-        # Not the request's: it would decide what guardrails take an answer for.
-        self.charset = Parameters(own=connector.parameters or {}).text("charset") or "UTF-8"
-        self.hidden = secrets_of(credential)
-        self._headers: dict[str, str] | None = None
-
-    @classmethod
-    def of(cls, connector: Connector, wanted: str, credential: Mapping[str, str], functions: Functions) -> Self:
-        """Return what was worked out for this state of a connector, or work it out."""
-        kept: Self | None = connector.kept.get(wanted)
-        if kept is None or kept.credential is not credential:
-            kept = connector.kept[wanted] = cls(connector, find_action(connector, wanted, functions), credential)
-        return kept
-
-    def headers(self, parameters: Parameters) -> dict[str, str]:
-        """Return the header fields of a request, made once where no parameters are in them."""
-        if self._headers is not None:
-            return self._headers
-        given = self.action.headers or {}
-        filled = headers.fill(given, Filling(parameters), self.credential)
-        if not any("${parameters." in (value or "") for value in given.values()):
-            self._headers = filled
-        return filled
-
-
 class _Maker:
     """Makes the requests of one input."""
 
-    def __init__(self, connector: Connector, common: _Common, functions: Functions, asked: ModelInput) -> None:
-        self._common = common
-        self._action = action = common.action
+    def __init__(self, connector: Connector, chosen: ChosenAction, functions: Functions, asked: ModelInput) -> None:
+        self._chosen = chosen
+        self._action = action = chosen.action
         self._functions = functions
         self._asked = asked
         self._base = Parameters(
@@ -196,21 +125,21 @@ class _Maker:
         if method not in _METHODS:
             raise IllegalArgument("unsupported http method")
         filling = Filling(parameters)
-        payload = self._payload(parameters, filling)
-        charset = self._common.charset
+        payload = request_body(self._action, parameters, filling, self._functions)
+        charset = self._chosen.charset
         body = charsets.encoded(payload, charset)
         if method == "POST" and not body and self._action.action_type != ActionType.CANCEL_BATCH_PREDICT:
             raise IllegalArgument("Content length is 0. Aborting request to remote model")
         outgoing = Outgoing(
             method,
-            url.fill(self._action.url, parameters, refuses=self._action.action_type not in _OF_JOBS),
-            self._common.headers(parameters),
+            url.fill(self._action.url, parameters, refuses=self._action.action_type not in OF_JOBS),
+            self._chosen.headers(parameters),
             body,
             charset,
         )
         text = payload.decode() if isinstance(payload, bytes) else payload
         vectors = _listed(parameters.made, texts) if texts is not None and texts.query is None else None
-        return Prepared(outgoing, text, self._action, parameters, self._post, vectors, self._common.hidden)
+        return Prepared(outgoing, text, self._action, parameters, self._post, vectors, self._chosen.hidden)
 
     def _find_pre(self) -> Pre | None:
         name = self._named(self._action.pre_process_function)
@@ -268,49 +197,6 @@ class _Maker:
             return None
         return Texts(docs, query)
 
-    def _payload(self, parameters: Parameters, filling: Filling) -> bytes | str:
-        """Return the body: JSON in UTF-8, or a text that is none."""
-        source = self._action.request_body
-        if source is None:
-            return _unfilled(parameters)
-        read = template.of_json(source)
-        encode = None if read.is_json else charsets.writing(headers.content_type(self._action.headers))
-        if encode is not None:
-            payload: bytes | str = filling.text(source, encode)
-            _refuse_missing(filling, parameters)
-            return payload
-        body = filling.body(read)
-        _refuse_missing(filling, parameters)
-        if filling.is_unsure or filling.missing:
-            text = body.decode("utf-8", "replace")
-            if not exact.is_json(text) and not exact.is_lines(text):
-                raise IllegalArgument(f"Invalid payload: {text}")
-        return self._processed(self._shaped(body, parameters), parameters)
-
-    def _shaped(self, body: bytes, parameters: Parameters) -> bytes:
-        """Return a body with what is still to be done to it as a value."""
-        changes: list[Callable[[Any], Any]] = []
-        if self._action.supports_structured_output:
-            changes.append(lambda value: structured_output.asked(value, parameters))
-        model = parameters.text("model")
-        if model is not None and (make := self._functions.body(model)) is not None:
-            changes.append(make)
-        if not changes:
-            return body
-        try:
-            value = exact.loads(body)
-        except ValueError:
-            return body  # several documents
-        for change in changes:
-            value = change(value)
-        return exact.dumps(value)
-
-    def _processed(self, body: bytes, parameters: Parameters) -> bytes:
-        chain = processors.chain(parameters.value("input_processors"))
-        if not chain:
-            return body
-        return as_text(processors.apply(body.decode(), chain)).encode()
-
 
 def _given(asked: ModelInput) -> Mapping[str, Any]:
     """Return the parameters of a request; beside texts, the kind of text is in upper case, as ML Commons has it."""
@@ -325,16 +211,3 @@ def _listed(made: Mapping[str, Any], texts: Texts) -> int | None:
     """Return the number of texts if a list of as many goes out, which tells a batch from a text with its image."""
     number = len(texts.docs)
     return number if any(isinstance(value, list) and len(value) == number for value in made.values()) else None
-
-
-def _unfilled(parameters: Parameters) -> bytes | str:
-    """Return the body of an action that has no template: the parameter ``http_body``."""
-    body = parameters.value("http_body")
-    if body is None:
-        return b""
-    return body if isinstance(body, str) else exact.dumps(body)
-
-
-def _refuse_missing(filling: Filling, parameters: Parameters) -> None:
-    if filling.missing and not parameters.flag("skip_validating_missing_parameters"):
-        raise IllegalArgument(f"Some parameter placeholder not filled in payload: {', '.join(filling.missing)}")

@@ -15,7 +15,7 @@ from mlcommons_py.remote.documents import Connector
 from mlcommons_py.remote.exchange import Outgoing
 from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.input import ModelInput
-from mlcommons_py.remote.outputs import outputs
+from mlcommons_py.remote.outputs import check_answer, outputs
 from mlcommons_py.remote.payload import Prepared, prepare
 from mlcommons_py.remote.signing import signer
 from mlcommons_py.remote.transport import Transport
@@ -61,6 +61,7 @@ class Calling:
         entries = []
         for one in self.prepared(action, **changes):
             incoming = await self.transport.send(one.outgoing, self.connector.config, model_id="a", private=True)
+            check_answer(incoming, one)
             entries.append(outputs(one, incoming))
         return entries
 

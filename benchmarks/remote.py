@@ -29,6 +29,7 @@ import httpx
 import orjson
 import uvloop
 
+from benchmarks.cpu import used
 from benchmarks.provider import provider
 from mlcommons_py.plugin_settings import PREFIX, PluginSettings
 from mlcommons_py.remote.documents import ClientConfig
@@ -74,16 +75,6 @@ class Cell:
     p50: float
     p99: float
     cpu: float
-
-
-def used(pid: int | None) -> float:
-    """Return the milliseconds of CPU time that a process and its children have had; None is this one, without any."""
-    if pid is None:
-        return 1e3 * time.process_time()
-    threads = list(Path(f"/proc/{pid}/task").glob("*"))
-    own = sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e6
-    children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
-    return own + sum(used(child) for child in children)
 
 
 async def measure(call: Call, clients: int, seconds: float, pid: int | None) -> Cell:

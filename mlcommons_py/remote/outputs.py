@@ -170,7 +170,7 @@ def _loaded(prepared: Prepared, incoming: Incoming) -> Any:
     except ValueError:
         pass
     try:
-        return exact.loads(text_of(incoming, prepared))
+        return exact.loads(text_of(incoming, prepared).removeprefix("\ufeff"))  # a byte order mark, as of .NET
     except ValueError:
         return paths.MISSING
 

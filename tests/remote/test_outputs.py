@@ -145,6 +145,7 @@ def test_an_answer_is_passed_on(body: str, own: dict[str, str], expected: str) -
         ('{"a":"é"}'.encode("latin-1"), "application/json", {"charset": "ISO-8859-1"}),
         ('{"a":"é"}'.encode("utf-16"), 'application/json; charset="utf-16"', {}),
         ('{"a":"é"}'.encode(), "application/json; charset=klingon", {}),
+        ('{"a":"é"}'.encode("utf-8-sig"), "application/json", {}),
     ],
 )
 def test_character_sets(body: bytes, content_type: str, own: dict[str, str]) -> None:

@@ -287,3 +287,20 @@ def test_an_unknown_providers_batch_jobs(action: str, purpose: str) -> None:
         prepared(batches, {}, action)
 
     assert raised.value.reason == f"Please configure the action type to {purpose} in the connector"
+
+
+def test_what_is_kept_with_a_connector_is_of_no_other_credential_or_request() -> None:
+    """A connector that is called again sends the credential and the parameters of the call, not of one before."""
+    headers = {"Authorization": "Bearer ${credential.key}"}
+    both = connector(EMBEDDING, {"tenant": "own"}, headers={**headers, "X-Tenant": "${parameters.tenant}"})
+    bare = connector(EMBEDDING, headers=headers)
+
+    def sent(credential: dict[str, str], tenant: str) -> tuple[object, object, object]:
+        made = prepared(both, {"tenant": tenant}, credential=credential, text_docs=["a"])[0]
+        plain = prepared(bare, credential=credential, text_docs=["a"])[0]
+        return made.outgoing.headers["X-Tenant"], plain.outgoing.headers["Authorization"], plain.hidden
+
+    first, second = {"key": "first-key"}, {"key": "second-key"}
+    assert sent(first, "a") == ("a", "Bearer first-key", ("first-key",))
+    assert sent(first, "b") == ("b", "Bearer first-key", ("first-key",))
+    assert sent(second, "b") == ("b", "Bearer second-key", ("second-key",))

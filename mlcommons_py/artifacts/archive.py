@@ -27,8 +27,10 @@ EXECUTABLES = (".jar", ".class", ".so", ".dylib", ".dll")
 SMALL_FILE = 16 << 20
 """Most bytes of a file that is read into memory whole."""
 
+FREE_OF_RATIO = 1 << 20
+"""Bytes that a file may have, however small its packed form is."""
+
 _CHUNK = 1 << 20
-_FREE_OF_RATIO = 1 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 
@@ -51,6 +53,29 @@ class Bounds:
 
 
 MODEL_BOUNDS = Bounds()
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What was unpacked of an archive before its end was there.
+
+    Attributes:
+        path: where it is.
+        method: how it was packed, as zip files number it.
+        packed, size: bytes before and after.
+        crc: CRC-32 of what is at ``path``.
+    """
+
+    path: Path
+    method: int
+    packed: int
+    size: int
+    crc: int
+
+    def is_of(self, entry: zipfile.ZipInfo) -> bool:
+        """Return whether it is what an entry of the archive's directory says."""
+        told = entry.compress_type, entry.compress_size, entry.file_size, entry.CRC
+        return told == (self.method, self.packed, self.size, self.crc)
 
 
 class Archive:
@@ -104,20 +129,34 @@ class Archive:
             raise InvalidModel(f"{name} has {entry.file_size} bytes; at most {limit} are allowed")
         return b"".join(self._chunks(entry))
 
-    def unpack(self, wanted: Mapping[str, str], directory: Path) -> None:
+    def unpack(self, wanted: Mapping[str, str], directory: Path, ready: Mapping[int, Unpacked] | None = None) -> None:
         """Write files under a directory that does not exist yet; ``wanted`` maps names to the names they get there.
+
+        What is ``ready``, by the offset of its header, is moved there if it is what the archive's directory says.
 
         Raises:
             InvalidModel: a file is damaged, or longer than its entry says.
             OSError: the disk is full, or a limit on file sizes is reached.
         """
         directory.mkdir()
+        there = dict(ready or {})
         for name, target in wanted.items():
             path = directory.joinpath(*PurePosixPath(target).parts)
             path.parent.mkdir(parents=True, exist_ok=True)
+            entry = self._entries[name]
+            unpacked = there.pop(entry.header_offset, None)
+            if unpacked is not None and unpacked.is_of(entry):
+                self._check_header(entry)
+                unpacked.path.rename(path)
+                continue
             with path.open("xb") as file:
-                for chunk in self._chunks(self._entries[name]):
+                for chunk in self._chunks(entry):
                     file.write(chunk)
+
+    def _check_header(self, entry: zipfile.ZipInfo) -> None:
+        """Compare what stands before an entry's bytes with what the directory says of it, as reading it does."""
+        with _faults(entry.filename), self._zip.open(entry):
+            pass
 
     def position(self, name: str) -> tuple[int, int]:
         """Return where in the zip file a stored (not compressed) entry's bytes begin, and how many there are.
@@ -254,7 +293,7 @@ def _check_kind(entry: zipfile.ZipInfo) -> None:
 def _check_size(entry: zipfile.ZipInfo, bounds: Bounds) -> None:
     if entry.is_dir() and entry.file_size:
         raise InvalidModel(f"entry {entry.filename!r} is a directory with content")
-    if entry.file_size > max(_FREE_OF_RATIO, bounds.ratio * entry.compress_size):
+    if entry.file_size > max(FREE_OF_RATIO, bounds.ratio * entry.compress_size):
         raise InvalidModel(
             f"entry {entry.filename!r} unpacks from {entry.compress_size} to {entry.file_size} bytes, more than"
             f" {bounds.ratio} times as many; that is a zip bomb"

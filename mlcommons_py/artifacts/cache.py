@@ -16,8 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from mlcommons_py.artifacts.head_start import PATIENCE, HeadStart
 from mlcommons_py.artifacts.manifest import CONVERTER, NAME, Manifest, ModelFormat
-from mlcommons_py.artifacts.sandbox import convert
+from mlcommons_py.artifacts.sandbox import Conversion
 from mlcommons_py.errors import CircuitBreaking, InvalidModel
 
 FORMATS: dict[str, ModelFormat] = {"SAFETENSORS": "SAFETENSORS", "TORCH_SCRIPT": "TORCH_SCRIPT"}
@@ -35,8 +36,9 @@ Fetch = Callable[[Path], Awaitable[None]]
 class ConvertedModels:
     """The directory of converted models."""
 
-    def __init__(self, root: Path, memory_bytes: int, cpu_seconds: int) -> None:
-        """Open the cache under ``root``; the limits are those of one conversion."""
+    def __init__(self, root: Path, memory_bytes: int, cpu_seconds: int, patience: float = PATIENCE) -> None:
+        """Open the cache under ``root``; the limits are those of one conversion, ``patience`` that of an early one."""
+        self._patience = patience
         self._models = root / "models"
         self._staging = root / "staging"
         self._memory_bytes = memory_bytes
@@ -44,6 +46,7 @@ class ConvertedModels:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._verified: dict[str, tuple[object, ...]] = {}
+        self._begun: dict[str, HeadStart] = {}
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True)
         self._models.mkdir(exist_ok=True)
@@ -66,15 +69,54 @@ class ConvertedModels:
             raise InvalidModel(f"[model_format] {model_format} is not supported; {' and '.join(FORMATS)} are")
         if compute_type not in COMPUTE_TYPES:
             raise InvalidModel(f"[compute_type] {compute_type} is not supported; {' and '.join(COMPUTE_TYPES)} are")
-        key = f"{_stem(content_hash)}-{model_format.lower()}-{compute_type}"
+        key = _key(content_hash, model_format, compute_type)
         path = self._models / key
         async with self._lock(content_hash):
             if doubt:
                 self._verified.pop(key, None)
-            if not await asyncio.to_thread(self._is_sound, key, path):
+            if not await asyncio.to_thread(self._is_sound, key, path) and not await self._take(key, path):
                 async with self._turns:
                     await self._build(key, path, model_format, compute_type, fetch)
         return path
+
+    def advance(
+        self, content_hash: str, model_format: str, compute_type: str, source: Path, size: int, *, whole: bool
+    ) -> None:
+        """Begin to convert what is not there yet, or go on, while its archive is still coming into a file.
+
+        So many bytes of it are there and stay as they are; ``whole`` says that this is all, and of that very hash.
+        """
+        if model_format not in FORMATS or compute_type not in COMPUTE_TYPES:
+            return
+        key = _key(content_hash, model_format, compute_type)
+        if key not in self._begun:
+            if len(self._begun) >= _AT_ONCE:
+                return
+
+            def begin(archive: Path, directory: Path) -> Conversion:
+                return self._conversion(archive, model_format, directory, compute_type)
+
+            staging = self._staging / uuid.uuid4().hex
+            head = self._begun[key] = HeadStart(source, self._models / key, staging, begin, self._turns, self._patience)
+            head.ended.add_done_callback(lambda _: self._begun.pop(key))
+        self._begun[key].advance(source, size, whole=whole)
+
+    async def _take(self, key: str, path: Path) -> bool:
+        """Put in its place what was begun early; return whether there was anything."""
+        head = self._begun.get(key)
+        if head is None or not head.is_whole:
+            return False
+        try:
+            built = await head.result()
+            if built is not None:
+                self._install(key, built, path, built.with_name("old"))
+            return built is not None
+        finally:
+            await head.end()
+
+    async def close(self) -> None:
+        """End what was begun early."""
+        await asyncio.gather(*(head.end() for head in self._begun.values()))
 
     async def contents(self) -> set[str]:
         """Return the hashes of the contents that converted models are kept of."""
@@ -85,6 +127,8 @@ class ConvertedModels:
         async with self._lock(content_hash):
             if await is_needed():
                 return
+            begun = [head for key, head in self._begun.items() if key.startswith(_stem(content_hash))]
+            await asyncio.gather(*(head.end() for head in begun))
             for path in await asyncio.to_thread(lambda: list(self._models.glob(f"{_stem(content_hash)}-*"))):
                 self._verified.pop(path.name, None)
                 await asyncio.to_thread(self._remove, path)
@@ -102,14 +146,8 @@ class ConvertedModels:
         try:
             await asyncio.to_thread(staging.mkdir)
             await fetch(archive)
-            await convert(
-                archive,
-                FORMATS[model_format],
-                built,
-                compute_type=compute_type,
-                memory_bytes=self._memory_bytes,
-                cpu_seconds=self._cpu_seconds,
-            )
+            async with self._conversion(archive, model_format, built, compute_type) as conversion:
+                await conversion.result()
             self._install(key, built, path, staging / "old")
         except OSError as fault:
             if fault.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -121,6 +159,10 @@ class ConvertedModels:
             raise
         finally:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True))
+
+    def _conversion(self, archive: Path, model_format: str, directory: Path, compute_type: str) -> Conversion:
+        limits = {"memory_bytes": self._memory_bytes, "cpu_seconds": self._cpu_seconds}
+        return Conversion(archive, FORMATS[model_format], directory, compute_type, **limits)
 
     def _install(self, key: str, built: Path, path: Path, old: Path) -> None:
         """Put a converted model in its place; a few renames, done at once so that nothing comes between them."""
@@ -166,6 +208,10 @@ def _stamp(path: Path) -> tuple[object, ...]:
     """Return what changes when a file of a directory does."""
     states = sorted((file.name, file.stat()) for file in path.iterdir())
     return tuple((name, state.st_size, state.st_mtime_ns, state.st_ino) for name, state in states)
+
+
+def _key(content_hash: str, model_format: str, compute_type: str) -> str:
+    return f"{_stem(content_hash)}-{model_format.lower()}-{compute_type}"
 
 
 def _stem(content_hash: str) -> str:

@@ -1,7 +1,7 @@
 """The process that converts one model: ``python -m mlcommons_py.artifacts.child JOB``.
 
-It confines itself before it imports anything that reads the model, and answers with one line of JSON on what was its
-standard output. :mod:`.sandbox` starts it.
+It confines itself before it imports anything that reads the model, hears on its standard input how much of the archive
+is there, and answers with one line of JSON on what was its standard output. :mod:`.sandbox` starts it.
 """
 
 import ctypes
@@ -61,7 +61,7 @@ def main() -> None:
     try:
         from mlcommons_py.artifacts.convert import convert
 
-        manifest = convert(Path(job.archive), job.model_format, Path(job.directory), job.compute_type)
+        manifest = convert(Path(job.archive), job.model_format, Path(job.directory), job.compute_type, sys.stdin.buffer)
         result: dict[str, Any] = {"manifest": manifest.to_json()}
     except BaseException as fault:  # noqa: BLE001 - tokenizers panics with a BaseException of its own
         traceback.print_exc()

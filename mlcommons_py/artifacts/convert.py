@@ -2,14 +2,17 @@
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import orjson
 
 from mlcommons_py.artifacts import encoders, hugging_face
-from mlcommons_py.artifacts.archive import Archive
+from mlcommons_py.artifacts.archive import Archive, Unpacked
+from mlcommons_py.artifacts.arriving import Arriving, unpack
 from mlcommons_py.artifacts.checkpoint import Checkpoint
 from mlcommons_py.artifacts.encoders import Encoder
 from mlcommons_py.artifacts.layout import read_json, select
@@ -22,16 +25,27 @@ _WIDENING = 4
 """How much larger than its file a model may get: half-precision weights double, the rest is room."""
 
 
-def convert(archive: Path, model_format: ModelFormat, directory: Path, compute_type: str) -> Manifest:
+def convert(
+    archive: Path, model_format: ModelFormat, directory: Path, compute_type: str, lines: BinaryIO | None = None
+) -> Manifest:
     """Unpack an archive, convert the model in it into ``directory``, prove it, and write its manifest last.
+
+    With ``lines`` the archive may still be arriving, see :class:`~mlcommons_py.artifacts.arriving.Arriving`.
 
     Raises:
         InvalidModel: it cannot be served; the text names the file or the tensor at fault.
+        EOFError: it does not come to its end.
     """
-    unpacked = directory / "unpacked"
+    unpacked, early = directory / "unpacked", directory / "early"
     directory.mkdir(parents=True)
+    ready: Mapping[int, Unpacked] = {}
+    if lines is not None:
+        with Arriving(archive, lines) as arriving:
+            ready = unpack(arriving, early)
+            arriving.wait()
     with Archive(archive) as opened:
-        opened.unpack(select(opened, model_format), unpacked)
+        opened.unpack(select(opened, model_format), unpacked, ready)
+    shutil.rmtree(early, ignore_errors=True)
     checkpoint = describe.read(unpacked / "model.pt") if model_format == "TORCH_SCRIPT" else hugging_face.read(unpacked)
     manifest = _write(checkpoint, unpacked, directory, compute_type)
     del checkpoint

@@ -12,7 +12,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -44,57 +44,102 @@ async def convert(
     Cancelling it ends the child. Where it fails, the directory is gone.
 
     Raises:
-        InvalidModel: the model cannot be served, or not within the limits; the text names the part or the limit.
-        CircuitBreaking: the disk is full.
-        Unavailable: the child was killed from outside; it may work the next time.
+        MLCommonsError: as :meth:`Conversion.result`.
     """
-    job = Job(
-        archive=_absolute(archive),
-        model_format=model_format,
-        directory=_absolute(directory),
-        compute_type=compute_type,
-        memory_bytes=memory_bytes,
-        cpu_seconds=cpu_seconds,
-        file_bytes=file_bytes,
-        parent=os.getpid(),
-    )
-    try:
-        answer, noise, status = await _run(job)
-        return _manifest(job, answer, noise, status)
-    except BaseException:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True))
-        raise
+    limits = {"memory_bytes": memory_bytes, "cpu_seconds": cpu_seconds, "file_bytes": file_bytes}
+    async with Conversion(archive, model_format, directory, compute_type, **limits) as conversion:
+        return await conversion.result()
 
 
-async def _run(job: Job) -> tuple[bytes, bytes, int]:
-    """Return what the child wrote to its standard output and error, and its exit status."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "mlcommons_py.artifacts.child",
-        job.to_json(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=_environment(),
-        start_new_session=True,  # a Ctrl-C at the terminal is for the service alone
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        async with asyncio.timeout(_WAITING * job.cpu_seconds):
-            answer, noise = await asyncio.gather(
-                _read(process.stdout, _ANSWER_BYTES), _read(process.stderr, _NOISE_BYTES)
-            )
-            return answer, noise, await process.wait()
-    except TimeoutError as fault:
-        raise InvalidModel(f"converting the model took more than {_WAITING * job.cpu_seconds} s") from fault
-    finally:
-        if process.returncode is None:
+class Conversion:
+    """A child that converts one model, from the beginning of an archive that may still grow.
+
+    When it is left before there is a result, the child is ended and its directory is gone.
+    """
+
+    def __init__(
+        self,
+        archive: Path,
+        model_format: ModelFormat,
+        directory: Path,
+        compute_type: str,
+        *,
+        memory_bytes: int,
+        cpu_seconds: int,
+        file_bytes: int = FILE_BYTES,
+    ) -> None:
+        self._job = Job(
+            archive=_absolute(archive),
+            model_format=model_format,
+            directory=_absolute(directory),
+            compute_type=compute_type,
+            memory_bytes=memory_bytes,
+            cpu_seconds=cpu_seconds,
+            file_bytes=file_bytes,
+            parent=os.getpid(),
+        )
+        self._done = False
+
+    async def __aenter__(self) -> Self:
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "mlcommons_py.artifacts.child",
+            self._job.to_json(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=_environment(),
+            start_new_session=True,  # a Ctrl-C at the terminal is for the service alone
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._answer = asyncio.create_task(_read(process.stdout, _ANSWER_BYTES))
+        self._noise = asyncio.create_task(_read(process.stderr, _NOISE_BYTES))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.shield(self._leave())
+
+    async def _leave(self) -> None:
+        if self._process.returncode is None:
             with suppress(ProcessLookupError):
-                process.kill()
-            await asyncio.shield(process.wait())
+                self._process.kill()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await asyncio.gather(self._answer, self._noise, self._process.wait(), return_exceptions=True)
+        if not self._done:
+            await asyncio.to_thread(shutil.rmtree, self._job.directory, ignore_errors=True)
+
+    def announce(self, size: int) -> None:
+        """Tell the child how many bytes of the archive are there; they stay as they are."""
+        self._say(b"%d\n" % size)
+
+    async def result(self) -> Manifest:
+        """Tell the child that all of the archive is there, and return the manifest of what it made.
+
+        Raises:
+            InvalidModel: the model cannot be served, or not within the limits; the text names the part or the limit.
+            CircuitBreaking: the disk is full.
+            Unavailable: the child was killed from outside; it may work the next time.
+        """
+        self._say(b"\n")
+        seconds = _WAITING * self._job.cpu_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                answer, noise = await asyncio.gather(self._answer, self._noise)
+                status = await self._process.wait()
+        except TimeoutError as fault:
+            raise InvalidModel(f"converting the model took more than {seconds} s") from fault
+        manifest = _manifest(self._job, answer, noise, status)
+        self._done = True
+        return manifest
+
+    def _say(self, line: bytes) -> None:
+        assert self._process.stdin is not None
+        with suppress(ConnectionError, RuntimeError):  # a child that has ended says by its status why
+            self._process.stdin.write(line)
 
 
 async def _read(stream: asyncio.StreamReader, most: int) -> bytes:

@@ -81,10 +81,21 @@ class Deployment:
             MLCommonsError: the worker ended while it loaded the model.
         """
         try:
-            self._worker = await Worker.start(await self._source(False), self.options)
+            self._worker = await self._launch(doubt=False)
         except WorkerDied as fault:
             raise MLCommonsError(str(fault)) from fault
         self._watching = asyncio.create_task(self._watch(), name=f"watch {self.model_id}")
+
+    async def _launch(self, *, doubt: bool) -> Worker:
+        """Return a worker that has loaded the model; its process starts while the model may still be converted."""
+        worker = await Worker.begin()
+        try:
+            directory = await self._source(doubt)
+        except BaseException:
+            await worker.kill()
+            raise
+        await worker.load(directory, self.options)
+        return worker
 
     async def stop(self) -> None:
         """End the worker; who still waits is refused."""
@@ -200,7 +211,7 @@ class Deployment:
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
             pause = min(LONGEST_PAUSE, max(0.25, 2 * pause))
             try:
-                worker = await Worker.start(await self._source(doubt), self.options)
+                worker = await self._launch(doubt=doubt)
             except Exception as fault:  # noqa: BLE001 - whatever it was, it may be gone the next time
                 doubt = True
                 log.warning("the worker of model %s does not start: %s", self.model_id, fault)

@@ -20,6 +20,7 @@ from mlcommons_py.inference.wire import (
     Embed,
     Embedded,
     Failed,
+    Load,
     Message,
     Ping,
     Ready,
@@ -111,10 +112,15 @@ class Worker:
         """Start a process and wait until its model is loaded.
 
         Raises:
-            InvalidModel: the model cannot be loaded; the text is the worker's.
-            MLCommonsError: something else was in the way, such as a lack of memory; it may be gone the next time.
-            WorkerDied: the process ended while it loaded, or took too long.
+            MLCommonsError, WorkerDied: as :meth:`load`.
         """
+        worker = await cls.begin(environ)
+        await worker.load(directory, options)
+        return worker
+
+    @classmethod
+    async def begin(cls, environ: Mapping[str, str] | None = None) -> "Worker":
+        """Start a process that waits for its model; all that it needs beside that it gets ready meanwhile."""
         ours, theirs = socket.socketpair()
         process = None
         try:
@@ -125,8 +131,6 @@ class Worker:
                     "-m",
                     "mlcommons_py.inference.worker",
                     str(theirs.fileno()),
-                    str(directory),
-                    options.to_text(),
                     pass_fds=[theirs.fileno()],
                     stdin=asyncio.subprocess.DEVNULL,
                     env=dict(environ if environ is not None else environment()),
@@ -140,20 +144,30 @@ class Worker:
                     process.kill()
                 await process.wait()
             raise
-        worker = cls(process, reader, writer)
+        return cls(process, reader, writer)
+
+    async def load(self, directory: Path, options: RunOptions) -> None:
+        """Load a model, and wait until that is done; where it fails, the process is ended.
+
+        Raises:
+            InvalidModel: the model cannot be loaded; the text is the worker's.
+            MLCommonsError: something else was in the way, such as a lack of memory; it may be gone the next time.
+            WorkerDied: the process ended while it loaded, or took too long.
+        """
         try:
             async with asyncio.timeout(_LOADING_SECONDS):
-                await asyncio.wait((worker._ready, worker.ended), return_when=asyncio.FIRST_COMPLETED)
-                if not worker._ready.done():
-                    raise WorkerDied(f"the worker ended while it loaded the model: {worker.ended.result()}")
-                worker.rss = worker._ready.result().rss
+                with contextlib.suppress(WorkerDied):
+                    await self._send(Load(str(directory), options.to_text()))
+                await asyncio.wait((self._ready, self.ended), return_when=asyncio.FIRST_COMPLETED)
+                if not self._ready.done():
+                    raise WorkerDied(f"the worker ended while it loaded the model: {self.ended.result()}")
+                self.rss = self._ready.result().rss
         except TimeoutError as fault:
-            await worker.kill()
+            await self.kill()
             raise WorkerDied(f"the worker did not load the model within {_LOADING_SECONDS:.0f} s") from fault
         except BaseException:
-            await worker.kill()
+            await self.kill()
             raise
-        return worker
 
     @property
     def pid(self) -> int:

@@ -1,9 +1,9 @@
 """What the service and a model's worker process say to each other, over one Unix socket.
 
 A frame is ``<u32 header length> <u32 payload length> <header: JSON> <payload: bytes>``, lengths little-endian. The
-service sends :class:`Embed`, :class:`Cancel` and :class:`Stop`; the worker answers each :class:`Embed` with one
-:class:`Embedded` or :class:`Failed`, in any order, after it has said :class:`Ready` (or :class:`Failed` with id 0), and
-each :class:`Ping` at once, whatever it computes.
+service sends one :class:`Load`, and the worker says :class:`Ready` (or :class:`Failed` with id 0). Then the service
+sends :class:`Embed`, :class:`Cancel` and :class:`Stop`; the worker answers each :class:`Embed` with one
+:class:`Embedded` or :class:`Failed`, in any order, and each :class:`Ping` at once, whatever it computes.
 """
 
 import struct
@@ -14,6 +14,19 @@ import orjson
 
 LENGTHS = struct.Struct("<II")
 MAX_HEADER = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Load a converted model.
+
+    Attributes:
+        directory: absolute path of it.
+        options: a :class:`~mlcommons_py.inference.options.RunOptions`, as text.
+    """
+
+    directory: str
+    options: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +114,9 @@ class Failed:
     status: int = 500
 
 
-Message = Embed | Cancel | Stop | Ping | Pong | Ready | Embedded | Failed
+Message = Load | Embed | Cancel | Stop | Ping | Pong | Ready | Embedded | Failed
 KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Embed, Cancel, Stop, Ping, Pong, Ready, Embedded, Failed)
+    kind.__name__: kind for kind in (Load, Embed, Cancel, Stop, Ping, Pong, Ready, Embedded, Failed)
 }
 
 

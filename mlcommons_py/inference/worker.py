@@ -1,8 +1,8 @@
 """The process that runs one model.
 
-``python -m mlcommons_py.inference.worker FD DIRECTORY OPTIONS`` loads a converted model and serves the requests that
-come over the socket ``FD`` (:mod:`mlcommons_py.inference.wire`). It ends when the socket does: a worker never outlives
-its service.
+``python -m mlcommons_py.inference.worker FD`` loads the converted model that it is told over the socket ``FD``, and
+serves the requests that come over it (:mod:`mlcommons_py.inference.wire`). It ends when the socket does: a worker never
+outlives its service.
 """
 
 import ctypes
@@ -33,6 +33,7 @@ from mlcommons_py.inference.wire import (
     Embed,
     Embedded,
     Failed,
+    Load,
     Message,
     Ping,
     Pong,
@@ -252,7 +253,10 @@ def main(arguments: list[str]) -> None:
     """Load the model and serve."""
     _settle()
     channel = Channel(socket.socket(fileno=int(arguments[0])))
-    directory, options = Path(arguments[1]), RunOptions.from_text(arguments[2])
+    load = channel.receive()
+    if not isinstance(load, Load):  # nobody needs it any more
+        return
+    directory, options = Path(load.directory), RunOptions.from_text(load.options)
     try:
         manifest = Manifest.read(directory)
         tokenizing = Tokenizing(directory, manifest, options.max_length)

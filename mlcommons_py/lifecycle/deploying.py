@@ -126,10 +126,10 @@ class Deployer:
         changed = await self._models.change(model_id, make)
         if changed is None:
             raise NotFound("Failed to find model")
-        task_id = await self._tasks.create(TaskType.DEPLOY_MODEL, changed[0].algorithm, model_id, nodes=nodes)
+        algorithm, state = changed[0].algorithm, TaskState.RUNNING
+        task_id = await self._tasks.create(TaskType.DEPLOY_MODEL, algorithm, model_id, nodes=nodes, state=state)
         if self._node_id in nodes:
             self._keeper.wait_for(model_id, task_id)
-        await self._tasks.start(task_id)
         return task_id
 
     def _check_kept(self, model_id: str, model: Model, nodes: Sequence[str]) -> None:

@@ -79,7 +79,6 @@ class Intake:
         finally:
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
             self._downloads.discard(directory)
-        await self._models.chunks.kept.drop(model_id)
         if not await self._models.registered(model_id):  # from here on it is a model, and nothing undoes it
             raise ResourceNotFound("the model was deleted while it was being registered")
         await self._proof.complete_config(model_id, manifest)
@@ -87,9 +86,13 @@ class Intake:
 
     async def _store_and_prove(self, model_id: str, archive: Path) -> Manifest:
         model = await self._models.model(model_id)
-        await self._models.chunks.split(model_id, model, archive)
-        _, manifest = await self._proof.prepare(model_id, model)
-        return manifest
+        proving = asyncio.create_task(self._proof.prepare(model_id, model, archive=archive))
+        try:
+            await self._models.chunks.split(model_id, model, archive)
+            return (await proving)[1]
+        finally:
+            proving.cancel()
+            await asyncio.gather(proving, return_exceptions=True)
 
     async def undo(self, model_id: str, *, created_group: bool) -> None:
         """Remove a model that did not become one, and the version it took."""

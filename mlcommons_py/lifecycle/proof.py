@@ -1,6 +1,7 @@
 """A model file is what its registration says it is: it converts, it runs, and its embeddings have the right length."""
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mlcommons_py.artifacts.manifest import Manifest
 from mlcommons_py.errors import InvalidModel
 from mlcommons_py.inference.options import RunOptions
 from mlcommons_py.models.documents import Model
+from mlcommons_py.models.kept import Beginning
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName, ModelFormat
 from mlcommons_py.settings import Operator
@@ -23,10 +25,13 @@ class Proof:
         self._converted = converted
         self._operator = operator
 
-    async def prepare(self, model_id: str, model: Model, *, doubt: bool = False) -> tuple[Path, Manifest]:
+    async def prepare(
+        self, model_id: str, model: Model, *, doubt: bool = False, archive: Path | None = None
+    ) -> tuple[Path, Manifest]:
         """Return the directory of a model's converted form, proven, and its manifest.
 
         With ``doubt`` the files of a model that was converted before are read and compared with their hashes again.
+        ``archive`` is the model's content where it is at hand, its hash compared already.
 
         Raises:
             InvalidModel: the content is not what was announced, cannot be served, or contradicts ``model_config``.
@@ -36,6 +41,9 @@ class Proof:
             raise InvalidModel(f"models of function {function} cannot be run by this version; TEXT_EMBEDDING can")
 
         async def fetch(path: Path) -> None:
+            if archive is not None:
+                await asyncio.to_thread(shutil.copyfile, archive, path)
+                return
             await self._models.chunks.verify(model_id, model, copy_to=path)
 
         directory = await self._converted.directory(
@@ -45,6 +53,18 @@ class Proof:
         compare(model, manifest)
         return directory, manifest
 
+    def begin(self, model: Model, arrived: Beginning) -> None:
+        """Begin to convert a model of whose archive there is a part."""
+        digest = model.model_content_hash_value or ""
+        self._converted.advance(
+            digest,
+            model.model_format or "",
+            model.compute_type,
+            arrived.path,
+            arrived.size,
+            whole=arrived.chunks == model.total_chunks and arrived.digest == digest,
+        )
+
     async def complete_config(self, model_id: str, manifest: Manifest) -> None:
         """Write into ``model_config`` what the registration left out and the file says."""
         says = {
@@ -53,10 +73,10 @@ class Proof:
             "framework_type": manifest.inside.upper(),
         }
 
-        def make(model: Model) -> Model:
+        def make(model: Model) -> Model | None:
             config = {**says, **model.config}
             if config == model.config and model.state_reason is None:
-                return model
+                return None
             return replace(model, model_config=config, state_reason=None, last_updated_time=now())
 
         await self._models.change(model_id, make)

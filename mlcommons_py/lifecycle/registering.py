@@ -30,12 +30,13 @@ from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName, ModelState
+from mlcommons_py.models.uploads import Uploads
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
 from mlcommons_py.settings import Operator
 from mlcommons_py.store import Written
 from mlcommons_py.store.client_search import exactly
-from mlcommons_py.tasks.board import Task, Tasks, TaskType
+from mlcommons_py.tasks.board import Task, Tasks, TaskState, TaskType
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,8 @@ class Registrar:
         self._counters = counters
         self._running: dict[str, asyncio.Task[None]] = {}
         self._registering = 0
-        self._uploads: Counter[str] = Counter()
+        self._uploads = Uploads(models)
+        self._uploading: Counter[str] = Counter()
         self._stuck: dict[str, tuple[Model, int]] = {}
 
     async def register_meta(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,22 +107,23 @@ class Registrar:
         """Take one chunk in, and return the answer of ``upload_chunk``; the last one sets off the proof of the model.
 
         Raises:
-            MLCommonsError: as :meth:`~mlcommons_py.models.registry.Models.upload`.
+            MLCommonsError: as :meth:`~mlcommons_py.models.uploads.Uploads.upload`.
         """
         if not self._settings["allow_registering_model_via_local_file"]:
             raise IllegalArgument(_UPLOADS_OFF + ".")
-        self._uploads[model_id] += 1
+        self._uploading[model_id] += 1
         try:
-            if await self._models.upload(model_id, number, content):
+            if await self._uploads.upload(model_id, number, content, self._proof.begin):
                 await self._begin_proof(model_id, await self._models.model(model_id))
         finally:
-            self._uploads[model_id] -= 1
-            if not self._uploads[model_id]:
-                del self._uploads[model_id]
+            self._uploading[model_id] -= 1
+            if not self._uploading[model_id]:
+                del self._uploading[model_id]
         return {"status": "Uploaded"}
 
     async def _begin_proof(self, model_id: str, model: Model) -> None:
-        task_id = await self._tasks.create(TaskType.REGISTER_MODEL, model.algorithm, model_id)
+        running = TaskState.RUNNING
+        task_id = await self._tasks.create(TaskType.REGISTER_MODEL, model.algorithm, model_id, state=running)
         self._spawn(task_id, self._prove(task_id, model_id))
 
     async def register(self, body: Mapping[str, Any], *, deploy: bool) -> dict[str, Any]:
@@ -216,7 +219,7 @@ class Registrar:
         ages: dict[str, tuple[Model, int]] = {}
         told = await self._tasks.models_of(TaskType.REGISTER_MODEL, [model_id for model_id, _ in stuck])
         for model_id, model in stuck:
-            if model.is_remote or self._uploads[model_id]:  # nothing to prove, or this node is at it
+            if model.is_remote or self._uploading[model_id]:  # nothing to prove, or this node is at it
                 continue
             before, age = self._stuck.get(model_id, (None, 0))
             age = age + 1 if before == model else 0
@@ -238,7 +241,7 @@ class Registrar:
         if model.state_reason is not None:  # its content was found wrong before
             return
         try:
-            if await self._models.complete(model_id):
+            if await self._uploads.complete(model_id):
                 await self._begin_proof(model_id, model)
         except (InvalidModel, ResourceNotFound) as fault:
             log.warning("model %s is not registered: %s", model_id, fault.reason)
@@ -250,6 +253,7 @@ class Registrar:
             one.cancel()
         if running:
             await asyncio.wait(running)
+        await self._converted.close()
 
     def _check_function(self, function: FunctionName) -> None:
         self._settings.check_local_models()
@@ -264,7 +268,6 @@ class Registrar:
 
     async def _prove(self, task_id: str, model_id: str, *, deploy: bool = False) -> None:
         try:
-            await self._tasks.start(task_id)
             try:
                 _, manifest = await self._proof.prepare(model_id, await self._models.model(model_id))
             finally:

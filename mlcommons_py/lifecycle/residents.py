@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlcommons_py.artifacts.manifest import Manifest
 from mlcommons_py.errors import InvalidModel, LimitExceeded, Unavailable
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.remotes import Remotes
@@ -99,15 +100,22 @@ class Residents:
             await self._bring_remote(model_id, model, asked=asked)
             return
 
-        async def source(doubt: bool) -> Path:
-            return (await self._proof.prepare(model_id, model, doubt=doubt))[0]
+        manifest: Manifest | None = None
 
-        with self._room(model_id, asked=asked):
-            directory, manifest = await self._proof.prepare(model_id, model)
-            if not self.is_up(model_id, model):
+        async def source(doubt: bool) -> Path:
+            nonlocal manifest
+            first = manifest is None
+            directory, manifest = await self._proof.prepare(model_id, model, doubt=doubt)
+            if first:
                 weights = await asyncio.to_thread(lambda: (directory / "model.bin").stat().st_size)
                 await asyncio.to_thread(check_memory, weights + WORKER_BYTES)
+            return directory
+
+        with self._room(model_id, asked=asked):
+            if not self.is_up(model_id, model):
                 await self._deployments.deploy(model_id, source, self._proof.options(model))
+            if manifest is None:
+                _, manifest = await self._proof.prepare(model_id, model)
         await self._proof.complete_config(model_id, manifest)
 
     async def _bring_remote(self, model_id: str, model: Model, *, asked: bool) -> None:

@@ -2,15 +2,18 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 from mlcommons_py.errors import Conflict, InvalidModel
 from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, Model, chunk_id
-from mlcommons_py.models.kept import KeptChunks, Mark
-from mlcommons_py.store import Delete, Store
+from mlcommons_py.models.kept import Beginning, KeptChunks, Mark
+from mlcommons_py.store import Delete, Document, Store, Written
 from mlcommons_py.store.client_search import exactly, found
+
+Arrived = Callable[[Model, Beginning], None]
+"""Is told what there is of a model's archive, when more of it is."""
 
 
 class Chunks:
@@ -20,13 +23,40 @@ class Chunks:
         self._store = store
         self.kept = kept
 
+    async def before(self, model_id: str, number: int) -> Document | None:
+        """Return what is stored under the id of a chunk, if anything is."""
+        return await self._store.get(MODELS, chunk_id(model_id, number))
+
     async def put(self, model_id: str, model: Model, number: int, content: bytes) -> None:
         """Store one chunk, in place of one of the same number.
 
         Raises:
             Conflict: what is stored under its id is no chunk of this model.
         """
-        before = await self._store.get(MODELS, chunk_id(model_id, number))
+        await self._put(await self.before(model_id, number), model_id, model, number, content)
+
+    async def replace(
+        self,
+        before: Document | None,
+        model_id: str,
+        model: Model,
+        number: int,
+        content: bytes,
+        arrived: Arrived | None,
+    ) -> None:
+        """Store one chunk in place of what was :meth:`before`; while it is stored it is copied, and ``arrived`` told.
+
+        Raises:
+            Conflict: what is there is no chunk of this model.
+        """
+        keeping = asyncio.create_task(self._keep(model_id, model, number, content, arrived))
+        try:
+            written = await self._put(before, model_id, model, number, content)
+        finally:
+            await keeping
+        self.kept.mark(model_id, number, (written.primary_term, written.seq_no))
+
+    async def _put(self, before: Document | None, model_id: str, model: Model, number: int, content: bytes) -> Written:
         if before is not None and before.source.get("model_id") != model_id:
             raise Conflict(f"[{before.id}], the id of this chunk, is the id of another document; use another model id")
         document: dict[str, Any] = {
@@ -38,8 +68,20 @@ class Chunks:
             "chunk_number": number,
             "total_chunks": model.total_chunks,
         }
-        written = await self._store.put(MODELS, chunk_id(model_id, number), document, content=content)
-        await self.kept.keep(model_id, number, (written.primary_term, written.seq_no), content)
+        return await self._store.put(MODELS, chunk_id(model_id, number), document, content=content)
+
+    async def _keep(self, model_id: str, model: Model, number: int, content: bytes, arrived: Arrived | None) -> None:
+        beginning = await self.kept.keep(model_id, number, content)
+        if beginning is not None and arrived is not None:
+            arrived(model, beginning)
+
+    async def content(self, model_id: str, number: int) -> bytes | None:
+        """Return the bytes of a chunk as they are stored, or None where it is not there."""
+        return await self._store.content(MODELS, chunk_id(model_id, number))
+
+    async def remove(self, model_id: str, number: int) -> None:
+        """Delete one chunk."""
+        await self._store.delete(MODELS, chunk_id(model_id, number))
 
     async def present(self, model_id: str) -> set[int]:
         """Return the numbers of the chunks that are there."""
@@ -93,7 +135,7 @@ class Chunks:
         for number in range(model.total_chunks or 0):
             content = await self.kept.read(model_id, number, marks.get(chunk_id(model_id, number)))
             if content is None:
-                content = await self._store.content(MODELS, chunk_id(model_id, number))
+                content = await self.content(model_id, number)
             if content is None:
                 raise InvalidModel(f"chunk {number} of model {model_id} is missing; upload it again")
             yield content
@@ -106,22 +148,33 @@ class Chunks:
         Raises:
             InvalidModel: a chunk is missing, or the size or the hash differs; the text names both values.
         """
+        size, digest = await self._measure(model_id, model, copy_to)
+        wanted = model.model_content_size_in_bytes
+        if wanted is not None and size != wanted:
+            raise InvalidModel(
+                f"model content changed: model_content_size_in_bytes is {wanted}, the chunks have {size}"
+            )
+        if digest != (model.model_content_hash_value or "").lower():
+            raise InvalidModel(
+                f"model content changed: model_content_hash_value is {model.model_content_hash_value},"
+                f" the SHA-256 of the chunks is {digest}"
+            )
+
+    async def _measure(self, model_id: str, model: Model, copy_to: Path | None) -> tuple[int, str]:
+        """Return the size and the SHA-256 of the whole content, which was hashed already if all of it came here."""
+        if copy_to is None and model_id in self.kept:
+            marks = await self.marks(model_id)
+            numbers = {chunk_id(model_id, number): number for number in range(model.total_chunks or 0)}
+            whole = self.kept.whole(model_id, {numbers[one]: mark for one, mark in marks.items() if one in numbers})
+            if whole is not None and whole.chunks == model.total_chunks:
+                return whole.size, whole.digest
         digest, size = hashlib.sha256(), 0
         async for content in self.read(model_id, model):
             size += len(content)
             await asyncio.to_thread(digest.update, content)
             if copy_to is not None:
                 await asyncio.to_thread(_append, copy_to, content)
-        wanted = model.model_content_size_in_bytes
-        if wanted is not None and size != wanted:
-            raise InvalidModel(
-                f"model content changed: model_content_size_in_bytes is {wanted}, the chunks have {size}"
-            )
-        if digest.hexdigest() != (model.model_content_hash_value or "").lower():
-            raise InvalidModel(
-                f"model content changed: model_content_hash_value is {model.model_content_hash_value},"
-                f" the SHA-256 of the chunks is {digest.hexdigest()}"
-            )
+        return size, digest.hexdigest()
 
     async def split(self, model_id: str, model: Model, archive: Path) -> None:
         """Store a file as chunks; memory holds one at a time."""

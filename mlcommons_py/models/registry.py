@@ -9,15 +9,12 @@ from weakref import WeakValueDictionary
 from mlcommons_py.errors import (
     BadRequest,
     Conflict,
-    ContentTooLong,
-    IllegalArgument,
-    InvalidModel,
     NotFound,
     ResourceNotFound,
     VersionConflict,
 )
 from mlcommons_py.models.chunks import Chunks
-from mlcommons_py.models.documents import CHUNK_SIZE, MODELS, SEARCHED, Model, chunk_id
+from mlcommons_py.models.documents import MODELS, SEARCHED, Model
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.kept import KeptChunks
 from mlcommons_py.models.registration import Registration
@@ -50,7 +47,7 @@ class Models:
         """
         if registration.model_id is None:
             return await self._create(registration, task_id)
-        async with self._lock(registration.model_id):  # not while a model of the same id is being deleted
+        async with self.turn(registration.model_id):  # not while a model of the same id is being deleted
             if await self._store.get(MODELS, registration.model_id) is not None:
                 raise Conflict(f"model id '{registration.model_id}' already exists")
             await self.chunks.delete(registration.model_id)  # that a deletion left when it was cut off
@@ -73,112 +70,9 @@ class Models:
             raise NotFound("Model group not found")
         return written.id, created
 
-    def _lock(self, model_id: str) -> asyncio.Lock:
+    def turn(self, model_id: str) -> asyncio.Lock:
+        """Return the lock that is held by who changes a model's content, or takes it away."""
         return self._locks.setdefault(model_id, asyncio.Lock())
-
-    async def upload(self, model_id: str, number: int, content: bytes) -> bool:
-        """Store one chunk; return whether it was the last that was missing, so that the model is now registered.
-
-        Chunks may come in any order, several times and side by side.
-
-        Raises:
-            ResourceNotFound: there is no such model.
-            IllegalArgument: the number is out of range, or the chunk is empty.
-            ContentTooLong: the chunk is longer than 10,000,000 bytes.
-            InvalidModel: all chunks are there, but size or hash of the whole are not as announced.
-            Conflict: the model is registered already, with other content; or the service fetches it itself.
-        """
-        model = await self.model(model_id)
-        if model.register_task_id is not None:
-            raise Conflict(f"the content of model {model_id} is fetched from its url; nothing can be uploaded for it")
-        if not 0 <= number < (model.total_chunks or 0):
-            raise IllegalArgument("Chunk number exceeds total chunks")
-        if not content:
-            raise IllegalArgument("Chunk size either 0 or null")
-        if len(content) > CHUNK_SIZE:
-            raise ContentTooLong("Chunk size exceeds 10MB")
-        # One chunk at a time: none may slip in between the verification of the whole and the word that it is whole.
-        async with self._lock(model_id):
-            model = await self.model(model_id)
-            if not model.state.is_incomplete and not await self._reopen(model_id, model, number, content):
-                return False
-            await self.chunks.put(model_id, model, number, content)
-            document = await self.document(model_id)
-            if document is None:  # deleted meanwhile: leave nothing behind
-                await self._store.delete(MODELS, chunk_id(model_id, number))
-                raise ResourceNotFound("Failed to find model")
-            if not Model.from_json(document.source).state.is_incomplete:  # by another service
-                await self._recheck(model_id)
-                return False
-            return await self._complete(model_id)
-
-    async def _reopen(self, model_id: str, model: Model, number: int, content: bytes) -> bool:
-        """Take a registered model back to being registered if what is stored of it is not what it announced.
-
-        That is what another service that died, or a damaged store, may leave; the right chunks mend it.
-        """
-        if await self._store.content(MODELS, chunk_id(model_id, number)) == content:
-            return False
-        conflict = Conflict(
-            f"Model {model_id} is {model.state} and its content cannot change; register a new version instead"
-        )
-        if model.state.is_deployed:
-            raise conflict
-        try:
-            await self._recheck(model_id)
-        except InvalidModel:
-            return True
-        raise conflict
-
-    async def _recheck(self, model_id: str) -> None:
-        """Take a registered model back to being registered if its content is not what it announced.
-
-        Raises:
-            InvalidModel: it is not.
-        """
-        model = await self.model(model_id)
-        try:
-            await self.chunks.verify(model_id, model)
-        except InvalidModel as fault:
-            reason = fault.reason
-
-            def make(read: Model) -> Model | None:
-                if read.state.is_deployed:  # what runs was proven before
-                    return None
-                return replace(read, model_state=ModelState.REGISTERING, state_reason=reason, last_updated_time=now())
-
-            await self.change(model_id, make)
-            raise
-
-    async def complete(self, model_id: str) -> bool:
-        """Call a model registered if its chunks are all there and right; return whether this call did it.
-
-        Raises:
-            ResourceNotFound: there is no such model.
-            InvalidModel: all chunks are there, but size or hash of the whole are not as announced; the model's document
-                says so too.
-        """
-        async with self._lock(model_id):
-            return await self._complete(model_id)
-
-    async def _complete(self, model_id: str) -> bool:
-        model = await self.model(model_id)
-        if not model.state.is_incomplete or await self.chunks.missing(model_id, model):
-            return False
-        marks = await self.chunks.marks(model_id)
-        try:
-            await self.chunks.verify(model_id, model)
-        except InvalidModel as fault:
-            reason = fault.reason
-            await self.change(
-                model_id, lambda read: replace(read, state_reason=reason) if read.state.is_incomplete else None
-            )
-            raise
-        registered = await self.registered(model_id)
-        # Another service may have stored a chunk since: it looks at the state after it writes, we at the chunks.
-        if registered and await self.chunks.marks(model_id) != marks:
-            await self._recheck(model_id)
-        return registered
 
     async def registered(self, model_id: str) -> bool:
         """Note that a model's content is there and right; return whether this call did it."""
@@ -211,10 +105,7 @@ class Models:
         Raises:
             ResourceNotFound: there is none of that id.
         """
-        document = await self.document(model_id)
-        if document is None:
-            raise ResourceNotFound("Failed to find model")
-        return Model.from_json(document.source)
+        return found(await self.document(model_id))
 
     async def recent(self, model_id: str) -> Model:
         """Return a model as it was at most a second ago, or as this process last changed it.
@@ -274,7 +165,7 @@ class Models:
             NotFound: there is no such model.
             BadRequest: it is deployed.
         """
-        async with self._lock(model_id):
+        async with self.turn(model_id):
             return await self._delete(model_id)
 
     async def _delete(self, model_id: str) -> tuple[Model, Written]:
@@ -324,3 +215,14 @@ class Models:
         }
         hits = (await self._store.search(MODELS, body))["hits"]["hits"]
         return [(hit["_id"], Model.from_json(hit["_source"])) for hit in hits]
+
+
+def found(document: Document | None) -> Model:
+    """Return the model that a document holds.
+
+    Raises:
+        ResourceNotFound: there is no document.
+    """
+    if document is None:
+        raise ResourceNotFound("Failed to find model")
+    return Model.from_json(document.source)

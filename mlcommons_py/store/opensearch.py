@@ -1,11 +1,12 @@
 """The store in a cluster: the very indices and documents of ML Commons."""
 
 import asyncio
-import base64
 import binascii
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import pybase64
 
 from mlcommons_py.errors import MLCommonsError, Unavailable, VersionConflict
 from mlcommons_py.store import CONTENT, Document, Operation, Source, Written, new_id
@@ -150,7 +151,7 @@ class OpenSearchStore:
             if _is_missing(answer, index, doc_id) or CONTENT not in answer.body["_source"]:
                 return None
             try:
-                return await asyncio.to_thread(base64.b64decode, answer.body["_source"][CONTENT], validate=True)
+                return await asyncio.to_thread(pybase64.b64decode, answer.body["_source"][CONTENT], validate=True)
             except (binascii.Error, TypeError, ValueError) as fault:
                 raise Unavailable(f"[{CONTENT}] of [{doc_id}] in [{index}] is no base64: {fault}") from fault
 
@@ -242,7 +243,7 @@ class OpenSearchStore:
                 continue
             shown += len(content)
             check_shown(shown)
-            hit["_source"] = {**hit.get("_source", {}), CONTENT: base64.b64encode(content).decode()}
+            hit["_source"] = {**hit.get("_source", {}), CONTENT: pybase64.b64encode(content).decode()}
 
 
 def _is_missing(answer: Answer, index: str, doc_id: str) -> bool:
@@ -261,4 +262,4 @@ def _is_own_conflict(answer: Answer) -> bool:
 def _with_content(encoded: bytes, content: bytes) -> bytes:
     """Return a document with its content; put together by hand, for content is long and needs no escaping."""
     comma = b"" if encoded == b"{}" else b","
-    return b"".join((encoded[:-1], comma, b'"', CONTENT.encode(), b'":"', base64.b64encode(content), b'"}'))
+    return b"".join((encoded[:-1], comma, b'"', CONTENT.encode(), b'":"', pybase64.b64encode(content), b'"}'))

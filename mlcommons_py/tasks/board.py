@@ -88,6 +88,7 @@ class Tasks:
         nodes: Sequence[str] | None = None,
         deploy_model: bool | None = None,
         remote_job: Mapping[str, Any] | None = None,
+        state: TaskState = TaskState.CREATED,
     ) -> str:
         """Store a new task, of this node or of those given, and return its id."""
         at = now()
@@ -95,6 +96,7 @@ class Tasks:
             model_id=model_id,
             task_type=task_type,
             function_name=function_name,
+            state=state,
             worker_node=(self._node_id,) if nodes is None else tuple(nodes),
             deploy_model=deploy_model,
             remote_job=remote_job,

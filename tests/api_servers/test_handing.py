@@ -15,6 +15,8 @@ from tests.api_servers.several import Direct, api_servers, connected, until
 from tests.remote.fake import SILENT
 
 ML = "/_plugins/_ml"
+_BEFORE_IT_IS_GIVEN_UP = 20.0
+"""Seconds: a call that its provider does not answer ends after 30 by itself."""
 
 
 async def _received(headers: list[tuple[bytes, bytes]]) -> Scope:
@@ -119,7 +121,7 @@ def test_who_goes_away_ends_the_call(rig: Rig) -> None:
                             {"content-type": "application/json"})  # fmt: skip
         until(lambda: len(rig.provider.fake.requests) > asked, "the call")
 
-    until(lambda: rig.provider.fake.dropped > before, "the end of the call")
+    until(lambda: rig.provider.fake.dropped > before, "the end of the call", _BEFORE_IT_IS_GIVEN_UP)
 
 
 def test_a_refusal_does_not_wait_for_the_body(rig: Rig) -> None:

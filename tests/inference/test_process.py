@@ -15,6 +15,13 @@ from tests.inference.conftest import at
 OPTIONS = RunOptions(threads=2)
 
 
+def workers() -> list[int]:
+    """Return the worker processes of this one."""
+    threads = Path("/proc/self/task").glob("*/children")
+    found = [int(child) for thread in threads for child in thread.read_text().split()]
+    return [child for child in found if b"inference.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
 async def test_empty_request_is_answered(converted: Path) -> None:
     """A request without a text is answered with no rows, at once."""
     worker = await Worker.start(converted, OPTIONS)
@@ -71,3 +78,45 @@ async def test_worker_that_talks_nonsense_is_replaced(converted: Path) -> None:
     assert len(vectors.rows()) == 1
     assert deployment.stats().pid != before.pid
     await deployment.stop()
+
+
+async def test_a_process_starts_while_its_model_is_made(converted: Path) -> None:
+    """The worker's process is there before the directory of its model is."""
+    began, go = asyncio.Event(), asyncio.Event()
+
+    async def source(doubt: bool) -> Path:
+        began.set()
+        await go.wait()
+        return converted
+
+    deployment = Deployment("m", source, OPTIONS, max_queued_texts=10)
+    starting = asyncio.create_task(deployment.start())
+    await began.wait()
+    assert len(workers()) == 1
+    go.set()
+    await starting
+
+    assert deployment.up
+    await deployment.stop()
+
+
+async def test_no_process_is_left_without_a_model(tmp_path: Path) -> None:
+    """If there is no model in the end, or nobody waits for it any more, the process is ended."""
+
+    async def nothing(doubt: bool) -> Path:
+        raise InvalidModel("it cannot be served")
+
+    async def never(doubt: bool) -> Path:
+        return await asyncio.Event().wait() and tmp_path
+
+    with pytest.raises(InvalidModel, match="it cannot be served"):
+        await Deployment("m", nothing, OPTIONS, max_queued_texts=10).start()
+    assert workers() == []
+
+    starting = asyncio.create_task(Deployment("m", never, OPTIONS, max_queued_texts=10).start())
+    async with asyncio.timeout(20):
+        while not workers():
+            await asyncio.sleep(0.01)
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert workers() == []

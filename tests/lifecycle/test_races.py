@@ -13,6 +13,7 @@ import pytest
 
 from mlcommons_py.errors import Conflict, InvalidModel, LimitExceeded, MLCommonsError
 from mlcommons_py.models.documents import MODELS, chunk_id
+from mlcommons_py.models.uploads import Uploads
 from mlcommons_py.tasks.board import TASKS
 from tests.lifecycle.conftest import House, description
 from tests.store.hooked import Call
@@ -42,9 +43,9 @@ async def test_wrong_chunk_beside_the_last_one(house: House, tiny: bytes) -> Non
     await services.registrar.upload_chunk(model_id, 0, chunks[0])
 
     async with house.store.stopped(lambda call: call.name == "put" and call.doc_id == chunk_id(model_id, 0)) as stop:
-        wrong = asyncio.create_task(services.models.upload(model_id, 0, b"x" * 10_000_000))
+        wrong = asyncio.create_task(Uploads(services.models).upload(model_id, 0, b"x" * 10_000_000))
         await stop.reached.wait()
-        right = asyncio.create_task(services.models.upload(model_id, 1, chunks[1]))
+        right = asyncio.create_task(Uploads(services.models).upload(model_id, 1, chunks[1]))
         await asyncio.wait([right], timeout=0.5)
     outcomes = await asyncio.gather(wrong, right, return_exceptions=True)
 
@@ -52,7 +53,7 @@ async def test_wrong_chunk_beside_the_last_one(house: House, tiny: bytes) -> Non
     assert any(isinstance(one, MLCommonsError) for one in outcomes)
     assert model.model_state == "REGISTERING"
     assert "model content changed" in await services.models.chunks.shortfall(model_id, model)
-    assert await services.models.upload(model_id, 0, chunks[0])
+    assert await Uploads(services.models).upload(model_id, 0, chunks[0])
     await services.models.chunks.verify(model_id, await services.models.model(model_id))
 
 

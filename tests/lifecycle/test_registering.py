@@ -335,6 +335,62 @@ async def test_chosen_ids(house: House, tiny: bytes) -> None:
     assert await house.found(GROUPS) == 1
 
 
+async def test_conversion_begins_with_the_first_chunk(house: House, tiny: bytes) -> None:
+    """While chunks are still coming a process unpacks them, and no chunk is read back from the store in the end."""
+    registrar, staging = house.app.services.registrar, house.app.services.operator.data / "converted" / "staging"
+    body = {**description(tiny), "total_chunks": 3}
+    model_id = (await registrar.register_meta(body))["model_id"]
+    chunks = [tiny[:50_000], tiny[50_000:100_000], tiny[100_000:]]
+
+    async def begun() -> bool:
+        return bool(await asyncio.to_thread(lambda: list(staging.glob("*/model"))))
+
+    async with house.store.stopped(lambda call: call.name == "content") as stop:
+        await registrar.upload_chunk(model_id, 1, chunks[1])
+        assert not await begun()
+        await registrar.upload_chunk(model_id, 0, chunks[0])
+        await house.until(begun)
+        await registrar.upload_chunk(model_id, 2, chunks[2])
+        assert (await house.deploy(model_id))["state"] == "COMPLETED"
+        assert not stop.reached.is_set()
+    assert not await asyncio.to_thread(lambda: list(staging.iterdir()))
+
+
+async def test_a_model_is_deleted_while_it_is_uploaded(house: House, tiny: bytes) -> None:
+    """With the model goes what was begun of its conversion."""
+    registrar, data = house.app.services.registrar, house.app.services.operator.data
+    model_id = (await registrar.register_meta({**description(tiny), "total_chunks": 2}))["model_id"]
+    await registrar.upload_chunk(model_id, 0, tiny[:50_000])
+
+    async def begun() -> bool:
+        return bool(await asyncio.to_thread(lambda: list((data / "converted" / "staging").iterdir())))
+
+    await house.until(begun)
+    await registrar.delete(model_id)
+
+    assert not await begun()
+    assert not await asyncio.to_thread(lambda: list((data / "uploads").iterdir()))
+
+
+async def test_a_model_from_a_url_is_proven_while_it_is_stored(house: House, tiny: bytes, site: str) -> None:
+    """The conversion does not wait for the chunks to be stored."""
+    models = house.app.services.operator.data / "converted" / "models"
+
+    async def converted() -> bool:
+        return bool(await asyncio.to_thread(lambda: list(models.iterdir())))
+
+    def stores(call: Call) -> bool:
+        return call.name == "put" and "chunk_number" in call.source
+
+    async with house.store.stopped(stores) as stop:
+        body = {**description(tiny), "url": f"{site}/model.zip"}
+        task_id = (await house.app.services.registrar.register(body, deploy=False))["task_id"]
+        await stop.reached.wait()
+        await house.until(converted)
+
+    assert (await house.end(task_id))["state"] == "COMPLETED"
+
+
 async def test_same_chunk_again_other_content_not(house: House, tiny: bytes) -> None:
     """A registered model takes its own chunk again, and refuses another."""
     model_id = await house.upload(tiny)

@@ -11,6 +11,7 @@ import pytest
 from mlcommons_py.errors import InvalidModel
 from mlcommons_py.models.documents import MODELS
 from mlcommons_py.models.registration import Registration
+from mlcommons_py.models.uploads import Uploads
 from mlcommons_py.tasks.board import TASKS, TaskType
 from tests.lifecycle.conftest import House, description
 
@@ -19,7 +20,7 @@ async def test_proof_that_never_began_is_made_up_for(build: Callable[..., Any], 
     """A model that was registered when the service was killed, before its proof began, is proven at the next start."""
     first: House = await build()
     model_id = (await first.app.services.registrar.register_meta(description(tiny)))["model_id"]
-    assert await first.app.services.models.upload(model_id, 0, tiny)
+    assert await Uploads(first.app.services.models).upload(model_id, 0, tiny)
     await first.close()
 
     second: House = await build()

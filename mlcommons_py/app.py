@@ -12,9 +12,9 @@ from mlcommons_py.api_servers.core import Core
 from mlcommons_py.node import hold
 from mlcommons_py.observe.logs import configure
 from mlcommons_py.rest.binding import tls_of
-from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
+from mlcommons_py.rest.web import web_app
 from mlcommons_py.settings import EMBEDDED, STORE, Operator
 from mlcommons_py.store import Store
 from mlcommons_py.store.embedded import EmbeddedStore

@@ -1,4 +1,4 @@
-"""The door: finds a request's handler in the table of routes, and turns what comes of it into a response."""
+"""The door of one path template: finds a request's handler, and turns what comes of it into a response."""
 
 import asyncio
 import logging
@@ -6,8 +6,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote
+from typing import Any, Protocol
 
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as StarletteRequest
@@ -20,13 +19,8 @@ from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.rest.answer import Answer, Events, Form, error, plain_error, respond, stream
 from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type, spooled
 from mlcommons_py.rest.identity import Caller, Identity
-from mlcommons_py.rest.paths import Paths
 from mlcommons_py.rest.request import Request
-from mlcommons_py.rest.through import Through
 from mlcommons_py.settings import Operator
-
-if TYPE_CHECKING:
-    from mlcommons_py.rest.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +39,14 @@ class Rooms(Protocol):
 EVERYWHERE = frozenset({"pretty", "filter_path", "human", "error_trace", "format"})
 """Query parameters that every route takes."""
 
-ML = "/_plugins/_ml"
-"""Where all paths of the plugin begin."""
-
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT"})
-_RAW_AT_ONCE = 2
 _WATCHED_FROM = 0.05
 """Seconds after which work that may be abandoned is, where its client went away."""
 
 BODIES_AT_ONCE = 8
 """Bodies of the greatest length that may be in memory at a time."""
 
-_TEXT = "text/plain; charset=UTF-8"
+TEXT = "text/plain; charset=UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +130,6 @@ class Door:
             return await respond(error(hidden), form)
 
 
-async def _nowhere(request: StarletteRequest) -> Answer:
-    """Return the answer where no route is."""
-    if request.method == "OPTIONS":
-        return Answer(b"", media_type=_TEXT)
-    text = f"no handler found for uri [{unquote(path_of(request.scope))}] and method [{request.method}]"
-    return plain_error(text, 400, bare=True)
-
-
 class Endpoint:
     """Everything under one path template."""
 
@@ -228,7 +210,7 @@ class Endpoint:
         allowed = sorted(self._by_method)
         headers = {"allow": ",".join(allowed)}
         if request.method == "OPTIONS":
-            return Answer(b"", headers=headers, media_type=_TEXT)
+            return Answer(b"", headers=headers, media_type=TEXT)
         text = f"Incorrect HTTP method for uri [{_target(request.scope)}] and method [{request.method}]"
         if request.method not in _METHODS:
             text = "Unexpected HTTP method"
@@ -291,64 +273,3 @@ def _target(scope: Scope) -> str:
     """Return a request's path and query as they were sent."""
     query = scope["query_string"].decode("latin-1")
     return f"{path_of(scope)}?{query}" if query else path_of(scope)
-
-
-def web_app(services: "Services", table: Iterable[Route]) -> "WebApp":
-    """Return the application of a table of routes; with a cluster, what the table lacks is the cluster's."""
-    raw = asyncio.Semaphore(_RAW_AT_ONCE)
-    bodies = Memory(BODIES_AT_ONCE * services.operator.max_body_bytes)
-    by_path: dict[str, list[Route]] = {}
-    for route in table:
-        by_path.setdefault(route.path, []).append(route)
-    gateway = services.gateway
-    identity = None if gateway is None else Identity(gateway)
-    doors = Paths(
-        {
-            path: (
-                Door(
-                    services.metrics,
-                    path,
-                    Endpoint(services, routes, raw, bodies, identity if path.startswith(ML) else None).answer,
-                    formed=any(route.formed for route in routes),
-                ),
-                {method for route in routes for method in route.methods.split(",")},
-            )
-            for path, routes in by_path.items()
-        }
-    )
-    nowhere = Door(services.metrics, "none", _nowhere)
-    through = None if gateway is None else Through(gateway, services.metrics)
-
-    return WebApp(doors, nowhere, through)
-
-
-class WebApp:
-    """The application of a table of routes; with a cluster, what the table lacks is the cluster's, beneath ASGI."""
-
-    def __init__(self, doors: Paths[tuple[Door, set[str]]], nowhere: Door, through: Through | None) -> None:
-        self._doors = doors
-        self._nowhere = nowhere
-        self._through = through
-
-    def way(self, path: str, method: str) -> Through | None:
-        """Return the way of a request that is the cluster's, or None."""
-        if self._through is None or is_ours(path):
-            return None
-        found = self._doors.find(path)
-        if found is not None and ("GET" if method == "HEAD" else method) in found[0][1]:
-            return None
-        return self._through
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one of the service's own requests."""
-        (door, _), params = self._doors.find(path_of(scope)) or ((self._nowhere, None), {})
-        if params.get("index", "").startswith("_"):  # another API of OpenSearch's, such as /_bulk, and no index
-            door = self._nowhere
-        await door({**scope, "path_params": params}, receive, send)
-
-
-def is_ours(path: str) -> bool:
-    """Return whether a path belongs to the plugin, whether or not a route is there."""
-    if "%" not in path and "//" not in path:
-        return path == ML or path.startswith(f"{ML}/")
-    return [unquote(part) for part in path.split("/") if part][:2] == ML.split("/")[1:]

@@ -7,6 +7,9 @@ from urllib.parse import unquote
 
 T = TypeVar("T")
 
+ML = "/_plugins/_ml"
+"""Where all paths of the plugin begin."""
+
 
 @dataclass(slots=True)
 class _Node(Generic[T]):
@@ -65,3 +68,10 @@ class Paths(Generic[T]):
         if "%" in path:
             segments = [unquote(segment) for segment in segments]
         return self._root.find(segments, ())
+
+
+def is_ours(path: str) -> bool:
+    """Return whether a path belongs to the plugin, whether or not a route is there."""
+    if "%" not in path and "//" not in path:
+        return path == ML or path.startswith(f"{ML}/")
+    return [unquote(part) for part in path.split("/") if part][:2] == ML.split("/")[1:]

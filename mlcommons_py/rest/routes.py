@@ -16,7 +16,8 @@ from mlcommons_py.rest import (
     stop_words,
     tasks,
 )
-from mlcommons_py.rest.door import ML, Route
+from mlcommons_py.rest.door import Route
+from mlcommons_py.rest.paths import ML
 
 _SETTINGS = frozenset({"flat_settings", "cluster_manager_timeout", "master_timeout", "timeout"})
 _HEALTH = frozenset({"wait_for_status", "timeout", "level", "local", "cluster_manager_timeout", "master_timeout"})

@@ -18,9 +18,9 @@ from mlcommons_py.api_servers.hatch import Hatch, hatch_in
 from mlcommons_py.api_servers.parts import Parts
 from mlcommons_py.api_servers.turns import Turns, shared
 from mlcommons_py.rest.binding import tls_of
-from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import TABLE
 from mlcommons_py.rest.server import listen, serve
+from mlcommons_py.rest.web import web_app
 from mlcommons_py.settings import Operator
 from mlcommons_py.store.embedded import EmbeddedStore
 from mlcommons_py.wiring import wire

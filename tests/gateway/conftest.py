@@ -13,9 +13,9 @@ import pytest
 from mlcommons_py.app import open_store
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import CONNECTIONS, Pool
-from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
+from mlcommons_py.rest.web import web_app
 from mlcommons_py.settings import EMBEDDED, Operator
 from mlcommons_py.wiring import App, wire
 from scripts.opensearch import Node

@@ -11,8 +11,8 @@ import pytest
 
 from mlcommons_py.app import open_store
 from mlcommons_py.plugin_settings import PREFIX
-from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import table
+from mlcommons_py.rest.web import web_app
 from mlcommons_py.settings import EMBEDDED, Operator
 from mlcommons_py.wiring import App, wire
 from tests.remote.fake import Fake

@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from mlcommons_py.app import open_store
-from mlcommons_py.rest.door import Route, web_app
+from mlcommons_py.rest.door import Route
 from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.services import Services
+from mlcommons_py.rest.web import web_app
 from mlcommons_py.settings import EMBEDDED, Operator
 from mlcommons_py.wiring import App, wire
 from tests.rest.small import SMALL

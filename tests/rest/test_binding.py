@@ -12,10 +12,10 @@ import pytest
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.rest.binding import tls_of
-from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import TABLE
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
+from mlcommons_py.rest.web import web_app
 from mlcommons_py.settings import Operator
 
 pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers that no store is behind")

@@ -9,10 +9,10 @@ import pytest
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import NotFoundError, RequestError
 
-from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
+from mlcommons_py.rest.web import web_app
 
 MODELS = "plugins.ml_commons.max_model_on_node"
 

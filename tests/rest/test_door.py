@@ -8,9 +8,10 @@ import httpx
 import orjson
 import pytest
 
-from mlcommons_py.rest.door import Route, web_app
+from mlcommons_py.rest.door import Route
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
+from mlcommons_py.rest.web import web_app
 
 pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers that no store is behind")
 

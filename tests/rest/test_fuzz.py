@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
 from mlcommons_py.plugin_settings import SETTINGS as PLUGIN_KEYS
-from mlcommons_py.rest.door import ML, web_app
+from mlcommons_py.rest.paths import ML
 from mlcommons_py.rest.routes import TABLE
 from mlcommons_py.rest.services import Services
+from mlcommons_py.rest.web import web_app
 from mlcommons_py.settings import EMBEDDED
 
 TEXTS = st.text(max_size=12)

@@ -4,9 +4,9 @@ import dataclasses
 
 import httpx
 
-from mlcommons_py.rest.door import web_app
 from mlcommons_py.rest.routes import TABLE
 from mlcommons_py.rest.services import Services
+from mlcommons_py.rest.web import web_app
 
 
 async def test_live(client: httpx.AsyncClient) -> None:

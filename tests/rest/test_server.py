@@ -16,10 +16,11 @@ import pytest
 
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.rest.connection import HEAD_BYTES, Connection
-from mlcommons_py.rest.door import Handler, Route, web_app
+from mlcommons_py.rest.door import Handler, Route
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services
+from mlcommons_py.rest.web import web_app
 
 pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers that no store is behind")
 

@@ -1,0 +1,80 @@
+"""The web application: a door for each path of the table, and with a cluster the way through to it."""
+
+import asyncio
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+from starlette.requests import Request as StarletteRequest
+from starlette.types import Receive, Scope, Send
+
+from mlcommons_py.rest.answer import Answer, plain_error
+from mlcommons_py.rest.body import Memory
+from mlcommons_py.rest.door import BODIES_AT_ONCE, TEXT, Door, Endpoint, Route, path_of
+from mlcommons_py.rest.identity import Identity
+from mlcommons_py.rest.paths import ML, Paths, is_ours
+from mlcommons_py.rest.services import Services
+from mlcommons_py.rest.through import Through
+
+_RAW_AT_ONCE = 2
+
+
+async def _nowhere(request: StarletteRequest) -> Answer:
+    """Return the answer where no route is."""
+    if request.method == "OPTIONS":
+        return Answer(b"", media_type=TEXT)
+    text = f"no handler found for uri [{unquote(path_of(request.scope))}] and method [{request.method}]"
+    return plain_error(text, 400, bare=True)
+
+
+def web_app(services: Services, table: Iterable[Route]) -> "WebApp":
+    """Return the application of a table of routes; with a cluster, what the table lacks is the cluster's."""
+    raw = asyncio.Semaphore(_RAW_AT_ONCE)
+    bodies = Memory(BODIES_AT_ONCE * services.operator.max_body_bytes)
+    by_path: dict[str, list[Route]] = {}
+    for route in table:
+        by_path.setdefault(route.path, []).append(route)
+    gateway = services.gateway
+    identity = None if gateway is None else Identity(gateway)
+    doors = Paths(
+        {
+            path: (
+                Door(
+                    services.metrics,
+                    path,
+                    Endpoint(services, routes, raw, bodies, identity if path.startswith(ML) else None).answer,
+                    formed=any(route.formed for route in routes),
+                ),
+                {method for route in routes for method in route.methods.split(",")},
+            )
+            for path, routes in by_path.items()
+        }
+    )
+    nowhere = Door(services.metrics, "none", _nowhere)
+    through = None if gateway is None else Through(gateway, services.metrics)
+
+    return WebApp(doors, nowhere, through)
+
+
+class WebApp:
+    """The application of a table of routes; with a cluster, what the table lacks is the cluster's, beneath ASGI."""
+
+    def __init__(self, doors: Paths[tuple[Door, set[str]]], nowhere: Door, through: Through | None) -> None:
+        self._doors = doors
+        self._nowhere = nowhere
+        self._through = through
+
+    def way(self, path: str, method: str) -> Through | None:
+        """Return the way of a request that is the cluster's, or None."""
+        if self._through is None or is_ours(path):
+            return None
+        found = self._doors.find(path)
+        if found is not None and ("GET" if method == "HEAD" else method) in found[0][1]:
+            return None
+        return self._through
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one of the service's own requests."""
+        (door, _), params = self._doors.find(path_of(scope)) or ((self._nowhere, None), {})
+        if params.get("index", "").startswith("_"):  # another API of OpenSearch's, such as /_bulk, and no index
+            door = self._nowhere
+        await door({**scope, "path_params": params}, receive, send)

@@ -84,16 +84,20 @@ def places(value: Any, path: str) -> list[tuple[str | int, ...]]:
     return [tuple(match.parts) for match in _matches(of(path).query, value)]
 
 
-@lru_cache(256)
 def of(path: str) -> Path:
     """Return a path, read.
 
     Raises:
         IllegalArgument: it is none, or costs too much.
     """
+    return _of(path.strip())  # what is remembered is as short as a path may be
+
+
+@lru_cache(256)
+def _of(path: str) -> Path:
     from jsonpath import JSONPath, JSONPathError
 
-    text = path.strip()
+    text = path
     if not text.startswith(("$", "@")):
         text = f"${text}" if text.startswith("[") else f"$.{text}"
     function = _FUNCTION.search(text)

@@ -50,7 +50,7 @@ async def test_tasks_of_a_stopped_node_are_taken_over_at_once(join: Callable[...
     first, second = await join(), await join()
 
     def proves(call: Call) -> bool:
-        return call.name == "put" and call.index == TASKS and call.source.get("state") == "RUNNING"
+        return call.name == "put" and call.index == TASKS and call.source.get("state") == "COMPLETED"
 
     async with second.store.stopped(proves) as stop:
         registrar = second.app.services.registrar

@@ -180,7 +180,7 @@ async def test_registration_of_a_gone_node_is_taken_over(join: Callable[..., Any
     first, second = await join(), await join()
 
     def proves(call: Call) -> bool:
-        return call.name == "put" and call.index == TASKS and call.source.get("state") == "RUNNING"
+        return call.name == "put" and call.index == TASKS and call.source.get("state") == "COMPLETED"
 
     async with second.store.stopped(proves) as stop:
         meta = await second.app.services.registrar.register_meta(description(tiny))

@@ -23,6 +23,9 @@ class Flow(Protocol):
     def resume_reading(self) -> None:
         """Have it go on."""
 
+    async def drain(self) -> None:
+        """Wait until it reads."""
+
 
 class Client(Protocol):
     """What is needed of the connection to a client."""
@@ -130,6 +133,10 @@ class Exchange:
     def write_paused(self) -> bool:
         """Whether the client does not read."""
         return self._client.flow.write_paused
+
+    async def drain(self) -> None:
+        """Wait until the client reads."""
+        await self._client.flow.drain()
 
     def hold(self, data: bytes) -> None:
         """Keep a part of the body until it is taken."""

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import httptools
 import orjson
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from mlcommons_py.errors import MLCommonsError
@@ -16,7 +17,7 @@ HEAD_SECONDS = 30.0
 """How long a request's line and header may take to arrive, once begun or once connected."""
 
 HEAD_BYTES = 64 << 10
-"""How long they may be."""
+"""How long they may be, and what stands between two parts of a body or behind it."""
 
 REST_SECONDS = 30.0
 """How long the rest of a body may still come after its answer; a client that reads only then gets to see it."""
@@ -97,15 +98,15 @@ class Connection(HttpToolsProtocol):
         """Read on; what is no HTTP, and a head without end, is refused."""
         if not self._in_message:
             data = _escaped(data)
-        if self._in_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.send_400_response("Invalid HTTP request received.")
             return
-        if self._in_head and self._head_bytes > HEAD_BYTES:
+        if self._in_message and self._head_bytes > HEAD_BYTES:
             self.send_400_response(f"the request's line and header are longer than {HEAD_BYTES} bytes")
+            return
         # Once for all that came together, so that head and body of most requests are one write.
         if self._starting is not None:
             starting, self._starting = self._starting, None
@@ -118,7 +119,8 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
-            head = [b"%s %s HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
+            line = self.parser.get_method(), self.url, self.parser.get_http_version().encode()
+            head = [b"%s %s HTTP/%s\r\n" % line]
             head += [b"%s: %s\r\n" % field for field in self._spelled if field[0].lower() not in _SWITCHING]
             self.parser = httptools.HttpRequestParser(self)
             self.parser.feed_data(b"".join(head) + b"\r\n" + data[offer.args[0] :])
@@ -126,7 +128,10 @@ class Connection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """Have the answer go on."""
         super().resume_writing()
-        if self._passing is not None and self._passing.driven is not None:
+        if self._starting is not None:
+            starting, self._starting = self._starting, None
+            self._pass_on(*starting)
+        elif self._passing is not None and self._passing.driven is not None:
             self._passing.driven.resumed()
 
     # what the parser calls
@@ -211,17 +216,24 @@ class Connection(HttpToolsProtocol):
         return exchange
 
     def _pass_on(self, exchange: Exchange, way: Way) -> None:
+        # Nobody holds up an answer that comes whole: a client that does not read could ask for any number of them.
+        if self.flow.write_paused:
+            self._starting = exchange, way
+            return
         self._passing = exchange
         way.pass_on(exchange)
 
     def on_body(self, body: bytes) -> None:
         """Note that the body comes."""
         self._has_body = True
+        self._head_bytes = 0
         cycle = self.cycle
         if not isinstance(cycle, Exchange):
             super().on_body(body)
         elif not cycle.response_complete:
             cycle.hold(body)
+            if cycle.driven is None and cycle.held > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         """Note that nothing of the request is missing."""
@@ -265,15 +277,29 @@ class Connection(HttpToolsProtocol):
 
     def give_up(self, fault: MLCommonsError) -> None:
         """End what is passed on: answer with the fault where nothing was answered yet, else hang up."""
+        for one in self._under_way:
+            one.keep_alive = False  # what waits behind it is not begun any more
         if self._passing is not None and self._passing.driven is not None:
             self._passing.driven.give_up(fault)
+        elif self.flow.write_paused:
+            self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, and hang up."""
+        """Answer what is no HTTP, and hang up; where an answer is under way this one would be taken for it."""
+        if self._under_way and not self._is_first():
+            self.transport.abort()
+            return
         content = orjson.dumps({"error": msg, "status": 400})
         head = b"content-type: application/json; charset=UTF-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[400] + head % len(content) + content)
         self.transport.close()
+
+    def _is_first(self) -> bool:
+        """Return whether nothing is under way but the request whose body is being read, and it is not answered yet."""
+        if len(self._under_way) > 1 or not self._in_message or self._in_head:
+            return False
+        one = self._under_way[0]
+        return not (one.started if isinstance(one, Exchange) else one.response_started)
 
     # what is waited for
 

@@ -45,11 +45,13 @@ class Through:
             self._ended(exchange, outcome)
             over.set()
 
-        if exchange.disconnected:
-            return
-        self._gateway.pass_on(exchange, ended)
         # Only a shutdown cancels it, and then the connection gives up what is passed on.
         with contextlib.suppress(asyncio.CancelledError):
+            # As the connection does with those that are no ASGI's: a client that does not read waits with the next.
+            await exchange.drain()
+            if exchange.disconnected:
+                return
+            self._gateway.pass_on(exchange, ended)
             await over.wait()
 
     def _ended(self, exchange: Exchange, outcome: int | MLCommonsError) -> None:

@@ -296,7 +296,7 @@ async def test_early_answer(connect: Connect, fake: Fake, status: int) -> None:
         (b"Transfer-Encoding : chunked\r\n", b"400"),
         (b"Transfer-Encoding: gzip, chunked\r\n", b"501"),
         (b"X: a\r\n Transfer-Encoding: chunked\r\n", b"400"),
-        (b"Host: other\r\n", b"400"),
+        (b"Host: other\r\nContent-Length: 5\r\n", b"400"),
     ],
 )
 async def test_smuggling(connect: Connect, fake: Fake, head: bytes, status: bytes) -> None:

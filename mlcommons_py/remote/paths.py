@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -73,6 +73,20 @@ def read(value: Any, path: str) -> Any:
     if not found and not _leads_somewhere(compiled.query, value):
         return MISSING
     return _applied(compiled.function, found)
+
+
+def entries(value: Any, path: str) -> list[Any]:
+    """Return the objects that have what a path finds, such as ``$.data[*].embedding``; none of a path of another form.
+
+    Raises:
+        IllegalArgument: it is no path, or finds too much.
+    """
+    compiled = of(path)
+    *before, last = compiled.steps or (None,)
+    if not isinstance(last, str) or before[-1:] != [None]:
+        return []
+    holding = _found(replace(compiled, steps=tuple(before)), value)
+    return [one for one in holding if isinstance(one, dict) and last in one]
 
 
 def places(value: Any, path: str) -> list[tuple[str | int, ...]]:

@@ -32,7 +32,7 @@ def _sound(found: Any) -> Any:
 
 def _embeddings(found: Any) -> Sequence[Tensor]:
     rows = deltas.pick(_sound(found), "data") or []
-    return tensors.vectors([deltas.pick(row, "embedding") for row in rows])
+    return tensors.vectors(tensors.in_order([deltas.pick(row, "embedding") for row in rows], rows))
 
 
 def _relevance(found: Any) -> Sequence[Tensor]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlcommons_py.api_servers.channel import Channel
-from mlcommons_py.errors import Unavailable
+from mlcommons_py.errors import StatusError, Unavailable
 from mlcommons_py.inference.admission import Connection
 from mlcommons_py.inference.outside import Outside
 from mlcommons_py.inference.remote import Caller
@@ -84,6 +84,7 @@ class Cards:
         self._counters = counters
         self._recent = Recent(self._read)
         self._cards: dict[str, Card] = {}
+        self._changes = 0
 
     async def get(self, model_id: str) -> Card | None:
         """Return a model that may be called here; None for one that only the core may call.
@@ -95,11 +96,13 @@ class Cards:
 
     def changed(self, model_id: str) -> None:
         """Ask the core anew before the next call of a model, and forget what is known of its provider."""
+        self._changes += 1
         self._recent.gone(model_id)
         self._outside.breaker.forget(model_id)
 
     def removed(self, model_id: str) -> None:
         """Forget a model that is not here any more, and its numbers."""
+        self._changes += 1
         self._recent.gone(model_id)
         self._drop(model_id)
 
@@ -109,11 +112,30 @@ class Cards:
         self._outside.breaker.forget(model_id)
         self._outside.metrics.forget(model_id)
 
+    def _close(self, model_id: str) -> None:
+        """Forget what a model is called with: its numbers stay."""
+        if self._cards.pop(model_id, None) is not None:
+            self._outside.breaker.forget(model_id)
+
+    async def _ask(self, model_id: str) -> Any:
+        """Return what the core says of a model; what it said before a change was told does not hold."""
+        while True:
+            changes = self._changes
+            try:
+                told = await self._channel.ask("model", model_id)
+            except StatusError as fault:
+                if not isinstance(fault, Unavailable):  # there is no such model
+                    self._close(model_id)
+                raise
+            if changes == self._changes:
+                return told
+
     async def _read(self, model_id: str) -> Card | None:
-        told = await self._channel.ask("model", model_id)
+        told = await self._ask(model_id)
         settings = self._outside.settings
         settings.persistent, settings.transient = told["persistent"], told["transient"]
         if told["card"] is None:
+            self._close(model_id)
             return None
         before = self._cards.get(model_id)
         if before is not None and before.told == told["card"]:

@@ -134,6 +134,9 @@ class Fleet:
                 how = await self._one(slot)
             except OSError as fault:
                 how = f"could not be started: {fault}"
+            except Exception:
+                log.exception("an API server could not be kept running")
+                how = "could not be kept running"
             if self._ending.is_set():
                 break
             if time.monotonic() - began > _STEADY_SECONDS:
@@ -156,7 +159,13 @@ class Fleet:
                 ours.close()
                 raise
         self._processes[number] = process
-        channel = self._channels[number] = await Channel.open(ours, self._answers(number, process.pid))
+        try:
+            channel = await Channel.open(ours, self._answers(number, process.pid))
+        except BaseException:
+            ours.close()  # it ends by that
+            del self._processes[number]
+            raise
+        self._channels[number] = channel
         try:
             if self._ending.is_set():  # it was being started when all were told
                 channel.tell("stop")

@@ -1,15 +1,16 @@
 """What an API server does with a request: answer it itself, pass it on to the cluster, or hand it over to the core."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlcommons_py.api_servers.beginning import Beginning, Own
 from mlcommons_py.api_servers.cards import Card, Cards
-from mlcommons_py.errors import MLCommonsError
+from mlcommons_py.errors import MLCommonsError, Unavailable
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.remote.provider import Delta
@@ -22,8 +23,8 @@ from mlcommons_py.rest.paths import Paths, is_ours
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.through import Through
 
-_card: ContextVar[Card] = ContextVar("card")
-"""The model that the request under way calls, as it was when the request came."""
+_card: ContextVar[Callable[[], Awaitable[Card]]] = ContextVar("card")
+"""Returns the model that the request under way calls, as it is now."""
 
 
 class Front:
@@ -81,17 +82,29 @@ class Front:
             card = None  # there is no such model, or the core has no answer: in either case it says so itself
         if card is None:
             return self._core
-        _card.set(card)
+        _card.set(partial(self._still, params["model_id"]))
         scope["path_params"] = params
         return door
+
+    async def _still(self, model_id: str) -> Card:
+        """Return a model after the body of a request came, which may have taken long.
+
+        Raises:
+            MLCommonsError: only the core may call it now, or there is no such model any more.
+        """
+        card = await self._cards.get(model_id)
+        if card is None:
+            raise Unavailable(f"Model {model_id} was changed while the request came; send it again")
+        return card
 
 
 async def _predict(beginning: Beginning, request: Request) -> Answer:
     """POST /models/{model_id}/_predict, /_predict/{algorithm}/{model_id}."""
     del beginning
-    card = _card.get()
+    current = _card.get()
 
     async def answer(body: Mapping[str, Any], algorithm: str | None) -> dict[str, Any]:
+        card = await current()
         return await card.predict(body, algorithm, request.user)
 
     return await predicted(request, answer)
@@ -100,9 +113,10 @@ async def _predict(beginning: Beginning, request: Request) -> Answer:
 async def _stream(beginning: Beginning, request: Request) -> Events:
     """POST /models/{model_id}/_predict/stream."""
     del beginning
-    card = _card.get()
+    current = _card.get()
 
     async def answer(body: Mapping[str, Any]) -> AsyncGenerator[Delta]:
+        card = await current()
         return await card.stream(body, request.user)
 
     return await streamed(request, answer)

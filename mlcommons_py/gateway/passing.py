@@ -10,6 +10,9 @@ from mlcommons_py.gateway.passage import REPEATABLE, Dress, Ended, Passage
 from mlcommons_py.gateway.pool import Pool
 from mlcommons_py.gateway.upstream import Lost, Upstream
 
+ASKED_AT_ONCE = 16
+"""Questions of the service's that may be under way at the cluster besides the requests that are passed on."""
+
 _ANSWER_LIMIT = 64 << 20
 _OF_THE_BODY = frozenset(
     {b"content-length", b"content-type", b"content-encoding", b"expect", b"accept", b"accept-encoding"}
@@ -45,6 +48,7 @@ class Gateway:
     def __init__(self, pool: Pool, dress: Dress = asked) -> None:
         self._pool = pool
         self._dress = dress
+        self._places = ASKED_AT_ONCE
 
     def pass_on(self, exchange: Exchange, ended: Ended) -> None:
         """Pass one request on and its answer back, as they come; ``ended`` is called once when that is over.
@@ -67,12 +71,18 @@ class Gateway:
         own = [pair for pair in Fields(headers).end_to_end() if pair[0].lower() not in _OF_THE_BODY]
         if body:
             own += [(b"Content-Type", content_type or b"application/json"), (b"Content-Length", b"%d" % len(body))]
-        if not self._pool.entered():
+        # Who calls is to be found out however many uploads stand still.
+        if has_own_place := self._places > 0:
+            self._places -= 1
+        elif not self._pool.entered():
             await self._pool.enter()
         try:
             return await self._asked(asker, target, Fields(own), body)
         finally:
-            self._pool.leave()
+            if has_own_place:
+                self._places += 1
+            else:
+                self._pool.leave()
 
     async def _asked(self, asker: Asker, target: str, fields: Fields, body: bytes) -> Reply:
         method = asker.method.encode()

@@ -55,12 +55,23 @@ class Outside:
     ) -> "Outside":
         """Return the way out that an operator's choice and the settings allow; nothing is connected yet.
 
+        Calls of models that are not among ``remotes`` are not counted: their numbers would never be dropped.
+
         ``forgotten`` is told of each model of whose provider nothing is known any more.
 
         Raises:
             IllegalArgument: ``private_endpoints`` has something in it that is no host and no range.
         """
-        breaker = Breaker(changed=metrics.suspended, forgotten=forgotten)
+
+        def suspended(model_id: str, is_open: bool) -> None:
+            if not is_open or model_id in remotes:
+                metrics.suspended(model_id, is_open)
+
+        def called(model_id: str, status: int, seconds: float, attempts: int) -> None:
+            if model_id in remotes:
+                metrics.called(model_id, status, seconds, attempts)
+
+        breaker = Breaker(changed=suspended, forgotten=forgotten)
         trust = Trust(settings, operator.private_endpoints)
         return cls(
             operator=operator,
@@ -70,9 +81,7 @@ class Outside:
             trust=trust,
             functions=Functions(content.providers()),
             breaker=breaker,
-            transport=Transport(
-                trust, settings, authorities=operator.remote_ca, breaker=breaker, observe=metrics.called
-            ),
+            transport=Transport(trust, settings, authorities=operator.remote_ca, breaker=breaker, observe=called),
             interfaces=Interfaces(),
         )
 

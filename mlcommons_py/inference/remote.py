@@ -206,7 +206,7 @@ class Caller:
             prepared = await asyncio.to_thread(prepare, *arguments)
         else:
             prepared = prepare(*arguments)
-        self._metrics.stage(model_id, "prepared", time.monotonic() - began)
+        self._count(model_id, "prepared", time.monotonic() - began)
         if limited:
             await self._admission.limit(model_id, model, user)
         guard = self._guards.of(model.guardrails, model_id)
@@ -235,7 +235,7 @@ class Caller:
         began = time.monotonic()
         incoming = await self.transport.send(call.outgoing(prepared), call.connector.config, model_id=call.model_id)
         answered = time.monotonic()
-        self._metrics.stage(call.model_id, "provider", answered - began)
+        self._count(call.model_id, "provider", answered - began)
         await call.accept(incoming, prepared)
         if call.guard is not None:
             text, *also = shown(incoming, prepared)
@@ -244,8 +244,12 @@ class Caller:
             entry = await asyncio.to_thread(outputs, prepared, incoming)
         else:
             entry = outputs(prepared, incoming)
-        self._metrics.stage(call.model_id, "read", time.monotonic() - answered)
+        self._count(call.model_id, "read", time.monotonic() - answered)
         return entry
+
+    def _count(self, model_id: str, stage: str, seconds: float) -> None:
+        if model_id in self._remotes:  # the numbers of one that went meanwhile would never be dropped
+            self._metrics.stage(model_id, stage, seconds)
 
 
 def _reads_slowly(own: Mapping[str, str]) -> bool:

@@ -13,7 +13,7 @@ import orjson
 
 from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
-from mlcommons_py.remote import charsets, echoes, paths, processors
+from mlcommons_py.remote import charsets, echoes, paths, processors, tensors
 from mlcommons_py.remote.documents import ActionType
 from mlcommons_py.remote.exchange import Incoming
 from mlcommons_py.remote.payload import Prepared
@@ -97,15 +97,15 @@ def outputs(prepared: Prepared, incoming: Incoming) -> dict[str, Any]:
         IllegalArgument: the post-process function refuses it, or the filter is no JSONPath.
     """
     try:
-        tensors = None if prepared.post is None else _of_function(prepared, incoming)
-        if tensors is None:
-            tensors = [_of_answer(prepared, incoming)]
+        made = None if prepared.post is None else _of_function(prepared, incoming)
+        if made is None:
+            made = [_of_answer(prepared, incoming)]
     except IllegalArgument as fault:  # it may quote the answer
         raise IllegalArgument(hide(fault.reason, prepared)) from fault
-    for tensor in tensors:
+    for tensor in made:
         if "dataAsMap" in tensor and not exact.fits(tensor["dataAsMap"]):
             raise _unreadable(prepared, incoming, "values that nest too deep")
-    shown = [echoes.without(one, incoming.body, prepared.hidden) for one in tensors]
+    shown = [echoes.without(one, incoming.body, prepared.hidden) for one in made]
     return {"output": shown, "status_code": incoming.status}
 
 
@@ -120,6 +120,8 @@ def _of_function(prepared: Prepared, incoming: Incoming) -> Sequence[Tensor] | N
     found = paths.read(value, wanted or function.path)
     if found is paths.MISSING or found is None:
         raise _unreadable(prepared, incoming, f"nothing at {wanted or function.path}")
+    if isinstance(found, list):
+        found = tensors.in_order(found, paths.entries(value, wanted or function.path))
     made = _made(function, found)
     _check_number(prepared, incoming, made)
     if made is None or wanted is None or (named := _TYPE_IN_FILTER.search(wanted)) is None:

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,20 @@ def read(value: Any, path: str) -> Any:
     return _applied(compiled.function, found)
 
 
+def entries(value: Any, path: str) -> list[Any]:
+    """Return the objects that have what a path finds, such as ``$.data[*].embedding``; none of a path of another form.
+
+    Raises:
+        IllegalArgument: it is no path, or finds too much.
+    """
+    compiled = of(path)
+    *before, last = compiled.steps or (None,)
+    if not isinstance(last, str) or before[-1:] != [None]:
+        return []
+    holding = _found(replace(compiled, steps=tuple(before)), value)
+    return [one for one in holding if isinstance(one, dict) and last in one]
+
+
 def places(value: Any, path: str) -> list[tuple[str | int, ...]]:
     """Return where in a value a path finds something: the keys and the positions that lead there.
 
@@ -84,16 +98,20 @@ def places(value: Any, path: str) -> list[tuple[str | int, ...]]:
     return [tuple(match.parts) for match in _matches(of(path).query, value)]
 
 
-@lru_cache(256)
 def of(path: str) -> Path:
     """Return a path, read.
 
     Raises:
         IllegalArgument: it is none, or costs too much.
     """
+    return _of(path.strip())  # what is remembered is as short as a path may be
+
+
+@lru_cache(256)
+def _of(path: str) -> Path:
     from jsonpath import JSONPath, JSONPathError
 
-    text = path.strip()
+    text = path
     if not text.startswith(("$", "@")):
         text = f"${text}" if text.startswith("[") else f"$.{text}"
     function = _FUNCTION.search(text)

@@ -17,6 +17,9 @@ from mlcommons_py.remote.step import Config, Step, Work, as_text
 
 Chain = tuple[Step, ...]
 
+_KEPT = 16_000
+"""Characters of the longest text whose steps are remembered: texts come with requests, too."""
+
 
 def chain(config: object) -> Chain:
     """Return the steps of a parameter: a list of objects, one object, or either as JSON text.
@@ -24,7 +27,10 @@ def chain(config: object) -> Chain:
     Raises:
         IllegalArgument: a step is not known, or lacks something.
     """
-    return _read(config) if isinstance(config, str) else _steps(config)
+    if not isinstance(config, str):
+        return _steps(config)
+    text = config.strip()
+    return _read(text) if len(text) <= _KEPT else _read.__wrapped__(text)
 
 
 def apply(value: Any, through: Chain, work: Work | None = None) -> Any:
@@ -44,7 +50,7 @@ def apply(value: Any, through: Chain, work: Work | None = None) -> Any:
 
 @lru_cache(256)
 def _read(config: str) -> Chain:
-    if not config.strip():
+    if not config:
         return ()
     try:
         return _steps(exact.loads(config))

@@ -46,6 +46,20 @@ def _is_number(kind: type) -> bool:
     return issubclass(kind, Real) and not issubclass(kind, bool)
 
 
+def in_order(found: Sequence[Any], entries: Sequence[Any]) -> Sequence[Any]:
+    """Return what was found in the order of the texts, which a provider need not keep.
+
+    Args:
+        found: something of each entry, in the entries' order.
+        entries: objects whose ``index`` counts the texts from 0; where one does not, what was found stays as it is.
+    """
+    numbers: list[Any] = [entry.get("index") if isinstance(entry, dict) else None for entry in entries]
+    every = range(len(found))
+    if not all(type(number) is int for number in numbers) or sorted(numbers) != list(every):
+        return found
+    return [found[at] for at in sorted(every, key=numbers.__getitem__)]
+
+
 def scores(found: Any, score: str = "relevance_score", index: str = "index") -> list[Tensor]:
     """Return a tensor for the score of each document, in the documents' order.
 

@@ -12,7 +12,7 @@ from functools import partial
 import orjson
 from starlette.requests import Request as StarletteRequest
 
-from mlcommons_py.errors import Unavailable
+from mlcommons_py.errors import Rejected, Unavailable
 from mlcommons_py.gateway.headers import Fields, Headers
 from mlcommons_py.gateway.passing import Asker, Gateway, Reply
 from mlcommons_py.rest.answer import Answer
@@ -94,6 +94,7 @@ class Identity:
 
         Raises:
             Unavailable: the cluster cannot be asked, and was not lately.
+            Rejected: so it is, because too many requests are under way there.
         """
         headers = [field for field in Fields(request.headers.raw).end_to_end() if field[0].lower() in _SHOWN]
         client = request.client
@@ -122,7 +123,7 @@ class Identity:
         try:
             async with asyncio.timeout(self._seconds):
                 reply = await self._ask(who, headers)
-        except (Unavailable, TimeoutError) as fault:
+        except (Rejected, Unavailable, TimeoutError) as fault:
             self._away_until = self._clock() + _AWAY_SECONDS
             if known is not None and known.holds_unasked(now):
                 known.asked = self._clock()

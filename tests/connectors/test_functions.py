@@ -168,7 +168,10 @@ FOUND: dict[str, tuple[Any, list[dict[str, Any]] | None]] = {
     "aleph_alpha.plain_embedding": ([0.5], [{**vector(0.5), "name": "embedding"}]),
     "aleph_alpha.batch_embedding": ([[0.5]], [vector(0.5)]),
     "aleph_alpha.complete": ("hello", [text("hello")]),
-    "qianfan.embedding": ({"data": [{"embedding": [0.5], "index": 0}]}, [vector(0.5)]),
+    "qianfan.embedding": (
+        {"data": [{"embedding": [0.5], "index": 1}, {"embedding": [1.5], "index": 0}]},
+        [vector(1.5), vector(0.5)],
+    ),
     "qianfan.rerank": ({"results": RANKED}, [score(0.1), score(0.9)]),
     "qianfan.chat": ({"result": "hello", "is_truncated": False}, [text("hello")]),
     "dashscope.embedding": (

@@ -51,6 +51,27 @@ def test_embeddings() -> None:
     ]
 
 
+@pytest.mark.parametrize("function", ["openai", "voyage", "jina", "default"])
+@pytest.mark.parametrize(
+    ("indexes", "order"),
+    [
+        ([2, 0, 1], [1, 2, 0]),
+        ([0, 1, 2], [0, 1, 2]),
+        ([1, 0, 3], [0, 1, 2]),
+        ([1, 0, 0], [0, 1, 2]),
+        ([2, 1, None], [0, 1, 2]),
+        ([2, 1, False], [0, 1, 2]),
+        (["2", "1", "0"], [0, 1, 2]),
+    ],
+)
+def test_embeddings_in_any_order(function: str, indexes: Sequence[Any], order: Sequence[int]) -> None:
+    """Vectors whose entries say which texts they are of are put in the texts' order; others stay as they came."""
+    body = json.dumps({"data": [{"embedding": [at], "index": index} for at, index in enumerate(indexes)]})
+    own = {"response_filter": "$.data[*].embedding"} if function == "default" else {}
+
+    assert [tensor["data"] for tensor in read(body, f"{POST}{function}.embedding", **own)] == [[at] for at in order]
+
+
 def test_no_json() -> None:
     """A page where JSON should be is an error with its content type and its beginning, not all of it."""
     page = answer("<html>no such proxy</html>" + "x" * 200, content_type="text/html")

@@ -10,6 +10,7 @@ from jsonpath import JSONPathEnvironment
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote import paths
+from tests.remote.held import holds_less_than
 
 VALUE: dict[str, Any] = {
     "data": [{"embedding": [1, 2]}, {"embedding": [3]}, {"x": 1}],
@@ -144,3 +145,10 @@ def test_a_path_takes_no_more_than_seconds(path: str) -> None:
     with pytest.raises(IllegalArgument, match=r"^the JSONPath \[\$.*\] takes longer than 2 s$"):
         paths.read(value, path)
     assert time.perf_counter() - began < 6
+
+
+def test_long_texts_are_not_kept() -> None:
+    """Nothing is kept of the blanks around a path, which may be many."""
+    paths.of("$.what.it.imports")
+    with holds_less_than(1 << 20):
+        assert paths.of(" " * (4 << 20) + "$.kept.nowhere").text == "$.kept.nowhere"

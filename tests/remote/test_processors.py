@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote import processors
 from mlcommons_py.remote.step import as_text
+from tests.remote.held import holds_less_than
 
 USER = {"user": {"name": "Jo", "age": 30}, "tags": ["a", "b"]}
 CASES: list[tuple[dict[str, Any], Any, Any]] = [
@@ -259,3 +260,11 @@ def test_regular_expressions_take_linear_time() -> None:
 
     assert processors.apply("a" * 100_000 + "!", chain) == "a" * 100_000 + "!"
     assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("config", ['[%s{"type":"to_string"}]', '%s[{"type":"to_string"}]'])
+def test_long_texts_are_not_kept(config: str) -> None:
+    """Nothing of a chain's text is kept that is longer than any chain need be."""
+    processors.chain(config % "")
+    with holds_less_than(1 << 20):
+        assert len(processors.chain(config % (" " * (4 << 20)))) == 1

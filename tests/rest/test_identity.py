@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.requests import Request
 
-from mlcommons_py.gateway.passing import Gateway
+from mlcommons_py.errors import Rejected
+from mlcommons_py.gateway.passing import ASKED_AT_ONCE, Asker, Gateway
 from mlcommons_py.gateway.pool import Pool
 from mlcommons_py.rest.answer import Answer
 from mlcommons_py.rest.identity import DOWN_SECONDS, FRESH_SECONDS, WAITED_SECONDS, Caller, Identity
@@ -42,7 +43,8 @@ class Asked:
 
     def __init__(self, url: str) -> None:
         self.now = 1000.0
-        self.gateway = Gateway(Pool([url], None))
+        self.pool = Pool([url], None, 1)
+        self.gateway = Gateway(self.pool)
         self.identity = Identity(self.gateway, lambda: self.now, seconds=10 * PATIENCE)
 
     async def who(self, credentials: bytes = b"Basic x") -> Caller | Answer:
@@ -140,3 +142,29 @@ async def test_strangers_share_an_answer(cluster: Cluster, asked: Asked) -> None
 
     assert [await second, await third] == [ANN, ANN]
     assert cluster.asked == 2
+
+
+async def test_requests_that_stand_still(asked: Asked) -> None:
+    """Strangers are asked about while all places of requests that are passed on are taken."""
+    assert asked.pool.entered()
+
+    assert await asked.who(b"Basic y") == ANN
+
+
+async def test_a_cluster_that_is_too_busy_to_be_asked(cluster: Cluster, asked: Asked) -> None:
+    """Who is known goes on while there is no place for the question; a stranger is told to try again."""
+    cluster.answers.clear()
+    assert asked.pool.entered()
+    someone = Asker("GET", "192.0.2.1", "http")
+    others = [asyncio.ensure_future(asked.gateway.ask(someone, "/", [])) for _ in range(ASKED_AT_ONCE)]
+    async with asyncio.timeout(PATIENCE):
+        while cluster.asked <= ASKED_AT_ONCE:
+            await asyncio.sleep(0)
+    asked.now += WAITED_SECONDS + 1
+
+    known, stranger = await asyncio.gather(asked.who(), asked.who(b"Basic y"), return_exceptions=True)
+    cluster.answers.set()
+    await asyncio.gather(*others)
+
+    assert known == ANN
+    assert isinstance(stranger, Rejected)

@@ -17,14 +17,8 @@ class Flow(Protocol):
 
     write_paused: bool
 
-    def pause_reading(self) -> None:
-        """Have the client wait with the rest of its request."""
-
-    def resume_reading(self) -> None:
-        """Have it go on."""
-
     async def drain(self) -> None:
-        """Wait until it reads."""
+        """Wait until the client reads."""
 
 
 class Client(Protocol):
@@ -35,6 +29,12 @@ class Client(Protocol):
 
     @property
     def flow(self) -> Flow: ...  # noqa: D102 - as uvicorn's protocols have it
+
+    def pause_reading(self) -> None:
+        """Have the client wait with the rest of its request."""
+
+    def resume_reading(self) -> None:
+        """Have it go on."""
 
     def on_response_complete(self) -> None:
         """Go on with the next request."""
@@ -154,11 +154,11 @@ class Exchange:
 
     def pause_reading(self) -> None:
         """Have the client wait with the rest of its request."""
-        self._client.flow.pause_reading()
+        self._client.pause_reading()
 
     def resume_reading(self) -> None:
         """Have it go on."""
-        self._client.flow.resume_reading()
+        self._client.resume_reading()
 
     def go_on(self) -> None:
         """Tell a client that waits for it to send the body."""

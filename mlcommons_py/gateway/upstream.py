@@ -12,6 +12,13 @@ from mlcommons_py.gateway.headers import Fields
 _SILENCE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
+def notice_silence(wire: socket.socket) -> None:
+    """Have the system notice a peer that vanished without a word."""
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _SILENCE:
+        wire.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 class Lost(Exception):
     """The connection ended before the answer did, or what came on it is no HTTP."""
 
@@ -83,9 +90,7 @@ class Upstream(asyncio.Protocol):
         """Have the system notice a peer that vanished without a word."""
         self._transport = transport
         if (wire := transport.get_extra_info("socket")) is not None and wire.family != socket.AF_UNIX:
-            wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _SILENCE:
-                wire.setsockopt(socket.IPPROTO_TCP, option, value)
+            notice_silence(wire)
 
     def data_received(self, data: bytes) -> None:
         """Read on."""

@@ -10,8 +10,9 @@ import orjson
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from mlcommons_py.errors import MLCommonsError
+from mlcommons_py.errors import MLCommonsError, StatusError
 from mlcommons_py.gateway.exchange import EXTENSION, Exchange
+from mlcommons_py.rest.body import BODY_SECONDS
 
 HEAD_SECONDS = 30.0
 """How long a request's line and header may take to arrive, once begun or once connected."""
@@ -54,6 +55,7 @@ class Connection(HttpToolsProtocol):
 
     head_seconds = HEAD_SECONDS
     rest_seconds = REST_SECONDS
+    body_seconds = BODY_SECONDS
 
     _parted: Parted | None = None
     _passing: Exchange | None = None
@@ -61,6 +63,7 @@ class Connection(HttpToolsProtocol):
     _deadline: float | None = None
     _alarm: asyncio.TimerHandle | None = None
     _alarm_at = 0.0
+    _unread: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
     _in_message = False
@@ -84,6 +87,8 @@ class Connection(HttpToolsProtocol):
         """Forget what was waited for, and tell who works on what is under way."""
         if self._alarm is not None:
             self._alarm.cancel()
+        if self._unread is not None:
+            self._unread.cancel()
         if isinstance(self.cycle, Exchange):
             self.cycle = None  # type: ignore[assignment]  # as before the first request
         super().connection_lost(exc)
@@ -113,6 +118,7 @@ class Connection(HttpToolsProtocol):
             self._pass_on(*starting)
         elif self._passing is not None and self._passing.driven is not None:
             self._passing.driven.came()
+        self._await_body()
         self._watch()
 
     def _feed(self, data: bytes) -> None:
@@ -125,9 +131,17 @@ class Connection(HttpToolsProtocol):
             self.parser = httptools.HttpRequestParser(self)
             self.parser.feed_data(b"".join(head) + b"\r\n" + data[offer.args[0] :])
 
+    def pause_writing(self) -> None:
+        """Have the answer wait, and see to it that the client reads some of it."""
+        super().pause_writing()
+        self._await_reader()
+
     def resume_writing(self) -> None:
         """Have the answer go on."""
         super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
         if self._starting is not None:
             starting, self._starting = self._starting, None
             self._pass_on(*starting)
@@ -213,6 +227,8 @@ class Connection(HttpToolsProtocol):
             self._under_way[0] = self._passing = exchange
         if self.cycle is cycle:
             self.cycle = exchange  # type: ignore[assignment]
+            self._await_body()
+            self._watch()
         return exchange
 
     def _pass_on(self, exchange: Exchange, way: Way) -> None:
@@ -247,6 +263,32 @@ class Connection(HttpToolsProtocol):
         else:
             super().on_message_complete()
 
+    # what is done with a body that is passed on
+
+    def pause_reading(self) -> None:
+        """Have the client wait with the rest of a body, for as long as the cluster takes."""
+        self.flow.pause_reading()
+        self._await_body()
+
+    def resume_reading(self) -> None:
+        """Have it go on."""
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+            self._await_body()
+            self._watch()
+
+    def _sending(self) -> Exchange | None:
+        """Return the request whose body is coming, if it is passed on and not answered yet."""
+        cycle = self.cycle
+        if isinstance(cycle, Exchange) and self._in_message and not self._in_head and not cycle.response_complete:
+            return cycle
+        return None
+
+    def _await_body(self) -> None:
+        """Give a client its time for the next part of a body that is passed on, unless it is not to send any."""
+        if self._sending() is not None:
+            self._wait(None if self.flow.read_paused else self.body_seconds)
+
     # what is done with answers
 
     def on_response_complete(self) -> None:
@@ -260,6 +302,8 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             cycle, way = self.pipeline.pop()
             if isinstance(cycle, Exchange):
+                self._await_body()
+                self._watch()
                 self._pass_on(cycle, way)  # type: ignore[arg-type]  # it was put there with its way
             else:
                 self._start_asgi_task(cycle, way)
@@ -318,10 +362,31 @@ class Connection(HttpToolsProtocol):
 
     def _look(self) -> None:
         self._alarm = None
-        if self._deadline is not None and self._deadline <= self._alarm_at:
-            self.transport.close()
-        else:
+        if self._deadline is None or self._deadline > self._alarm_at:
             self._watch()
+            return
+        sending = self._sending()
+        if sending is None:
+            self.transport.close()
+        elif sending.driven is None:
+            self._wait(self.body_seconds)  # before its turn it keeps nobody from anything
+            self._watch()
+        else:
+            self._deadline = None
+            text = f"the body came too slowly: nothing of it came for {self.body_seconds:.0f} s"
+            sending.driven.give_up(StatusError(text, 408))
+
+    def _await_reader(self) -> None:
+        """Hang up on a client that reads nothing of its answer for so long."""
+        before = self.transport.get_write_buffer_size()
+
+        def look() -> None:
+            if self.transport.get_write_buffer_size() < before:
+                self._await_reader()
+            else:
+                self.transport.abort()
+
+        self._unread = self.loop.call_later(self.body_seconds, look)
 
 
 def _escaped(data: bytes) -> bytes:

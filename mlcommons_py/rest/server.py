@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from mlcommons_py.errors import Unavailable
+from mlcommons_py.gateway.upstream import notice_silence
 from mlcommons_py.rest.accepting import Acceptor, Turns
 from mlcommons_py.rest.connection import Connection
 
@@ -84,9 +85,11 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as fault:
         raise Unavailable(f"cannot listen on {host}:{port}: {fault}; choose another with --port") from fault
+    notice_silence(listening)  # connections have it from here
+    return listening
 
 
 def config_of(

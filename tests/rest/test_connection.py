@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import orjson
@@ -50,6 +51,12 @@ class Seen(Connection):
         """Be forgotten."""
         super().connection_lost(exc)
         Seen.open.remove(self)
+
+
+class Impatient(Seen):
+    """Waits a quarter of a second for what it otherwise waits a minute for."""
+
+    body_seconds = 0.25
 
 
 class Split:
@@ -279,3 +286,129 @@ async def test_old_client_offers_another_protocol(connect: Open) -> None:
     await wire.send(b"GET /own HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n")
 
     assert (await wire.rest()).startswith(b"HTTP/1.1 200 ")
+
+
+LONG = b"POST /a HTTP/1.1\r\nHost: me\r\nContent-Length: 1000000000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "path", "begun"),
+    [
+        (b"", b"/a", b""),
+        (b"", b"/late", b"some"),
+        (GET, b"/a", b"some"),
+        (GET, b"/a", bytes(100_000)),
+        (GET, b"/late", b""),
+        (GET.replace(b"/a", b"/own"), b"/a", b""),
+    ],
+)
+async def test_silent_in_its_body(connect: Open, fake: Fake, before: bytes, path: bytes, begun: bytes) -> None:
+    """A client that stops within a body that is passed on is 408, and the cluster is done with it."""
+    over = asyncio.Event()
+
+    async def script(other: Wire) -> None:
+        while (await other.head()).startswith(b"GET"):
+            await asyncio.sleep(2 * Impatient.body_seconds)
+            await other.send(OK)
+        await other.rest()
+        over.set()
+
+    fake.script = script
+    wire = await connect(Impatient)
+    await wire.send(before + LONG.replace(b"/a", path) + begun)
+    if before:
+        assert (await wire.head()).startswith(b"HTTP/1.1 200 ")
+        await wire.exactly(2 if before == GET else 0)
+    head, body = await wire.answer()
+
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert "the body came too slowly" in orjson.loads(body)["error"]["reason"]
+    await asyncio.wait_for(over.wait(), PATIENCE)
+
+
+async def test_silent_behind_half_an_answer(connect: Open, fake: Fake) -> None:
+    """Where the answer has begun the connection is cut."""
+
+    async def script(other: Wire) -> None:
+        await other.head()
+        await other.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nabc")
+        await other.rest()
+
+    fake.script = script
+    wire = await connect(Impatient)
+    await wire.send(LONG)
+    await wire.until(b"abc")
+
+    assert await wire.rest() == b""
+
+
+async def test_slow_but_not_silent(connect: Open, fake: Fake) -> None:
+    """A body may come for as long as something of it comes, and the cluster may take its time to answer it."""
+
+    async def script(other: Wire) -> None:
+        await other.head()
+        await other.exactly(4)
+        await asyncio.sleep(3 * Impatient.body_seconds)
+        await other.send(OK)
+
+    fake.script = script
+    wire = await connect(Impatient)
+    await wire.send(LONG.replace(b"1000000000", b"4"))
+    for _ in range(4):
+        await asyncio.sleep(0.6 * Impatient.body_seconds)
+        await wire.send(b"x")
+
+    assert (await wire.answer())[1] == b"ok"
+
+
+async def test_slow_cluster_is_no_fault_of_the_client(connect: Open, fake: Fake) -> None:
+    """A client that waits because the cluster does not read has its time when the cluster reads on."""
+    size = 32 << 20
+
+    async def script(other: Wire) -> None:
+        await other.head()
+        transport = other.writer.transport
+        transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(4 * Impatient.body_seconds)
+        transport.resume_reading()  # type: ignore[attr-defined]
+        await other.exactly(size)
+        await other.send(OK)
+
+    fake.script = script
+    wire = await connect(Impatient)
+    await wire.send(LONG.replace(b"1000000000", b"%d" % size))
+    await wire.send(bytes(size))
+
+    assert (await wire.answer())[1] == b"ok"
+
+
+async def test_answer_that_is_not_taken(connect: Open, fake: Fake) -> None:
+    """A client that takes nothing of its answer is hung up on, and the cluster is done with it."""
+    over = asyncio.Event()
+
+    async def script(other: Wire) -> None:
+        await other.head()
+        try:
+            await other.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n")
+            while True:
+                await other.send(bytes(1 << 20))
+        except ConnectionError:
+            over.set()
+
+    fake.script = script
+    wire = await connect(Impatient)
+    wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await wire.send(GET)
+
+    await asyncio.wait_for(over.wait(), PATIENCE)
+
+
+async def test_vanished_clients_are_noticed(connect: Open) -> None:
+    """The system asks a client that says nothing whether it is still there."""
+    wire = await connect()
+    await wire.send(GET)
+    await wire.answer()
+    accepted = Seen.open[0].transport.get_extra_info("socket")
+
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from typing import Protocol
 
-from mlcommons_py.errors import MLCommonsError, Unavailable
+from mlcommons_py.errors import MLCommonsError, StatusError, Unavailable
 from mlcommons_py.gateway.exchange import Exchange
 from mlcommons_py.gateway.headers import Fields, Headers, chunk, chunked, last_chunk, origin, render
 from mlcommons_py.gateway.pool import Pool
@@ -189,6 +189,9 @@ class Passage:
             return
         data = upstream.taken()
         if not exchange.started:
+            if head.fields.tokens(b"transfer-encoding") not in ([], [b"chunked"]):
+                self.give_up(StatusError("the cluster's answer comes in another [Transfer-Encoding] than chunked", 502))
+                return
             exchange.started = True
             self._stop_waiting()
             first = self._head(head)

@@ -143,6 +143,14 @@ async def test_kept_alive(connect: Connect, fake: Fake) -> None:
     assert fake.connections == 1
 
 
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"gzip"])
+async def test_coding_that_is_not_undone(connect: Connect, fake: Fake, coding: bytes) -> None:
+    """An answer in an encoding that would be lost on the way is 502."""
+    wire = await ask(connect, fake, b"HTTP/1.1 200 OK\r\ntransfer-encoding: %b\r\n\r\n2\r\nok\r\n0\r\n\r\n" % coding)
+
+    assert (await wire.answer())[0].startswith(b"HTTP/1.1 502 ")
+
+
 async def test_two_answers(connect: Connect, fake: Fake) -> None:
     """What the cluster sends beyond its answer is nobody's: neither this client nor the next sees it."""
     wire = await ask(connect, fake, OK + b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")

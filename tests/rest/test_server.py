@@ -360,6 +360,19 @@ async def test_no_http(serving: Serving, garbage: bytes) -> None:
             assert (await client.post("/raw", content=b"{}")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("field", "status"), [("transfer-encoding: gzip, chunked", 501), ("host: y\r\ntransfer-encoding: chunked", 400)]
+)
+async def test_ambiguous_head(serving: Serving, field: str, status: int) -> None:
+    """A body in an encoding that is not undone here, and a second host, are refused, and the connection goes on."""
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(head("POST", "/raw", field) + b"2\r\n{}\r\n0\r\n\r\n")
+        assert (await read_answer(reader))[0] == status
+        writer.write(head("POST", "/raw", "content-length: 2") + b"{}")
+        assert (await read_answer(reader))[0] == 200
+
+
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket", "TLS/1.2"])
 async def test_upgrade_is_ignored(serving: Serving, upgrade: str) -> None:
     """A client that offers another protocol is answered in this one, its body read."""

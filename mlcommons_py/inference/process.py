@@ -237,7 +237,7 @@ class Worker:
         """End the process now."""
         if self._process.returncode is None:
             self._end()
-        await self.ended
+        await asyncio.shield(self.ended)  # whoever is cancelled here leaves it to close the socket
 
     async def _receive(self) -> str:
         """Take in frames until the process ends; return how it ended."""
@@ -253,8 +253,9 @@ class Worker:
         except Exception:
             log.exception("worker %d sent what is no answer; it is ended", self.pid)
             self._end()
-        self.alive = False
-        self._writer.close()
+        finally:
+            self.alive = False
+            self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
         how = _describe(await self._gone())

@@ -66,10 +66,9 @@ async def _models(services: Services, wanted: frozenset[str] | None) -> Profiles
         deployment = services.deployments.get(model_id)
         if deployment is None or (wanted is not None and model_id not in wanted):
             continue
-        document = await services.models.document(model_id)
         numbers = deployment.stats()
         profiles[model_id] = {
-            **_deployed(services, model_id, {} if document is None else document.source),
+            **await _deployed(services, model_id),
             "predictor": f"mlcommons_py.inference.worker@{numbers.pid:x}",
             **({"model_inference_stats": numbers.latencies} if numbers.latencies else {}),
             "memory_size_estimation_cpu": numbers.rss,
@@ -79,17 +78,18 @@ async def _models(services: Services, wanted: frozenset[str] | None) -> Profiles
         latencies = services.remotes.latencies(model_id)
         if latencies is None or (wanted is not None and model_id not in wanted):
             continue
-        document = await services.models.document(model_id)
         summary = latencies.summary()
         profiles[model_id] = {
-            **_deployed(services, model_id, {} if document is None else document.source),
+            **await _deployed(services, model_id),
             "predictor": f"mlcommons_py.inference.remote@{id(latencies):x}",
             **({"predict_request_stats": summary} if summary else {}),
         }
     return profiles
 
 
-def _deployed(services: Services, model_id: str, source: Mapping[str, Any]) -> dict[str, Any]:
+async def _deployed(services: Services, model_id: str) -> dict[str, Any]:
+    document = await services.models.document(model_id)
+    source: Mapping[str, Any] = {} if document is None else document.source
     return {
         "model_state": source.get("model_state", "DEPLOYED"),
         "target_worker_nodes": list(source.get("planning_worker_nodes", [])),

@@ -8,7 +8,7 @@ import pytest
 from scripts.opensearch import Node
 from tests.api_servers.several import several
 from tests.e2e.service import Service
-from tests.e2e.test_remote import CHAT, OPEN, Provider
+from tests.e2e.test_remote import OPEN, Provider
 from tests.opensearch import empty
 
 
@@ -21,26 +21,11 @@ class Rig:
 
     def connector(self, path: str = "/chat") -> str:
         """Make a connector to a path of the provider, and return its id."""
-        action = {
-            "action_type": "predict",
-            "method": "POST",
-            "url": f"{self.provider.fake.url}{path}",
-            "headers": {"Authorization": "Bearer ${credential.key}"},
-            "request_body": CHAT,
-        }
-        body = {
-            "name": "a connector",
-            "version": "1",
-            "protocol": "http",
-            "credential": {"key": "s3cret"},
-            "actions": [action],
-        }
-        return str(self.service.ml("POST", "/connectors/_create", json=body)["connector_id"])
+        return self.provider.connector(self.service, path)
 
     def model(self, connector_id: str, **fields: object) -> str:
         """Register and deploy a model, and return its id."""
-        body = {"name": "chat", "function_name": "remote", "connector_id": connector_id, **fields}
-        return str(self.service.ml("POST", "/models/_register?deploy=true", json=body)["model_id"])
+        return self.provider.model(self.service, connector_id, **fields)
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,29 @@ class Provider:
         self._thread.join(30)
         self.loop.close()
 
+    def connector(self, service: Service, path: str = "/chat") -> str:
+        """Make a connector to a path of the provider, and return its id."""
+        action = {
+            "action_type": "predict",
+            "method": "POST",
+            "url": f"{self.fake.url}{path}",
+            "headers": {"Authorization": "Bearer ${credential.key}"},
+            "request_body": CHAT,
+        }
+        body = {
+            "name": "a connector",
+            "version": "1",
+            "protocol": "http",
+            "credential": {"key": "s3cret"},
+            "actions": [action],
+        }
+        return str(service.ml("POST", "/connectors/_create", json=body)["connector_id"])
+
+    def model(self, service: Service, connector_id: str, **fields: object) -> str:
+        """Register and deploy a model, and return its id."""
+        body = {"name": "chat", "function_name": "remote", "connector_id": connector_id, **fields}
+        return str(service.ml("POST", "/models/_register?deploy=true", json=body)["model_id"])
+
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
@@ -61,23 +84,7 @@ def service(tmp_path: Path, run: Run) -> Iterator[Service]:
 
 
 def _deployed(service: Service, provider: Provider) -> str:
-    action = {
-        "action_type": "predict",
-        "method": "POST",
-        "url": f"{provider.fake.url}/chat",
-        "headers": {"Authorization": "Bearer ${credential.key}"},
-        "request_body": CHAT,
-    }
-    connector = {
-        "name": "a connector",
-        "version": "1",
-        "protocol": "http",
-        "credential": {"key": "s3cret"},
-        "actions": [action],
-    }
-    connector_id = service.ml("POST", "/connectors/_create", json=connector)["connector_id"]
-    body = {"name": "chat", "function_name": "remote", "connector_id": connector_id}
-    return str(service.ml("POST", "/models/_register?deploy=true", json=body)["model_id"])
+    return provider.model(service, provider.connector(service))
 
 
 def _gone(provider: Provider) -> Callable[[], bool]:

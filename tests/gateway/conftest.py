@@ -19,7 +19,7 @@ from mlcommons_py.rest.web import web_app
 from mlcommons_py.settings import EMBEDDED, Operator
 from mlcommons_py.wiring import App, wire
 from scripts.opensearch import Node
-from tests.gateway.peers import PATIENCE, Fake, Wire
+from tests.gateway.peers import PATIENCE, Fake, Wire, scripted
 
 Before = Callable[..., Awaitable[int]]
 Connect = Callable[[], Awaitable[Wire]]
@@ -28,12 +28,8 @@ Connect = Callable[[], Awaitable[Wire]]
 @pytest.fixture
 async def fake() -> AsyncIterator[Fake]:
     """A cluster that follows a test's script."""
-    cluster = Fake()
-    await cluster.start()
-    yield cluster
-    await cluster.stop()
-    for fault in cluster.faults:
-        raise fault
+    async with scripted() as cluster:
+        yield cluster
 
 
 @pytest.fixture

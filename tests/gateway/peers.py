@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 PATIENCE = 20.0
 
@@ -121,3 +121,14 @@ class Fake:
         finally:
             self._wires.discard(wire)
             wire.close()
+
+
+@contextlib.asynccontextmanager
+async def scripted() -> AsyncIterator[Fake]:
+    """Run a server that follows a test's script; what went wrong in the script is raised at its end."""
+    server = Fake()
+    await server.start()
+    yield server
+    await server.stop()
+    for fault in server.faults:
+        raise fault

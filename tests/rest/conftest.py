@@ -13,11 +13,19 @@ from mlcommons_py.rest.services import Services
 from mlcommons_py.rest.web import web_app
 from mlcommons_py.settings import EMBEDDED, Operator
 from mlcommons_py.wiring import App, wire
+from tests.gateway.peers import Fake, scripted
 from tests.rest.small import SMALL
 
 LIMIT = 200_000
 
 Caller = Callable[[Iterable[Route]], httpx.AsyncClient]
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[Fake]:
+    """The server that requests are passed on to."""
+    async with scripted() as server:
+        yield server
 
 
 @pytest.fixture

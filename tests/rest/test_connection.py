@@ -90,17 +90,6 @@ Open = Callable[..., Awaitable[Wire]]
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[Fake]:
-    """The server that requests are passed on to."""
-    peer = Fake()
-    await peer.start()
-    yield peer
-    await peer.stop()
-    for fault in peer.faults:
-        raise fault
-
-
-@pytest.fixture
 async def connect(fake: Fake) -> AsyncIterator[Open]:
     """A function that connects to the application, over connections of some kind."""
     wires: list[Wire] = []

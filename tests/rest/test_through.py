@@ -47,17 +47,6 @@ class Late:
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[Fake]:
-    """The server that requests are passed on to."""
-    peer = Fake()
-    await peer.start()
-    yield peer
-    await peer.stop()
-    for fault in peer.faults:
-        raise fault
-
-
-@pytest.fixture
 async def late(fake: Fake) -> AsyncIterator[Late]:
     """The application."""
     app = Late(fake.url)

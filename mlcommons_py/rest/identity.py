@@ -96,12 +96,14 @@ class Identity:
             Unavailable: the cluster cannot be asked, and was not lately.
             Rejected: so it is, because too many requests are under way there.
         """
+        now = self._clock()
+        if self._everybody is not None and self._everybody.fresh(now):  # then it does not matter who it is
+            return Caller(self._everybody.user)
         headers = [field for field in Fields(request.headers.raw).end_to_end() if field[0].lower() in _SHOWN]
         client = request.client
         who = Asker("GET", client.host if client else "unknown", request.scope["scheme"])
         key = hashlib.sha256(repr((who.address, headers)).encode()).digest()
         known = self._everybody or self._known.get(key)
-        now = self._clock()
         if known is not None and known.fresh(now):
             return Caller(known.user)
         if (asking := self._asking.get(key)) is None:

@@ -2,10 +2,7 @@
 
 from typing import Protocol
 
-from mlcommons_py.observe.numbers import Numbers, total
-
-_PAST = 0
-"""Under which the numbers of all processes that ended are kept."""
+from mlcommons_py.observe.numbers import PAST, Numbers, total
 
 
 class Processes(Protocol):
@@ -39,7 +36,7 @@ class Elsewhere:
     def ended(self, process: int) -> None:
         """Keep what a process that ended had counted."""
         if process in self._told:
-            self._told[_PAST] = total([self._told.get(_PAST, Numbers()), self._told.pop(process).past()])
+            self._told[PAST] = total([self._told.get(PAST, Numbers()), self._told.pop(process).past()])
 
     def total(self) -> Numbers:
         """Return the sum of what all of them counted."""

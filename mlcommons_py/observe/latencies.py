@@ -3,11 +3,9 @@
 import time
 from collections import deque
 
-from mlcommons_py.observe.numbers import Use
+from mlcommons_py.observe.numbers import PAST, Use
 
 _KEPT = 100
-_PAST = 0
-"""Under which what processes told that have ended is kept."""
 
 
 class Latencies:
@@ -49,10 +47,10 @@ class Latencies:
 
     def ended(self, process: int) -> None:
         """Keep what a process that ended has told."""
-        use, before = self._elsewhere.pop(process, None), self._elsewhere.get(_PAST, Use(0, 0.0))
+        use, before = self._elsewhere.pop(process, None), self._elsewhere.get(PAST, Use(0, 0.0))
         if use is not None:
             recent = sorted([*before.recent, *use.recent])[-_KEPT:]
-            self._elsewhere[_PAST] = Use(before.count + use.count, max(before.last, use.last), recent)
+            self._elsewhere[PAST] = Use(before.count + use.count, max(before.last, use.last), recent)
 
     def summary(self) -> dict[str, float]:
         """Return count, max, min, average and percentiles in milliseconds; empty before any request."""

@@ -10,6 +10,9 @@ Series = tuple[str, str, tuple[tuple[str, str], ...]]
 COUNTS = ("requests", "failures", "model_requests", "model_failures")
 """What :class:`~mlcommons_py.observe.counters.Counters` has."""
 
+PAST = 0
+"""The number of a process that never was: under it is kept what all those told that have ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class Use:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mlcommons_py.gateway.headers import Fields, Headers
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import Pool
+from mlcommons_py.header_fields import Fields, Headers
 
 SOCKET = "core.sock"
 """The socket's name in its directory."""

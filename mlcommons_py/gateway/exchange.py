@@ -5,7 +5,7 @@ import time
 from typing import Protocol
 
 from mlcommons_py.errors import MLCommonsError
-from mlcommons_py.gateway.headers import Fields, Headers
+from mlcommons_py.header_fields import Fields, Headers
 
 EXTENSION = "mlcommons.exchange"
 """Where a scope's ``extensions`` has, under ``exchange``, a function that takes its request out of ASGI and returns the

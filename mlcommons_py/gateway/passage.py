@@ -8,9 +8,10 @@ from typing import Protocol
 
 from mlcommons_py.errors import MLCommonsError, StatusError, Unavailable
 from mlcommons_py.gateway.exchange import Exchange
-from mlcommons_py.gateway.headers import Fields, Headers, chunk, chunked, last_chunk, origin, render
+from mlcommons_py.gateway.headers import chunk, chunked, last_chunk, origin, render
 from mlcommons_py.gateway.pool import Pool
-from mlcommons_py.gateway.upstream import Head, Upstream
+from mlcommons_py.header_fields import Fields, Headers
+from mlcommons_py.upstream import Head, Upstream
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.gateway.exchange import Exchange
-from mlcommons_py.gateway.headers import Fields, Headers, asked, render
+from mlcommons_py.gateway.headers import asked, render
 from mlcommons_py.gateway.passage import REPEATABLE, Dress, Ended, Passage
 from mlcommons_py.gateway.pool import Pool
-from mlcommons_py.gateway.upstream import Lost, Upstream
+from mlcommons_py.header_fields import Fields, Headers
+from mlcommons_py.upstream import Lost, Upstream
 
 ASKED_AT_ONCE = 16
 """Questions of the service's that may be under way at the cluster besides the requests that are passed on."""

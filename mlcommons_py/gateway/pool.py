@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from mlcommons_py.errors import Rejected, Unavailable
-from mlcommons_py.gateway.upstream import Upstream
 from mlcommons_py.settings import Operator
 from mlcommons_py.store.link import link_of
+from mlcommons_py.upstream import Upstream
 
 CONNECTIONS = 512
 """Requests that may be under way at the cluster."""

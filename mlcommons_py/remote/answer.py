@@ -1,15 +1,24 @@
-"""An answer as it comes in: its head, and its body decompressed and within bounds."""
+"""An answer as it comes in: its head, and its body decompressed, within bounds and in time."""
 
+import asyncio
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from mlcommons_py.errors import RemoteFailed
+from mlcommons_py.header_fields import Fields
+from mlcommons_py.remote import faults
+from mlcommons_py.remote.connections import Line
+from mlcommons_py.remote.endpoint import Endpoint
 from mlcommons_py.remote.exchange import Headers
 from mlcommons_py.remote.faults import unreadable
 
-if TYPE_CHECKING:
-    import aiohttp
+_AT_ONCE = 1 << 20
+"""Bytes up to which a body is written in one piece; a longer one would hold up the loop where it is encrypted."""
+
+_PART = 256 << 10
+_AHEAD = 256 << 10
+"""Bytes of an answer that may wait for who reads it."""
 
 _PIECE = 256 << 10
 """Most bytes that are decompressed in one go."""
@@ -18,50 +27,94 @@ _GZIP_OR_ZLIB = 47
 """Window bits with which zlib tells the two apart by itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an answer may take.
+
+    Attributes:
+        reading: seconds that the next of it may be waited for.
+        until: when, by the loop's clock, all of it is to be there; None for whenever it is.
+        most: bytes that its body may have where it is read as a whole; -1 for any number.
+    """
+
+    reading: float
+    until: float | None
+    most: int
+
+
 class Answer:
-    """An answer whose head came.
+    """An answer on its way, from the moment its request goes out.
 
     :meth:`chunks`, and iterating, yield its body, decompressed, as it comes; :meth:`close` ends it, read or not.
 
     Attributes:
+        status: 0 until the head came.
         headers: names in lower case; values of a name that came more than once are joined by commas.
         attempts: how many requests it took.
     """
 
-    def __init__(
-        self,
-        wire: "aiohttp.ClientResponse",
-        translate: Callable[[BaseException], RemoteFailed],
-        leave: Callable[[], None],
-        most: int,
-    ) -> None:
-        """Take the HTTP client's answer.
-
-        Args:
-            wire: the answer.
-            translate: makes an error of a fault of the client.
-            leave: is called when the answer is closed.
-            most: bytes that its body may have where it is read as a whole; -1 for any number.
-        """
-        self.status = wire.status
-        self.headers: Headers = _headers(wire)
+    def __init__(self, line: Line, endpoint: Endpoint, limits: Limits, ended: Callable[[], None]) -> None:
+        """Take a connection that is idle; ``ended`` is called when the answer is closed, and has it back."""
+        self.status = 0
+        self.headers: Headers = {}
         self.attempts = 1
-        self._wire = wire
-        self._translate = translate
-        self._leave: Callable[[], None] | None = leave
-        self._most = most
+        self._line = line
+        self._endpoint = endpoint
+        self._limits = limits
+        self._ended: Callable[[], None] | None = ended
+        self._sent = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self.chunks()
 
+    async def ask(self, method: str, head: bytes, body: bytes) -> None:
+        """Send the request, as far as it is wanted: who answers early may not read it.
+
+        Raises:
+            RemoteFailed: the connection is lost, or nobody reads on.
+        """
+        line = self._line
+        self._expect()
+        whole = len(body) <= _AT_ONCE
+        line.begin(method, head + body if whole else head, self._came, self._came)
+        if not whole:
+            for at in range(0, len(body), _PART):
+                while not line.may_write and line.head is None:
+                    await self._more()
+                if line.head is not None:
+                    return
+                line.write(body[at : at + _PART])
+        self._sent = True
+
+    async def begun(self) -> None:
+        """Wait for the head.
+
+        Raises:
+            RemoteFailed: it does not come in time, or the connection is lost.
+        """
+        line = self._line
+        while (head := line.head) is None:
+            await self._more()
+        self.status = head.status
+        self.headers = _headers(head.fields)
+
+    def let_flow(self) -> None:
+        """Let the rest take as long as it will, as long as something comes."""
+        self._limits = replace(self._limits, until=None)
+        if not self._line.complete:
+            self._expect()
+
     async def read(self) -> bytes:
-        """Return the whole body.
+        """Return the whole body, once the head came.
 
         Raises:
             RemoteFailed: it is too long, cannot be decompressed, or ends in the midst.
         """
-        most = self._most
-        if 0 <= most < (self._wire.content_length or 0):
+        most = self._limits.most
+        head = self._line.head
+        assert head is not None
+        if 0 <= most < (head.length or 0):
             raise too_long(most)
         decode = self._decoder()
         parts, size = [], 0
@@ -88,17 +141,73 @@ class Answer:
         if decode is not None:
             decode.end()
 
+    @property
+    def reusable(self) -> bool:
+        """Whether nothing of the request and of its answer is still on its way."""
+        return self._sent and self._line.reusable
+
+    def close(self) -> None:
+        """Give the connection back; it is kept if both the request and the answer came to their end."""
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended()
+
     async def _arrived(self) -> bytes:
         """Return what came of the body since the last time, or nothing at its end."""
-        content = self._wire.content
-        if content.at_eof() and content.exception() is None:
-            return b""
-        import aiohttp
+        line = self._line
+        while not line.held:
+            if line.complete:
+                return b""
+            await self._more()
+        data = line.taken()
+        if line.is_paused:
+            line.resume_reading()
+            self._expect()
+        return data
 
+    async def _more(self) -> None:
+        """Wait until something came, or the provider reads on.
+
+        Raises:
+            RemoteFailed: the connection is lost.
+        """
+        if self._line.lost is not None:
+            raise self._lost()
+        self._waiter = asyncio.get_running_loop().create_future()
         try:
-            return await content.readany()
-        except (aiohttp.ClientError, OSError) as fault:  # a TimeoutError is an OSError
-            raise self._translate(fault) from fault
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _came(self) -> None:
+        line = self._line
+        if not line.complete and line.lost is None:
+            self._expect()
+        if self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_result(None)
+        elif line.held > _AHEAD and not line.complete:
+            # Whoever reads is slower than the provider, which is not the provider's fault.
+            line.pause_reading()
+            line.expect(self._limits.until)
+
+    def _expect(self) -> None:
+        until, soon = self._limits.until, self._line.now() + self._limits.reading
+        self._line.expect(soon if until is None or soon < until else until)
+
+    def _lost(self) -> RemoteFailed:
+        line = self._line
+        if line.misread is not None:
+            fault = faults.misread(self._endpoint, line.misread)
+            fault.__cause__ = line.misread
+        elif line.is_late:
+            until = self._limits.until
+            fault = faults.endless() if until is not None and line.now() >= until else faults.silent()
+            fault.__cause__ = TimeoutError(line.lost)
+        else:
+            fault = faults.closed()
+            fault.__cause__ = ConnectionError(line.lost)
+        return fault
 
     def _decoder(self) -> "_Inflated | None":
         encoding = self.headers.get("content-encoding", "").lower()
@@ -107,14 +216,6 @@ class Answer:
         if encoding not in ("gzip", "x-gzip", "deflate"):
             raise unreadable(f"the answer has the Content-Encoding [{encoding[:40]}]; gzip and deflate are understood")
         return _Inflated(encoding)
-
-    def close(self) -> None:
-        """Give the connection back if the body was read to its end, hang up if not."""
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            if not self._wire.closed:  # by the end of its body
-                self._wire.close()
-            leave()
 
 
 class _Inflated:
@@ -158,11 +259,9 @@ def too_long(most: int) -> RemoteFailed:
     return unreadable(f"the answer is longer than {most} bytes; raise [plugins.ml_commons.max_json_size] to take it")
 
 
-def _headers(wire: "aiohttp.ClientResponse") -> Headers:
+def _headers(fields: Fields) -> Headers:
     headers: dict[str, str] = {}
-    for name, value in wire.headers.items():
-        key = name.lower()
-        if not value.isascii():  # the client hands on bytes that are no text as half surrogates
-            value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    for name, (_, value) in zip(fields.names, fields.pairs, strict=True):
+        key, text = name.decode("ascii"), value.decode("utf-8", "replace")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers

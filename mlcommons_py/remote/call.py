@@ -9,7 +9,7 @@ from mlcommons_py.remote.answer import Answer
 from mlcommons_py.remote.breaker import Verdict
 from mlcommons_py.remote.documents import ClientConfig
 from mlcommons_py.remote.exchange import Incoming, Outgoing
-from mlcommons_py.remote.faults import may_pass, remote_failed
+from mlcommons_py.remote.faults import may_pass
 from mlcommons_py.remote.places import CONNECTIONS
 from mlcommons_py.remote.repeating import is_passing, repeating, retry_after
 from mlcommons_py.remote.trust import Target
@@ -53,10 +53,6 @@ class Call:
         self.reading = float(config.read_timeout or SECONDS)
         self.attempts = 0
         self.status = 0
-
-    def translate(self, fault: BaseException) -> RemoteFailed:
-        """Return the error for a fault of the HTTP client."""
-        return remote_failed(fault, self.target.endpoint, self.connecting)
 
     async def repeated(self, attempt: Callable[[], Awaitable[_Result]], drop: Callable[[_Result], None]) -> _Result:
         """Return the result of the last attempt; ``drop`` lets go of those before it.

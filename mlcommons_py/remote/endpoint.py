@@ -34,6 +34,7 @@ class Endpoint:
         host: lower case; of an international name its ASCII form; an IPv6 address without brackets.
         target: path and query, with what may not stand in a URL percent-encoded.
         address: of a host that is an address; None of a name.
+        authority: host and port; the port only where it is not the usual one.
         origin: scheme, host and port; the port only where it is not the usual one.
         url: what goes out.
     """
@@ -43,12 +44,15 @@ class Endpoint:
     port: int
     target: str
     address: Address | None = None
+    authority: str = field(init=False, repr=False)
     origin: str = field(init=False, repr=False)
     url: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        origin = f"{self.scheme}://{host}" + ("" if self.port == _PORTS[self.scheme] else f":{self.port}")
+        authority = host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        origin = f"{self.scheme}://{authority}"
+        object.__setattr__(self, "authority", authority)
         object.__setattr__(self, "origin", origin)
         object.__setattr__(self, "url", origin + self.target)
 

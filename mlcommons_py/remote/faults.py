@@ -1,23 +1,17 @@
-"""What goes wrong on the way to a provider and back, in ML Commons' words where it has some."""
+"""What goes wrong on the way to a provider and back, in ML Commons' words where it has some.
+
+The texts name the host, and never the path or the query, which may carry a key.
+"""
 
 import errno
 import ssl
 import zlib
-from typing import TYPE_CHECKING
 
 from mlcommons_py.errors import RemoteFailed
 from mlcommons_py.remote.endpoint import Endpoint
 
-if TYPE_CHECKING:
-    import aiohttp
-
 _BEGIN = "Error communicating with remote model: "
-_CLOSED = "The connection was closed during the request. The request will usually succeed on a retry."
 _LONGEST = 300
-
-
-class Broken(Exception):
-    """A connection that ended before its answer began; hides the fault from the client, which would send once more."""
 
 
 def unreadable(reason: str, status: int = 502) -> RemoteFailed:
@@ -32,59 +26,56 @@ def may_pass(fault: BaseException) -> bool:
     return not isinstance(fault.__cause__, (ssl.SSLCertVerificationError, zlib.error))
 
 
-def remote_failed(fault: BaseException, endpoint: Endpoint, connecting: float) -> RemoteFailed:
-    """Return the error for a fault of the HTTP client; ``connecting`` is the limit for connections in seconds.
-
-    Its ``__cause__`` is the fault, of a certificate the one of the TLS library. The text names the host, and never the
-    path or the query, which may carry a key.
-    """
-    import aiohttp
-
-    if isinstance(fault, Broken) and fault.__cause__ is not None:
-        fault = fault.__cause__
-    failed = RemoteFailed(_BEGIN + _text(fault, endpoint, connecting)[:_LONGEST])
-    failed.__cause__ = fault.certificate_error if isinstance(fault, aiohttp.ClientConnectorCertificateError) else fault
-    return failed
+def unknown_host(endpoint: Endpoint, fault: OSError) -> RemoteFailed:
+    """Return the error for a host without an address."""
+    return _failed(f"{endpoint.host}: {fault.strerror or fault}")
 
 
-def _text(fault: BaseException, endpoint: Endpoint, connecting: float) -> str:
-    import aiohttp
-
-    at = f"{endpoint.host}:{endpoint.port}" if endpoint.address is None else f"/{endpoint.host}:{endpoint.port}"
-    match fault:
-        case aiohttp.ConnectionTimeoutError():
-            return f"connection timed out after {connecting * 1000:.0f} ms: {at}"
-        case aiohttp.SocketTimeoutError():
-            return "Read timed out"
-        case TimeoutError():
-            return "the answer did not come to an end in time"
-        case aiohttp.ClientConnectorDNSError():
-            return f"{endpoint.host}: {fault.os_error.strerror or fault.os_error}"
-        case aiohttp.ClientConnectorCertificateError():
-            return (
-                f"the certificate of {at} cannot be trusted: {_verdict(fault.certificate_error)}; give the service its"
-                " authority ([remote_ca]), or set [client_config.skip_ssl_verification] where that does not matter"
-            )
-        case aiohttp.ClientConnectorSSLError():
-            return f"no TLS with {at}: {getattr(fault.os_error, 'reason', None) or fault.os_error}"
-        case aiohttp.ClientConnectorError():
-            return _refused(fault, at)
-        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
-            return _CLOSED
-        case aiohttp.ClientResponseError():
-            return f"the answer of {at} is no HTTP: {fault.message}"
-        case _:
-            return f"{type(fault).__name__}: {fault}"
+def unreachable(endpoint: Endpoint, fault: OSError) -> RemoteFailed:
+    """Return the error for a connection that did not come about."""
+    at = _at(endpoint)
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return _failed(
+            f"the certificate of {at} cannot be trusted: {fault.verify_message}; give the service its authority"
+            " ([remote_ca]), or set [client_config.skip_ssl_verification] where that does not matter"
+        )
+    if isinstance(fault, ssl.SSLError):
+        return _failed(f"no TLS with {at}: {fault.reason or fault}")
+    if fault.errno == errno.ECONNREFUSED:
+        return _failed(f"Connection refused: {at}")
+    if fault.errno == errno.ETIMEDOUT:
+        return _failed(f"Connection timed out: {at}")
+    return _failed(f"{fault.strerror or fault}: {at}")
 
 
-def _refused(fault: "aiohttp.ClientConnectorError", at: str) -> str:
-    number = fault.os_error.errno
-    if number == errno.ECONNREFUSED:
-        return f"Connection refused: {at}"
-    if number == errno.ETIMEDOUT:
-        return f"Connection timed out: {at}"
-    return f"{fault.os_error.strerror or fault.os_error}: {at}"
+def unreachable_in_time(endpoint: Endpoint, seconds: float) -> RemoteFailed:
+    """Return the error for a connection that did not come about in so many seconds."""
+    return _failed(f"connection timed out after {seconds * 1000:.0f} ms: {_at(endpoint)}")
 
 
-def _verdict(fault: Exception) -> str:
-    return fault.verify_message if isinstance(fault, ssl.SSLCertVerificationError) else str(fault)
+def silent() -> RemoteFailed:
+    """Return the error for an answer of which nothing more came."""
+    return _failed("Read timed out")
+
+
+def endless() -> RemoteFailed:
+    """Return the error for an answer that would not end."""
+    return _failed("the answer did not come to an end in time")
+
+
+def misread(endpoint: Endpoint, fault: Exception) -> RemoteFailed:
+    """Return the error for an answer that is no HTTP."""
+    return _failed(f"the answer of {_at(endpoint)} is no HTTP: {fault}")
+
+
+def closed() -> RemoteFailed:
+    """Return the error for a connection that ended before the answer did."""
+    return _failed("The connection was closed during the request. The request will usually succeed on a retry.")
+
+
+def _failed(text: str) -> RemoteFailed:
+    return RemoteFailed(_BEGIN + text[:_LONGEST])
+
+
+def _at(endpoint: Endpoint) -> str:
+    return f"{endpoint.host}:{endpoint.port}" if endpoint.address is None else f"/{endpoint.host}:{endpoint.port}"

@@ -1,42 +1,32 @@
 """Calls to providers: connections that are kept, limits of time and number, and repetitions.
 
 What goes out is the connector's request, with ``Host`` and ``Content-Length``, and no other header. Redirects are
-answers like any other, proxies of the environment are not used, cookies are not kept. The client is aiohttp, loaded
-with the first call.
+answers like any other, proxies of the environment are not used, cookies are not kept.
 """
 
 import asyncio
 import importlib
-import io
 import re
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.plugin_settings import PluginSettings
-from mlcommons_py.remote.answer import Answer
+from mlcommons_py.remote.answer import Answer, Limits
 from mlcommons_py.remote.breaker import Breaker
 from mlcommons_py.remote.call import READS, Call, Observe
+from mlcommons_py.remote.connections import Connections
 from mlcommons_py.remote.documents import ClientConfig
+from mlcommons_py.remote.endpoint import Endpoint
 from mlcommons_py.remote.exchange import Headers, Incoming, Outgoing
-from mlcommons_py.remote.faults import Broken
 from mlcommons_py.remote.identity import Identity
 from mlcommons_py.remote.places import Places
-from mlcommons_py.remote.resolver import Lookup, Resolver, SystemLookup
-from mlcommons_py.remote.trust import Reach, Trust
-
-if TYPE_CHECKING:
-    import aiohttp
-    import yarl
-
-_KEPT_SECONDS = {"http": 4.0, "https": 30.0}
-"""How long a connection waits for the next request. Servers without TLS, mostly one's own, often hang up after five
-seconds, and a request that meets that is lost; to connect to them anew costs next to nothing."""
+from mlcommons_py.remote.resolver import Lookup, SystemLookup
+from mlcommons_py.remote.trust import Trust
 
 _OURS = frozenset(
     "connection content-length expect host keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
@@ -47,12 +37,6 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _MOST_IDENTITIES = 256
 """Certificates of connectors that are kept ready; connections with one are shared by nobody who has another."""
-
-_AS_IT_IS = 1 << 20
-"""Bytes up to which the client takes a body in one piece; a longer one would hold up the loop."""
-
-_BY_ITSELF = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-"""What the client would add."""
 
 
 class Transport:
@@ -88,13 +72,12 @@ class Transport:
         self._settings = settings
         self._authorities = authorities
         self._system = SystemLookup()
-        self._lookup = self._system if lookup is None else lookup
         self.breaker = Breaker() if breaker is None else breaker
         self._places = Places() if places is None else places
         self._reads = reads
-        self._kept = kept
         self._observe = observe
-        self._sessions: dict[tuple[str, Reach], aiohttp.ClientSession] = {}
+        self._connections = Connections(self._system if lookup is None else lookup, trust, kept)
+        self._careless = _believing_anybody()
         self._tls: dict[Identity | None, asyncio.Future[ssl.SSLContext]] = {}
 
     async def send(
@@ -117,12 +100,13 @@ class Transport:
         call = self._call(outgoing, config, model_id, private)
 
         async def attempt() -> Incoming:
-            answer = await self._connect(call, self._reads * call.reading)
+            answer = await self._begin(call)
             try:
-                body = await answer.read()
+                return Incoming(
+                    answer.status, answer.headers, await answer.read(), call.attempts, call.target.endpoint.origin
+                )
             finally:
                 answer.close()
-            return Incoming(answer.status, answer.headers, body, call.attempts, call.target.endpoint.origin)
 
         with self.breaker.call(model_id, call.target.endpoint.origin) as verdict, call.judged(verdict, self._observe):
             return await call.repeated(attempt, _keep)
@@ -139,12 +123,9 @@ class Transport:
         call = self._call(outgoing, config, model_id, private)
 
         async def attempt() -> Answer:
-            # The whole has no end that could be foreseen; its head has.
-            try:
-                async with asyncio.timeout(self._reads * call.reading):
-                    return await self._connect(call, None)
-            except TimeoutError as fault:
-                raise call.translate(fault) from fault
+            answer = await self._begin(call)
+            answer.let_flow()  # the whole has no end that could be foreseen; its head had
+            return answer
 
         with self.breaker.call(model_id, call.target.endpoint.origin) as verdict, call.judged(verdict, self._observe):
             answer = await call.repeated(attempt, lambda answer: answer.close())
@@ -156,75 +137,51 @@ class Transport:
 
     async def close(self) -> None:
         """Hang up on every provider."""
-        while self._sessions:
-            await self._sessions.popitem()[1].close()
+        self._connections.close()
         self._system.close()
 
     def _call(self, outgoing: Outgoing, config: ClientConfig, model_id: str, private: bool | None) -> Call:
         target = self._trust.check(outgoing.url, private=private)
         return Call(target, outgoing.to(target.endpoint.url, _checked(outgoing.headers)), config, model_id)
 
-    async def _connect(self, call: Call, total: float | None) -> Answer:
+    async def _begin(self, call: Call) -> Answer:
         """Make one attempt of a call; return its answer when its head came."""
-        await _load("aiohttp")
         if call.outgoing.sign is not None:
             await _load("botocore.auth")
-        import aiohttp
-
-        endpoint = call.target.endpoint
-        session = self._session(endpoint.scheme, call.target.reach)
-        verification = await self._verification(call) if endpoint.scheme == "https" else True
+        tls = await self._verification(call) if call.target.endpoint.scheme == "https" else None
         await self._places.enter(call.place)
+        answer = None
         try:
-            signed = call.outgoing if call.outgoing.sign is None else call.outgoing.sign(call.outgoing)
-            wire = await session.request(
-                signed.method,
-                _url(endpoint.url),
-                data=_body(signed.body),
-                headers=signed.headers,
-                allow_redirects=False,
-                ssl=verification,
-                timeout=_limits(total, call.connecting, call.reading),
-                # The client never repeats a POST by itself.
-                middlewares=() if signed.method == "POST" else None,
-            )
-        except BaseException as fault:
-            self._places.leave(call.place)
-            if isinstance(fault, (aiohttp.ClientError, OSError, Broken)):
-                failed = call.translate(fault)
-                raise failed from failed.__cause__
+            answer = await self._asked(call, tls)
+            outgoing = call.outgoing if call.outgoing.sign is None else call.outgoing.sign(call.outgoing)
+            await answer.ask(outgoing.method, _head(call.target.endpoint, outgoing), outgoing.body)
+            await answer.begun()
+        except BaseException:
+            if answer is None:
+                self._places.leave(call.place)
+            else:
+                answer.close()
             raise
-        return Answer(wire, call.translate, lambda: self._places.leave(call.place), self._settings["max_json_size"])
+        return answer
 
-    def _session(self, scheme: str, reach: Reach) -> "aiohttp.ClientSession":
-        """Return the connections for a scheme and a reach: who may not go to private addresses shares none that do."""
-        session = self._sessions.get((scheme, reach))
-        if session is None:
-            session = self._sessions[scheme, reach] = self._opened(scheme, reach)
-        return session
+    async def _asked(self, call: Call, tls: ssl.SSLContext | None) -> Answer:
+        """Return the answer on a connection that nothing was sent on yet."""
+        now = asyncio.get_running_loop().time()
+        target = call.target
+        line = self._connections.kept(target, tls) or await self._connections.connect(target, tls, call.connecting)
 
-    def _opened(self, scheme: str, reach: Reach) -> "aiohttp.ClientSession":
-        import aiohttp
+        def ended() -> None:
+            self._connections.give_back(line, target.endpoint.scheme, reusable=answer.reusable)
+            self._places.leave(call.place)
 
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            keepalive_timeout=_KEPT_SECONDS[scheme] if self._kept is None else self._kept,
-            resolver=cast("Any", Resolver(self._lookup, lambda host, found: self._trust.admit(host, found, reach))),
-            use_dns_cache=False,
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_BY_ITSELF,
-            auto_decompress=False,
-            trust_env=False,
-            middlewares=[_once],
-        )
+        limits = Limits(call.reading, now + self._reads * call.reading, self._settings["max_json_size"])
+        answer = Answer(line, target.endpoint, limits, ended)
+        return answer
 
-    async def _verification(self, call: Call) -> ssl.SSLContext | bool:
+    async def _verification(self, call: Call) -> ssl.SSLContext:
         identity = call.outgoing.identity
         if call.config.skip_ssl_verification and identity is None:
-            return False
+            return self._careless
         tls = self._tls.get(identity)
         if tls is None or (tls.done() and tls.exception() is not None):
             if len(self._tls) >= _MOST_IDENTITIES:
@@ -241,47 +198,30 @@ class Transport:
         return context
 
 
-@lru_cache(maxsize=64)
-def _limits(total: float | None, connecting: float, reading: float) -> "aiohttp.ClientTimeout":
-    import aiohttp
-
-    return aiohttp.ClientTimeout(total=total, connect=connecting, sock_read=reading)
-
-
-@lru_cache(maxsize=1024)
-def _url(text: str) -> "yarl.URL":
-    """Return a URL for the client, which takes it as it is and remembers what it found in it."""
-    import yarl
-
-    return yarl.URL(text, encoded=True)
-
-
 async def _load(module: str) -> None:
     """Import a module of which loading takes so long that the loop would stand still."""
     if module not in sys.modules:
         await asyncio.to_thread(importlib.import_module, module)
 
 
-async def _once(
-    request: "aiohttp.ClientRequest", send: Callable[["aiohttp.ClientRequest"], Awaitable["aiohttp.ClientResponse"]]
-) -> "aiohttp.ClientResponse":
-    """Keep the client from sending a request again by itself, which it does where a kept connection was closed."""
-    import aiohttp
-
-    try:
-        return await send(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as fault:
-        raise Broken from fault
+def _believing_anybody() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _keep(_incoming: Incoming) -> None:
     """Let go of nothing: the answer was read."""
 
 
-def _body(body: bytes) -> bytes | io.BytesIO | None:
-    if len(body) > _AS_IT_IS:
-        return io.BytesIO(body)
-    return body or None
+def _head(endpoint: Endpoint, outgoing: Outgoing) -> bytes:
+    """Return the head of a request as it goes out."""
+    lines = [f"{outgoing.method} {endpoint.target} HTTP/1.1", f"Host: {endpoint.authority}"]
+    lines += [f"{name}: {value}" for name, value in outgoing.headers.items()]
+    if outgoing.body or outgoing.method != "GET":
+        lines.append(f"Content-Length: {len(outgoing.body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def _checked(headers: Headers) -> Headers:

@@ -7,8 +7,8 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from mlcommons_py.errors import Unavailable
-from mlcommons_py.gateway.headers import Fields
 from mlcommons_py.gateway.passing import Asker, Gateway, Reply
+from mlcommons_py.header_fields import Fields
 from mlcommons_py.rest.answer import Answer
 from mlcommons_py.rest.request import Request
 

@@ -14,7 +14,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, Unavailable
-from mlcommons_py.gateway.headers import Fields, chunked
+from mlcommons_py.gateway.headers import chunked
+from mlcommons_py.header_fields import Fields
 from mlcommons_py.models.documents import CHUNK_SIZE
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.rest.answer import Answer, Events, Form, error, plain_error, respond, stream

@@ -13,8 +13,8 @@ import orjson
 from starlette.requests import Request as StarletteRequest
 
 from mlcommons_py.errors import Rejected, Unavailable
-from mlcommons_py.gateway.headers import Fields, Headers
 from mlcommons_py.gateway.passing import Asker, Gateway, Reply
+from mlcommons_py.header_fields import Fields, Headers
 from mlcommons_py.rest.answer import Answer
 from mlcommons_py.rest.asking import relayed
 

@@ -10,9 +10,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from mlcommons_py.errors import Unavailable
-from mlcommons_py.gateway.upstream import notice_silence
 from mlcommons_py.rest.accepting import Acceptor, Turns
 from mlcommons_py.rest.connection import Connection
+from mlcommons_py.upstream import notice_silence
 
 KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048

@@ -9,7 +9,7 @@ from starlette.types import Message, Scope
 
 from mlcommons_py.api_servers.handing import Received, address, handed
 from mlcommons_py.api_servers.hatch import hatch_in
-from mlcommons_py.gateway.headers import Fields
+from mlcommons_py.header_fields import Fields
 from tests.api_servers.conftest import Rig
 from tests.api_servers.several import Direct, api_servers, connected, until
 from tests.remote.fake import SILENT

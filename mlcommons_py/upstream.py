@@ -1,4 +1,4 @@
-"""A connection to the cluster: one request after another, both bodies as streams."""
+"""A connection to a server, the cluster's or a provider's: one request after another, both bodies as streams."""
 
 import asyncio
 import socket
@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 import httptools
 
-from mlcommons_py.gateway.headers import Fields
+from mlcommons_py.header_fields import Fields
+
+HEAD_BYTES = 256 << 10
+"""How long the head of an answer may be, and what stands between two parts of its body or behind it."""
 
 _SILENCE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
@@ -53,11 +56,13 @@ class Upstream(asyncio.Protocol):
     Attributes:
         home: the list that it waits in when it has nothing to do.
         served: how many requests it has had.
-        continued: whether the cluster said that the body may come (status 100).
+        continued: whether the server said that the body may come (status 100).
         head: the head of the answer, once it came.
         complete: whether all of the answer came; what was not taken of it is still here.
+        held: bytes of the body that came and were not taken yet.
         lost: why it is gone, if it is.
-        may_write: whether the cluster reads what is sent.
+        misread: what was wrong with an answer that is no HTTP.
+        may_write: whether the server reads what is sent.
     """
 
     def __init__(self, authority: bytes, home: "list[Upstream]") -> None:
@@ -65,9 +70,10 @@ class Upstream(asyncio.Protocol):
         self.home = home
         self.served = 0
         self.lost: str | None = None
+        self.misread: Exception | None = None
         self.may_write = True
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser = _parser(self)
         self._paused = False
         self._forget("GET")
         self.complete = True
@@ -80,7 +86,9 @@ class Upstream(asyncio.Protocol):
         self.continued = False
         self._reason = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        self._head_bytes = 0
         self._body: list[bytes] = []
+        self.held = 0
         self._keep = False
         self._extra = False
 
@@ -95,12 +103,16 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read on."""
         if self.complete:
-            self.abort("the cluster sent more than was asked for")
+            self.abort("the server sent more than was asked for")
             return
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
+            if self._head_bytes > HEAD_BYTES and not self.complete:
+                raise httptools.HttpParserError(f"its head is longer than {HEAD_BYTES} bytes")
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
-            self.abort(f"the cluster's answer is no HTTP: {fault}")
+            self.misread = fault
+            self.abort(f"the server's answer is no HTTP: {fault}")
         self._came()
 
     def eof_received(self) -> None:
@@ -111,7 +123,9 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Say so to whoever waits."""
-        self.lost = self.lost or (str(exc) if exc else "the cluster hung up")
+        if exc is None and self.lost is None:
+            self.eof_received()  # TLS may end without a word
+        self.lost = self.lost or (str(exc) if exc else "the server hung up")
         self._came()
 
     def pause_writing(self) -> None:
@@ -152,10 +166,11 @@ class Upstream(asyncio.Protocol):
         bodiless = self._is_head or status in (204, 304)
         length = 0 if bodiless else int(lengths[0]) if lengths and not in_chunks else None
         self._keep = self._parser.should_keep_alive() and (length is not None or in_chunks)
+        self._head_bytes = 0
         self.head = Head(status, self._reason, fields, length, in_chunks and not bodiless)
         if self._is_head:
             # The parser would wait for a body; none comes.
-            self._parser = httptools.HttpResponseParser(self)
+            self._parser = _parser(self)
             self._keep = b"close" not in fields.tokens(b"connection")
             self.complete = True
 
@@ -164,7 +179,9 @@ class Upstream(asyncio.Protocol):
         if self._is_head or self._extra:
             self._keep = False
             return
+        self._head_bytes = 0
         self._body.append(data)
+        self.held += len(data)
 
     def on_message_complete(self) -> None:
         """Know the answer's end."""
@@ -174,7 +191,7 @@ class Upstream(asyncio.Protocol):
         self._keep = self._keep and not self._extra
         self.complete = True
 
-    # what the gateway calls
+    # what its user calls
 
     @property
     def idle(self) -> bool:
@@ -189,7 +206,7 @@ class Upstream(asyncio.Protocol):
     def begin(self, method: str, data: bytes, came: Callable[[], None], resumed: Callable[[], None] = _nothing) -> None:
         """Send the head of a request, with what there is of its body, on a connection that is idle.
 
-        ``came`` is called when something of the answer came, or the connection was lost; ``resumed`` when the cluster
+        ``came`` is called when something of the answer came, or the connection was lost; ``resumed`` when the server
         reads again after :attr:`may_write` was False.
         """
         assert self._transport is not None
@@ -210,10 +227,16 @@ class Upstream(asyncio.Protocol):
             return b""
         data = body[0] if len(body) == 1 else b"".join(body)
         body.clear()
+        self.held = 0
         return data
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the server waits with the rest of its answer."""
+        return self._paused
+
     def pause_reading(self) -> None:
-        """Have the cluster wait with the rest of its answer."""
+        """Have the server wait with the rest of its answer."""
         if not self._paused and not self.complete and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
@@ -234,3 +257,10 @@ class Upstream(asyncio.Protocol):
         self._keep = False
         if self._transport is not None:
             self._transport.abort()
+
+
+def _parser(target: Upstream) -> httptools.HttpResponseParser:
+    """Return what reads answers; lines may end without CR, and blanks may follow the size of a chunk."""
+    parser = httptools.HttpResponseParser(target)
+    parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
+    return parser

@@ -13,6 +13,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from mlcommons_py.errors import MLCommonsError, StatusError
 from mlcommons_py.gateway.exchange import EXTENSION, Exchange
 from mlcommons_py.rest.body import BODY_SECONDS
+from mlcommons_py.rest.waiting import EXTENSION as CLIENT
+from mlcommons_py.rest.waiting import Client
 
 HEAD_SECONDS = 30.0
 """How long a request's line and header may take to arrive, once begun or once connected."""
@@ -98,6 +100,7 @@ class Connection(HttpToolsProtocol):
             else:
                 one.disconnected = True
                 one.message_event.set()
+                one.scope["extensions"][CLIENT]["client"].leave()
 
     def data_received(self, data: bytes) -> None:
         """Read on; what is no HTTP, and a head without end, is refused."""
@@ -187,9 +190,10 @@ class Connection(HttpToolsProtocol):
         )
         super().on_headers_complete()
         self._under_way.append(self.cycle)
+        self.scope["extensions"] = {CLIENT: {"client": Client()}}
         if self._parted is not None:
             out = partial(self._take_out, self.cycle, self._read())
-            self.scope["extensions"] = {EXTENSION: {"exchange": out}}
+            self.scope["extensions"][EXTENSION] = {"exchange": out}
 
     def _read(self) -> _Read:
         version = self.parser.get_http_version()

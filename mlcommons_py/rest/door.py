@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
@@ -22,6 +23,7 @@ from mlcommons_py.rest.answer import Answer, Events, Form, error, plain_error, r
 from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type, spooled
 from mlcommons_py.rest.identity import Caller, Identity
 from mlcommons_py.rest.request import Request
+from mlcommons_py.rest.waiting import EXTENSION, Client
 from mlcommons_py.settings import Operator
 
 log = logging.getLogger(__name__)
@@ -42,9 +44,6 @@ EVERYWHERE = frozenset({"pretty", "filter_path", "human", "error_trace", "format
 """Query parameters that every route takes."""
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT"})
-_WATCHED_FROM = 0.05
-"""Seconds after which work that may be abandoned is, where its client went away."""
-
 BODIES_AT_ONCE = 8
 """Bodies of the greatest length that may be in memory at a time."""
 
@@ -94,7 +93,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = time.perf_counter()
-        request = StarletteRequest(scope, receive)
+        request = _Read(scope, receive)
         try:
             response = await self._respond(request)
         except ClientDisconnect:
@@ -195,7 +194,8 @@ class Endpoint:
             user=caller.user,
         )
         work = route.handler(self._services, known)
-        done = await (_abandonable(work, request) if route.abandon else work)
+        waiting: Client | None = request.scope.get("extensions", {}).get(EXTENSION, {}).get("client")
+        done = await (_abandonable(work, waiting) if route.abandon and waiting is not None else work)
         if done is _ABANDONED:
             return None
         return done if isinstance(done, Answer | Events) else Answer(done)
@@ -220,45 +220,44 @@ class Endpoint:
         return plain_error(f"{text}, allowed: [{', '.join(allowed)}]", 405, headers)
 
 
+class _Read(StarletteRequest):
+    """A request whose header fields are looked up in a table: they are many, and asked for again and again."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
+        self._headers = _Table(scope["headers"])
+
+
+class _Table(Headers):
+    """Header fields, of each name the first."""
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(raw=raw)
+        self._first = {name.decode("latin-1"): value for name, value in reversed(raw)}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a field; its name is in lower case."""
+        value = self._first.get(key)
+        return default if value is None else value.decode("latin-1")
+
+
 _ABANDONED = object()
 
 
-async def _abandonable(work: Awaitable[object], request: StarletteRequest) -> object:
+async def _abandonable(work: Awaitable[object], client: Client) -> object:
     """Return what comes of the work, or :data:`_ABANDONED` if the client went away before."""
     worker = asyncio.current_task()
     assert worker is not None
     before = worker.cancelling()
-    leaving: asyncio.Task[None] | None = None
-    is_gone = False
-
-    def watch() -> None:
-        nonlocal leaving
-        leaving = asyncio.ensure_future(_disconnected(request))
-        leaving.add_done_callback(leave)
-
-    def leave(done: asyncio.Task[None]) -> None:
-        nonlocal is_gone
-        if not done.cancelled():
-            is_gone = True
-            worker.cancel()
-
-    # Most work is done before it would be worth while to look whether anybody waits for it.
-    watching = asyncio.get_running_loop().call_later(_WATCHED_FROM, watch)
+    client.tell(worker.cancel)
     try:
         return await work
     except asyncio.CancelledError:
-        if is_gone and worker.uncancel() <= before:
+        if client.is_gone and worker.uncancel() <= before:
             return _ABANDONED
         raise
     finally:
-        watching.cancel()
-        if leaving is not None:
-            leaving.cancel()
-
-
-async def _disconnected(request: StarletteRequest) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        client.tell(None)
 
 
 def path_of(scope: Scope) -> str:

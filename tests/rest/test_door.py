@@ -11,6 +11,7 @@ import pytest
 from mlcommons_py.rest.door import Route
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
+from mlcommons_py.rest.waiting import EXTENSION, Client
 from mlcommons_py.rest.web import web_app
 
 pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers that no store is behind")
@@ -228,21 +229,21 @@ async def test_abandoned_work_stops(services: Services) -> None:
             stopped.set()
         return {}
 
-    incoming = [{"type": "http.request", "body": b"", "more_body": False}]
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
-        if incoming:
-            return incoming.pop()
-        await began.wait()
-        return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     app = web_app(services, (Route("POST", "/work", work, abandon=True),))
+    client = Client()
+    extensions = {EXTENSION: {"client": client}}
     scope = {"type": "http", "method": "POST", "path": "/work", "query_string": b"", "headers": []}
-    task = asyncio.ensure_future(app(scope, receive, send))
+    task = asyncio.ensure_future(app({**scope, "extensions": extensions}, receive, send))
+    await began.wait()
+    client.leave()
     ended, _ = await asyncio.wait([task], timeout=10)
 
     assert ended

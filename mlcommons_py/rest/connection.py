@@ -100,7 +100,9 @@ class Connection(HttpToolsProtocol):
             else:
                 one.disconnected = True
                 one.message_event.set()
-                one.scope["extensions"][CLIENT]["client"].leave()
+                client = one.scope["extensions"][CLIENT]["client"]
+                assert isinstance(client, Client)
+                client.leave()
 
     def data_received(self, data: bytes) -> None:
         """Read on; what is no HTTP, and a head without end, is refused."""

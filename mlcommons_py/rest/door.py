@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
@@ -93,7 +92,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = time.perf_counter()
-        request = _Read(scope, receive)
+        request = StarletteRequest(scope, receive)
         try:
             response = await self._respond(request)
         except ClientDisconnect:
@@ -218,27 +217,6 @@ class Endpoint:
         if request.method not in _METHODS:
             text = "Unexpected HTTP method"
         return plain_error(f"{text}, allowed: [{', '.join(allowed)}]", 405, headers)
-
-
-class _Read(StarletteRequest):
-    """A request whose header fields are looked up in a table: they are many, and asked for again and again."""
-
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        super().__init__(scope, receive)
-        self._headers = _Table(scope["headers"])
-
-
-class _Table(Headers):
-    """Header fields, of each name the first."""
-
-    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        super().__init__(raw=raw)
-        self._first = {name.decode("latin-1"): value for name, value in reversed(raw)}
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of a field; its name is in lower case."""
-        value = self._first.get(key)
-        return default if value is None else value.decode("latin-1")
 
 
 _ABANDONED = object()

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 EXTENSION = "mlcommons.client"
-"""Where a scope's ``extensions`` has, under ``client``, the :class:`Client`: ASGI's own way to know would cost a task for each request."""
+"""Where a scope's ``extensions`` has, under ``client``, the :class:`Client`.
+
+ASGI's own way to know would cost a task for each request."""
 
 
 class Client:

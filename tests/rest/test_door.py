@@ -270,7 +270,8 @@ async def test_shutdown_is_told(services: Services, abandon: bool) -> None:
         sent.append(message)
 
     app = web_app(services, (Route("GET", "/work", work, abandon=abandon),))
-    scope = {"type": "http", "method": "GET", "path": "/work", "query_string": b"", "headers": []}
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/work", "query_string": b"", "headers": []}
+    scope["extensions"] = {EXTENSION: {"client": Client()}}
     task = asyncio.ensure_future(app(scope, receive, send))
     await began.wait()
     task.cancel()

@@ -109,7 +109,7 @@ class Upstream(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
             if self._head_bytes > HEAD_BYTES and not self.complete:
-                raise httptools.HttpParserError(f"its head is longer than {HEAD_BYTES} bytes")
+                raise httptools.HttpParserError(f"more than {HEAD_BYTES} bytes came beside its body")
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
             self.misread = fault
             self.abort(f"the server's answer is no HTTP: {fault}")

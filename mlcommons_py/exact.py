@@ -77,7 +77,7 @@ def loads(data: bytes | str, *, repairs: bool = True) -> Any:
     else:
         if (written := _written(value)) is None:
             raise ValueError(_TOO_DEEP)
-        if _bare(written) == _bare(raw):
+        if written == raw or _bare(written) == _bare(raw):
             return value
         whole = _parsed(raw)
     if not fits(whole):

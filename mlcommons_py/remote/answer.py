@@ -3,7 +3,6 @@
 import asyncio
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, replace
 
 from mlcommons_py.errors import RemoteFailed
 from mlcommons_py.header_fields import Fields
@@ -27,21 +26,6 @@ _GZIP_OR_ZLIB = 47
 """Window bits with which zlib tells the two apart by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What an answer may take.
-
-    Attributes:
-        reading: seconds that the next of it may be waited for.
-        until: when, by the loop's clock, all of it is to be there; None for whenever it is.
-        most: bytes that its body may have where it is read as a whole; -1 for any number.
-    """
-
-    reading: float
-    until: float | None
-    most: int
-
-
 class Answer:
     """An answer on its way, from the moment its request goes out.
 
@@ -53,15 +37,28 @@ class Answer:
         attempts: how many requests it took.
     """
 
-    def __init__(self, line: Line, endpoint: Endpoint, limits: Limits, ended: Callable[[], None]) -> None:
-        """Take a connection that is idle; ``ended`` is called when the answer is closed, and has it back."""
+    def __init__(
+        self, line: Line, endpoint: Endpoint, reading: float, until: float, most: int, ended: Callable[[bool], None]
+    ) -> None:
+        """Take a connection that is idle.
+
+        Args:
+            line: the connection.
+            endpoint: where it leads.
+            reading: seconds that the next of the answer may be waited for.
+            until: when, by the loop's clock, all of it is to be there.
+            most: bytes that its body may have where it is read as a whole; -1 for any number.
+            ended: is called when the answer is closed, and told whether the connection can serve another request.
+        """
         self.status = 0
         self.headers: Headers = {}
         self.attempts = 1
         self._line = line
         self._endpoint = endpoint
-        self._limits = limits
-        self._ended: Callable[[], None] | None = ended
+        self._reading = reading
+        self._until: float | None = until
+        self._most = most
+        self._ended: Callable[[bool], None] | None = ended
         self._sent = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -101,7 +98,7 @@ class Answer:
 
     def let_flow(self) -> None:
         """Let the rest take as long as it will, as long as something comes."""
-        self._limits = replace(self._limits, until=None)
+        self._until = None
         if not self._line.complete:
             self._expect()
 
@@ -111,7 +108,7 @@ class Answer:
         Raises:
             RemoteFailed: it is too long, cannot be decompressed, or ends in the midst.
         """
-        most = self._limits.most
+        most = self._most
         head = self._line.head
         assert head is not None
         if 0 <= most < (head.length or 0):
@@ -141,16 +138,11 @@ class Answer:
         if decode is not None:
             decode.end()
 
-    @property
-    def reusable(self) -> bool:
-        """Whether nothing of the request and of its answer is still on its way."""
-        return self._sent and self._line.reusable
-
     def close(self) -> None:
         """Give the connection back; it is kept if both the request and the answer came to their end."""
         ended, self._ended = self._ended, None
         if ended is not None:
-            ended()
+            ended(self._sent and self._line.reusable)
 
     async def _arrived(self) -> bytes:
         """Return what came of the body since the last time, or nothing at its end."""
@@ -189,10 +181,10 @@ class Answer:
         elif line.held > _AHEAD and not line.complete:
             # Whoever reads is slower than the provider, which is not the provider's fault.
             line.pause_reading()
-            line.expect(self._limits.until)
+            line.expect(self._until)
 
     def _expect(self) -> None:
-        until, soon = self._limits.until, self._line.now() + self._limits.reading
+        until, soon = self._until, self._line.now() + self._reading
         self._line.expect(soon if until is None or soon < until else until)
 
     def _lost(self) -> RemoteFailed:
@@ -201,8 +193,7 @@ class Answer:
             fault = faults.misread(self._endpoint, line.misread)
             fault.__cause__ = line.misread
         elif line.is_late:
-            until = self._limits.until
-            fault = faults.endless() if until is not None and line.now() >= until else faults.silent()
+            fault = faults.endless() if self._until is not None and line.now() >= self._until else faults.silent()
             fault.__cause__ = TimeoutError(line.lost)
         else:
             fault = faults.closed()

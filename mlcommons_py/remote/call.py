@@ -55,21 +55,16 @@ class Call:
         self.status = 0
 
     async def repeated(self, attempt: Callable[[], Awaitable[_Result]], drop: Callable[[_Result], None]) -> _Result:
-        """Return the result of the last attempt; ``drop`` lets go of those before it.
+        """Return the result of the last attempt, each of which is to count itself; ``drop`` lets go of those before it.
 
         Raises:
             RemoteFailed: the last attempt raised it, or its result says that AWS throttles.
         """
         result: _Result
-
-        async def counted() -> _Result:
-            self.attempts += 1
-            return await attempt()
-
         if self.config.max_retry_times:
-            result = await repeating(self.config, _is_passing, lambda one: retry_after(one.headers), drop)(counted)
+            result = await repeating(self.config, _is_passing, lambda one: retry_after(one.headers), drop)(attempt)
         else:
-            result = await counted()
+            result = await attempt()
         self.status = result.status
         if _is_throttled(result):
             drop(result)

@@ -120,7 +120,7 @@ def _of_function(prepared: Prepared, incoming: Incoming) -> Sequence[Tensor] | N
     found = paths.read(value, wanted or function.path)
     if found is paths.MISSING or found is None:
         raise _unreadable(prepared, incoming, f"nothing at {wanted or function.path}")
-    if isinstance(found, list):
+    if isinstance(found, list) and len(found) > 1:
         found = tensors.in_order(found, paths.entries(value, wanted or function.path))
     made = _made(function, found)
     _check_number(prepared, incoming, made)

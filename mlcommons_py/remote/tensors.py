@@ -11,6 +11,7 @@ from typing import Any
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote.provider import Tensor
 
+_USUAL = frozenset((float, int))
 _NO_VECTOR = "The embedding should be a non-empty List containing Float values."
 
 
@@ -36,8 +37,8 @@ def vector(found: Any, data_type: str = "FLOAT32") -> list[Tensor]:
 
 
 def _vector(entry: Any, data_type: str) -> Tensor:
-    numeric = isinstance(entry, list) and entry and all(_is_number(kind) for kind in set(map(type, entry)))
-    if not numeric:
+    kinds = set(map(type, entry)) if isinstance(entry, list) else ()
+    if not kinds or not (_USUAL.issuperset(kinds) or all(map(_is_number, kinds))):
         raise IllegalArgument(_NO_VECTOR)
     return {"name": "sentence_embedding", "data_type": data_type, "shape": [len(entry)], "data": entry}
 

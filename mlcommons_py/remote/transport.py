@@ -11,15 +11,15 @@ import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.plugin_settings import PluginSettings
-from mlcommons_py.remote.answer import Answer, Limits
+from mlcommons_py.remote.answer import Answer
 from mlcommons_py.remote.breaker import Breaker
 from mlcommons_py.remote.call import READS, Call, Observe
-from mlcommons_py.remote.connections import Connections
+from mlcommons_py.remote.connections import Connections, Line
 from mlcommons_py.remote.documents import ClientConfig
 from mlcommons_py.remote.endpoint import Endpoint
 from mlcommons_py.remote.exchange import Headers, Incoming, Outgoing
@@ -98,18 +98,8 @@ class Transport:
             RemoteFailed: the provider cannot be reached, its answer cannot be used, or AWS throttles.
         """
         call = self._call(outgoing, config, model_id, private)
-
-        async def attempt() -> Incoming:
-            answer = await self._begin(call)
-            try:
-                return Incoming(
-                    answer.status, answer.headers, await answer.read(), call.attempts, call.target.endpoint.origin
-                )
-            finally:
-                answer.close()
-
         with self.breaker.call(model_id, call.target.endpoint.origin) as verdict, call.judged(verdict, self._observe):
-            return await call.repeated(attempt, _keep)
+            return await call.repeated(partial(self._exchange, call), _keep)
 
     @asynccontextmanager
     async def stream(
@@ -122,13 +112,9 @@ class Transport:
         """
         call = self._call(outgoing, config, model_id, private)
 
-        async def attempt() -> Answer:
-            answer = await self._begin(call)
-            answer.let_flow()  # the whole has no end that could be foreseen; its head had
-            return answer
-
         with self.breaker.call(model_id, call.target.endpoint.origin) as verdict, call.judged(verdict, self._observe):
-            answer = await call.repeated(attempt, lambda answer: answer.close())
+            answer = await call.repeated(partial(self._begin, call), lambda answer: answer.close())
+            answer.let_flow()  # the whole has no end that could be foreseen; its head had
             answer.attempts = call.attempts
             try:
                 yield answer
@@ -144,39 +130,47 @@ class Transport:
         target = self._trust.check(outgoing.url, private=private)
         return Call(target, outgoing.to(target.endpoint.url, _checked(outgoing.headers)), config, model_id)
 
+    async def _exchange(self, call: Call) -> Incoming:
+        """Make one attempt of a call; return its answer."""
+        answer = await self._begin(call)
+        try:
+            body = await answer.read()
+        finally:
+            answer.close()
+        return Incoming(answer.status, answer.headers, body, call.attempts, call.target.endpoint.origin)
+
     async def _begin(self, call: Call) -> Answer:
         """Make one attempt of a call; return its answer when its head came."""
-        if call.outgoing.sign is not None:
+        call.attempts += 1
+        target, endpoint, outgoing = call.target, call.target.endpoint, call.outgoing
+        if outgoing.sign is not None:
             await _load("botocore.auth")
-        tls = await self._verification(call) if call.target.endpoint.scheme == "https" else None
-        await self._places.enter(call.place)
-        answer = None
+        tls = await self._verification(call) if endpoint.scheme == "https" else None
+        if not self._places.entered(call.place):
+            await self._places.enter(call.place)
         try:
-            answer = await self._asked(call, tls)
-            outgoing = call.outgoing if call.outgoing.sign is None else call.outgoing.sign(call.outgoing)
-            await answer.ask(outgoing.method, _head(call.target.endpoint, outgoing), outgoing.body)
+            until = asyncio.get_running_loop().time() + self._reads * call.reading
+            line = self._connections.kept(target, tls)
+            if line is None:
+                line = await self._connections.connect(target, tls, call.connecting)
+        except BaseException:
+            self._places.leave(call.place)
+            raise
+        ended = partial(self._ended, call, line)
+        answer = Answer(line, endpoint, call.reading, until, self._settings["max_json_size"], ended)
+        try:
+            if outgoing.sign is not None:
+                outgoing = outgoing.sign(outgoing)
+            await answer.ask(outgoing.method, _head(endpoint, outgoing), outgoing.body)
             await answer.begun()
         except BaseException:
-            if answer is None:
-                self._places.leave(call.place)
-            else:
-                answer.close()
+            answer.close()
             raise
         return answer
 
-    async def _asked(self, call: Call, tls: ssl.SSLContext | None) -> Answer:
-        """Return the answer on a connection that nothing was sent on yet."""
-        now = asyncio.get_running_loop().time()
-        target = call.target
-        line = self._connections.kept(target, tls) or await self._connections.connect(target, tls, call.connecting)
-
-        def ended() -> None:
-            self._connections.give_back(line, target.endpoint.scheme, reusable=answer.reusable)
-            self._places.leave(call.place)
-
-        limits = Limits(call.reading, now + self._reads * call.reading, self._settings["max_json_size"])
-        answer = Answer(line, target.endpoint, limits, ended)
-        return answer
+    def _ended(self, call: Call, line: Line, reusable: bool) -> None:
+        self._connections.give_back(line, call.target.endpoint.scheme, reusable=reusable)
+        self._places.leave(call.place)
 
     async def _verification(self, call: Call) -> ssl.SSLContext:
         identity = call.outgoing.identity
@@ -231,8 +225,17 @@ def _checked(headers: Headers) -> Headers:
         IllegalArgument: one of them is malformed.
     """
     for name, value in headers.items():
-        if not _NAME.fullmatch(name):
+        if not _is_name(name):
             raise IllegalArgument(f"Header name [{name!r}] has a character that HTTP does not allow")
         if _NOT_IN_VALUE.search(value):
             raise IllegalArgument(f"Header '{name}' has a control character in its value")
+    return headers if _OURS.isdisjoint(map(str.lower, headers)) else _without_ours(headers)
+
+
+@lru_cache(maxsize=1024)
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def _without_ours(headers: Headers) -> Headers:
     return {name: value for name, value in headers.items() if name.lower() not in _OURS}

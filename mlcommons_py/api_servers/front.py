@@ -16,8 +16,9 @@ from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.remote.provider import Delta
 from mlcommons_py.rest.answer import Answer, Events
 from mlcommons_py.rest.answering import predicted, streamed
+from mlcommons_py.rest.asked import path_of
 from mlcommons_py.rest.body import Memory
-from mlcommons_py.rest.door import BODIES_AT_ONCE, Door, Endpoint, Route, path_of
+from mlcommons_py.rest.door import BODIES_AT_ONCE, Door, Endpoint, Route
 from mlcommons_py.rest.identity import Identity
 from mlcommons_py.rest.paths import Paths, is_ours
 from mlcommons_py.rest.request import Request

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import IO, Literal
 
 from starlette.requests import ClientDisconnect
-from starlette.requests import Request as StarletteRequest
+from starlette.types import Message
 
 from mlcommons_py.errors import CircuitBreaking, ContentTooLong, ParseFailed, StatusError
 from mlcommons_py.rest.answer import Answer, plain_error
+from mlcommons_py.rest.asked import Asked
 
 BODY_SECONDS = 60.0
 """How long a body may pause before it is given up."""
@@ -89,7 +90,7 @@ class Share:
         self._held += count
 
 
-def refuse_type(kind: Kind, request: StarletteRequest) -> Answer | None:
+def refuse_type(kind: Kind, request: Asked) -> Answer | None:
     """Return OpenSearch's answer to a body whose content type the route does not take, or None if it takes it.
 
     A raw body may be of any of OpenSearch's types, or binary, or of none.
@@ -104,7 +105,7 @@ def refuse_type(kind: Kind, request: StarletteRequest) -> Answer | None:
 
 
 async def read_body(
-    request: StarletteRequest,
+    request: Asked,
     limit: int,
     too_long: str,
     share: Share | None = None,
@@ -140,7 +141,7 @@ async def read_body(
     return body
 
 
-def _check_head(request: StarletteRequest, limit: int, too_long: str) -> str:
+def _check_head(request: Asked, limit: int, too_long: str) -> str:
     """Refuse what the head tells is wrong with a body, and return its encoding."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
@@ -153,7 +154,7 @@ def _check_head(request: StarletteRequest, limit: int, too_long: str) -> str:
 
 @contextlib.asynccontextmanager
 async def spooled(
-    request: StarletteRequest, limit: int, too_long: str, directory: Path
+    request: Asked, limit: int, too_long: str, directory: Path
 ) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
     """Take a body into a file, however slowly it comes; yield what loads it into memory, decompressed.
 
@@ -201,8 +202,9 @@ def _read(file: IO[bytes], rest: bytearray) -> bytes:
 class _Arriving:
     """A body as it comes in: its parts, none of them empty."""
 
-    def __init__(self, request: StarletteRequest, patience: float, slowest: int) -> None:
+    def __init__(self, request: Asked, patience: float, slowest: int) -> None:
         self._receive = request.receive
+        self._client = request.client
         self._patience = patience
         self._slowest = slowest
         self._clock = asyncio.get_running_loop().time
@@ -218,6 +220,8 @@ class _Arriving:
             ClientDisconnect: the client went away.
         """
         while not self._ended:
+            if self._client is not None and self._client.has_sent:
+                return self._read(await self._receive())
             now, latest = self._clock(), self._began + self._patience + self._size / self._slowest
             try:
                 async with asyncio.timeout_at(min(now + self._patience, latest)):
@@ -228,14 +232,18 @@ class _Arriving:
                     " of it",
                     408,
                 ) from fault
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            self._ended = not message.get("more_body", False)
-            part: bytes = message.get("body", b"")
-            if part:
-                self._size += len(part)
+            if part := self._read(message):
                 return part
         return None
+
+    def _read(self, message: Message) -> bytes | None:
+        """Return the part of the body that a message has; None where it has none."""
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        self._ended = not message.get("more_body", False)
+        part: bytes = message.get("body", b"")
+        self._size += len(part)
+        return part or None
 
 
 def _inflate(parts: list[bytes], limit: int, too_long: str) -> bytes:

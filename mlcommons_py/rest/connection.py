@@ -100,9 +100,7 @@ class Connection(HttpToolsProtocol):
             else:
                 one.disconnected = True
                 one.message_event.set()
-                client = one.scope["extensions"][CLIENT]["client"]
-                assert isinstance(client, Client)
-                client.leave()
+                _client(one).leave()
 
     def data_received(self, data: bytes) -> None:
         """Read on; what is no HTTP, and a head without end, is refused."""
@@ -267,6 +265,7 @@ class Connection(HttpToolsProtocol):
         if isinstance(cycle, Exchange):
             cycle.more_body = False
         else:
+            _client(cycle).has_sent = True
             super().on_message_complete()
 
     # what is done with a body that is passed on
@@ -393,6 +392,12 @@ class Connection(HttpToolsProtocol):
                 self.transport.abort()
 
         self._unread = self.loop.call_later(self.body_seconds, look)
+
+
+def _client(cycle: RequestResponseCycle) -> Client:
+    client = cycle.scope["extensions"][CLIENT]["client"]
+    assert isinstance(client, Client)
+    return client
 
 
 def _escaped(data: bytes) -> bytes:

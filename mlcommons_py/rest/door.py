@@ -4,12 +4,11 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from starlette.requests import ClientDisconnect
-from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -19,10 +18,11 @@ from mlcommons_py.header_fields import Fields
 from mlcommons_py.models.documents import CHUNK_SIZE
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.rest.answer import Answer, Events, Form, error, plain_error, respond, stream
+from mlcommons_py.rest.asked import Asked
 from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type, spooled
 from mlcommons_py.rest.identity import Caller, Identity
 from mlcommons_py.rest.request import Request
-from mlcommons_py.rest.waiting import EXTENSION, Client
+from mlcommons_py.rest.waiting import Client
 from mlcommons_py.settings import Operator
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Door:
         self,
         metrics: Metrics,
         template: str,
-        answer: Callable[[StarletteRequest], Awaitable[Answer | Events | None]],
+        answer: Callable[[Asked], Awaitable[Answer | Events | None]],
         *,
         formed: bool = False,
     ) -> None:
@@ -92,7 +92,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = time.perf_counter()
-        request = StarletteRequest(scope, receive)
+        request = Asked(scope, receive)
         try:
             response = await self._respond(request)
         except ClientDisconnect:
@@ -106,13 +106,13 @@ class Door:
         log.debug("%s %s %d %.1f ms", method, self._template, response.status_code, 1e3 * seconds)
         await response(scope, receive, send)
 
-    async def _respond(self, request: StarletteRequest) -> Response | None:
+    async def _respond(self, request: Asked) -> Response | None:
         form = Form.of(request.method, request.headers)
         try:
             try:
                 chunked(Fields(request.scope["headers"]))  # refuses what a server before this one may take for another
                 if not self._formed:
-                    form = form.asked(_query(request))
+                    form = form.asked(request.query)
                 answer = await self._answer(request)
             except MLCommonsError as fault:
                 answer = error(fault)
@@ -148,7 +148,7 @@ class Endpoint:
         self._bodies = bodies
         self._by_method = {method: route for route in routes for method in route.methods.split(",")}
 
-    async def answer(self, request: StarletteRequest) -> Answer | Events | None:
+    async def answer(self, request: Asked) -> Answer | Events | None:
         """Return what comes of a request, or None where nobody waits for it any more."""
         caller = Caller(None) if self._identity is None else await self._identity.of(request)
         if isinstance(caller, Answer):
@@ -172,48 +172,43 @@ class Endpoint:
             return await self._handle(route, request, body, caller, announced=announced)
 
     async def _handle(
-        self, route: Route, request: StarletteRequest, body: bytes, caller: Caller, *, announced: bool
+        self, route: Route, request: Asked, body: bytes, caller: Caller, *, announced: bool
     ) -> Answer | Events | None:
         if body and not announced and (refusal := refuse_type(route.body, request)) is not None:
             return refusal
-        query = _query(request)
         if not body and "source" in route.query:
-            body = query.get("source", "").encode()
-        client: tuple[str, int] | None = request.scope.get("client")
+            body = request.query.get("source", "").encode()
         known = Request(
             method=request.method,
-            path=path_of(request.scope),
-            target=_target(request.scope),
-            params=request.path_params,
-            query=query,
+            path=request.path,
+            target=request.target,
+            params=request.params,
+            query=request.query,
             headers=request.headers,
             body=body,
-            client=client[0] if client else "unknown",
-            scheme=request.scope.get("scheme", "http"),
+            client=request.address or "unknown",
+            scheme=request.scheme,
             user=caller.user,
         )
         work = route.handler(self._services, known)
-        waiting: Client | None = request.scope.get("extensions", {}).get(EXTENSION, {}).get("client")
-        done = await (_abandonable(work, waiting) if route.abandon and waiting is not None else work)
+        client = request.client
+        done = await (_abandonable(work, client) if route.abandon and client is not None else work)
         if done is _ABANDONED:
             return None
         return done if isinstance(done, Answer | Events) else Answer(done)
 
-    def _check_query(self, route: Route, request: StarletteRequest) -> None:
-        query = _query(request)
-        if query and (unknown := sorted(set(query) - EVERYWHERE - route.query)):
+    def _check_query(self, route: Route, request: Asked) -> None:
+        if request.query and (unknown := sorted(set(request.query) - EVERYWHERE - route.query)):
             listed = ", ".join(f"[{name}]" for name in unknown)
             plural = "s" if len(unknown) > 1 else ""
-            raise IllegalArgument(
-                f"request [{path_of(request.scope)}] contains unrecognized parameter{plural}: {listed}"
-            )
+            raise IllegalArgument(f"request [{request.path}] contains unrecognized parameter{plural}: {listed}")
 
-    def _wrong_method(self, request: StarletteRequest) -> Answer:
+    def _wrong_method(self, request: Asked) -> Answer:
         allowed = sorted(self._by_method)
         headers = {"allow": ",".join(allowed)}
         if request.method == "OPTIONS":
             return Answer(b"", headers=headers, media_type=TEXT)
-        text = f"Incorrect HTTP method for uri [{_target(request.scope)}] and method [{request.method}]"
+        text = f"Incorrect HTTP method for uri [{request.target}] and method [{request.method}]"
         if request.method not in _METHODS:
             text = "Unexpected HTTP method"
         return plain_error(f"{text}, allowed: [{', '.join(allowed)}]", 405, headers)
@@ -236,20 +231,3 @@ async def _abandonable(work: Awaitable[object], client: Client) -> object:
         raise
     finally:
         client.tell(None)
-
-
-def path_of(scope: Scope) -> str:
-    """Return a request's path as it was sent."""
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    return raw.decode("latin-1")
-
-
-def _query(request: StarletteRequest) -> Mapping[str, str]:
-    """Return a request's query parameters; most have none, and nothing to read."""
-    return request.query_params if request.scope["query_string"] else {}
-
-
-def _target(scope: Scope) -> str:
-    """Return a request's path and query as they were sent."""
-    query = scope["query_string"].decode("latin-1")
-    return f"{path_of(scope)}?{query}" if query else path_of(scope)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import orjson
-from starlette.requests import Request as StarletteRequest
 
 from mlcommons_py.errors import Rejected, Unavailable
 from mlcommons_py.gateway.passing import Asker, Gateway, Reply
 from mlcommons_py.header_fields import Fields, Headers
 from mlcommons_py.rest.answer import Answer
+from mlcommons_py.rest.asked import Asked
 from mlcommons_py.rest.asking import relayed
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Identity:
         self._asking: dict[bytes, asyncio.Task[Caller | Answer]] = {}
         self._away_until = -math.inf
 
-    async def of(self, request: StarletteRequest) -> Caller | Answer:
+    async def of(self, request: Asked) -> Caller | Answer:
         """Return who a client is, or the cluster's answer to one that it does not know.
 
         Raises:
@@ -100,8 +100,7 @@ class Identity:
         if self._everybody is not None and self._everybody.fresh(now):  # then it does not matter who it is
             return Caller(self._everybody.user)
         headers = [field for field in Fields(request.headers.raw).end_to_end() if field[0].lower() in _SHOWN]
-        client = request.client
-        who = Asker("GET", client.host if client else "unknown", request.scope["scheme"])
+        who = Asker("GET", request.address or "unknown", request.scheme)
         key = hashlib.sha256(repr((who.address, headers)).encode()).digest()
         known = self._everybody or self._known.get(key)
         if known is not None and known.fresh(now):

@@ -12,12 +12,14 @@ class Client:
     """The client of one request.
 
     Attributes:
+        has_sent: whether its request is here, the body too; nobody need wait for any of it.
         is_gone: whether it hung up.
     """
 
-    __slots__ = ("_told", "is_gone")
+    __slots__ = ("_told", "has_sent", "is_gone")
 
     def __init__(self) -> None:
+        self.has_sent = False
         self.is_gone = False
         self._told: Callable[[], object] | None = None
 

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-from starlette.requests import Request as StarletteRequest
 from starlette.types import Receive, Scope, Send
 
 from mlcommons_py.rest.answer import Answer, plain_error
+from mlcommons_py.rest.asked import Asked, path_of
 from mlcommons_py.rest.body import Memory
-from mlcommons_py.rest.door import BODIES_AT_ONCE, TEXT, Door, Endpoint, Route, path_of
+from mlcommons_py.rest.door import BODIES_AT_ONCE, TEXT, Door, Endpoint, Route
 from mlcommons_py.rest.identity import Identity
 from mlcommons_py.rest.paths import ML, Paths, is_ours
 from mlcommons_py.rest.services import Services
@@ -18,11 +18,11 @@ from mlcommons_py.rest.through import Through
 _RAW_AT_ONCE = 2
 
 
-async def _nowhere(request: StarletteRequest) -> Answer:
+async def _nowhere(request: Asked) -> Answer:
     """Return the answer where no route is."""
     if request.method == "OPTIONS":
         return Answer(b"", media_type=TEXT)
-    text = f"no handler found for uri [{unquote(path_of(request.scope))}] and method [{request.method}]"
+    text = f"no handler found for uri [{unquote(request.path)}] and method [{request.method}]"
     return plain_error(text, 400, bare=True)
 
 

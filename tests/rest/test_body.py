@@ -5,15 +5,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from starlette.requests import Request
 
 from mlcommons_py.errors import StatusError
+from mlcommons_py.rest.asked import Asked
 from mlcommons_py.rest.body import read_body
 
 
-def coming(receive: Callable[[], Awaitable[dict[str, Any]]]) -> Request:
+def coming(receive: Callable[[], Awaitable[dict[str, Any]]]) -> Asked:
     """Return a request whose body a function gives."""
-    return Request({"type": "http", "method": "POST", "headers": []}, receive)
+    return Asked({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
 
 
 async def test_body_that_stops() -> None:

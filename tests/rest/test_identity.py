@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from starlette.requests import Request
+from starlette.types import Message
 
 from mlcommons_py.errors import Rejected
 from mlcommons_py.gateway.passing import ASKED_AT_ONCE, Asker, Gateway
 from mlcommons_py.gateway.pool import Pool
 from mlcommons_py.rest.answer import Answer
+from mlcommons_py.rest.asked import Asked
 from mlcommons_py.rest.identity import DOWN_SECONDS, FRESH_SECONDS, WAITED_SECONDS, Caller, Identity
 from tests.gateway.peers import PATIENCE, Fake, Wire
 
@@ -51,6 +52,7 @@ class Asked:
         """Return who calls."""
         scope = {
             "type": "http",
+            "method": "GET",
             "headers": [(b"host", b"me"), (b"authorization", credentials)],
             "client": ("192.0.2.1", 1),
             "scheme": "http",
@@ -58,7 +60,11 @@ class Asked:
             "path": "/",
             "query_string": b"",
         }
-        return await asyncio.wait_for(self.identity.of(Request(scope)), PATIENCE)
+        return await asyncio.wait_for(self.identity.of(Asked(scope, _nothing)), PATIENCE)
+
+
+async def _nothing() -> Message:
+    raise NotImplementedError
 
 
 @pytest.fixture

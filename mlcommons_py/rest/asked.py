@@ -1,0 +1,58 @@
+"""A request as it comes in, its body not read yet."""
+
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.types import Receive, Scope
+
+from mlcommons_py.rest.waiting import EXTENSION, Client
+
+_NO_QUERY: Mapping[str, str] = {}
+
+
+class Asked:
+    """What the door looks at of a request; Starlette's own looks for each thing anew whenever it is asked.
+
+    Attributes:
+        path: as it was sent, without the query.
+        query: most requests have none.
+        params: what the path template names.
+        client: who waits for the answer; None where the server does not say.
+    """
+
+    __slots__ = ("client", "headers", "method", "params", "path", "query", "receive", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.method: str = scope["method"]
+        self.headers = Headers(raw=scope["headers"])
+        self.path = path_of(scope)
+        query: bytes = scope.get("query_string", b"")
+        self.query: Mapping[str, str] = QueryParams(query) if query else _NO_QUERY
+        self.params: Mapping[str, str] = scope.get("path_params", _NO_QUERY)
+        self.client: Client | None = scope["extensions"][EXTENSION]["client"] if "extensions" in scope else None
+
+    @property
+    def address(self) -> str | None:
+        """The client's address; None where it is not known."""
+        client: tuple[str, int] | None = self.scope.get("client")
+        return client[0] if client else None
+
+    @property
+    def scheme(self) -> str:
+        """How it came, ``http`` or ``https``."""
+        scheme: str = self.scope.get("scheme", "http")
+        return scheme
+
+    @property
+    def target(self) -> str:
+        """Path and query, as they were sent."""
+        query: bytes = self.scope.get("query_string", b"")
+        return f"{self.path}?{query.decode('latin-1')}" if query else self.path
+
+
+def path_of(scope: Scope) -> str:
+    """Return a request's path as it was sent."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw.decode("latin-1")

@@ -9,8 +9,8 @@ from starlette.types import Message
 from mlcommons_py.errors import Rejected
 from mlcommons_py.gateway.passing import ASKED_AT_ONCE, Asker, Gateway
 from mlcommons_py.gateway.pool import Pool
-from mlcommons_py.rest import asked
 from mlcommons_py.rest.answer import Answer
+from mlcommons_py.rest.asked import Asked as Incoming
 from mlcommons_py.rest.identity import DOWN_SECONDS, FRESH_SECONDS, WAITED_SECONDS, Caller, Identity
 from tests.gateway.peers import PATIENCE, Fake, Wire
 
@@ -60,7 +60,7 @@ class Asked:
             "path": "/",
             "query_string": b"",
         }
-        return await asyncio.wait_for(self.identity.of(asked.Asked(scope, _nothing)), PATIENCE)
+        return await asyncio.wait_for(self.identity.of(Incoming(scope, _nothing)), PATIENCE)
 
 
 async def _nothing() -> Message:

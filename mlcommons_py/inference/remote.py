@@ -201,7 +201,8 @@ class Caller:
         arguments = (connector, action_type, given, credential, self.functions)
         began = time.monotonic()
         # Processors may take long, however little they are given.
-        big = given.is_big(_BIG) or "input_processors" in {**(connector.parameters or {}), **(given.parameters or {})}
+        slow = "input_processors"
+        big = slow in (connector.parameters or ()) or slow in (given.parameters or ()) or given.is_big(_BIG)
         if big:
             prepared = await asyncio.to_thread(prepare, *arguments)
         else:

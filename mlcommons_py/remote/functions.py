@@ -58,6 +58,8 @@ class Functions:
     def __init__(self, providers: Mapping[str, Provider]) -> None:
         self._pre = {one.name: one for provider in providers.values() for one in provider.pre_process}
         self._post = {one.name: one for provider in providers.values() for one in provider.post_process}
+        self._pre_named = {name: Pre(one) for name, one in self._pre.items()}
+        self._post_named = {name: Post(one) for name, one in self._post.items()}
         self._streaming = {one.name: one for provider in providers.values() for one in provider.streaming}
         self._jobs = [one.batch_jobs for one in providers.values() if one.batch_jobs is not None]
         self._bodies = {model: make for one in providers.values() for model, make in one.bodies.items()}
@@ -71,6 +73,8 @@ class Functions:
         Raises:
             IllegalArgument: there is none of the name, or it is a script that is not known.
         """
+        if (named := self._pre_named.get(text)) is not None:
+            return named
         function, is_script = self._find(text, self._pre, "pre_process_function")
         return Pre(function, is_script)
 
@@ -80,6 +84,8 @@ class Functions:
         Raises:
             IllegalArgument: there is none of the name, or it is a script that is not known.
         """
+        if (named := self._post_named.get(text)) is not None:
+            return named
         function, is_script = self._find(text, self._post, "post_process_function")
         return Post(function, is_script)
 

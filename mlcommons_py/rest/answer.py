@@ -5,6 +5,7 @@ import gzip
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -182,6 +183,7 @@ def _written(body: Any, option: int) -> bytes:
     return orjson.dumps(body, default=exact.default, option=option)
 
 
+@lru_cache(maxsize=16)
 def accepts_gzip(header: str) -> bool:
     """Return whether an ``Accept-Encoding`` field allows gzip.
 

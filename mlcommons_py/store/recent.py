@@ -11,6 +11,9 @@ from mlcommons_py.errors import MLCommonsError, Unavailable
 FRESH = 1.0
 """Seconds for which what was read may be used without reading it again."""
 
+_AHEAD = 0.6
+"""Seconds after which it is read again without anybody waiting for it."""
+
 SLOW = 0.5
 """Seconds that a call waits for the store before it goes by what was last known."""
 
@@ -41,6 +44,8 @@ class Recent(Generic[T]):
         at = time.monotonic()
         kept = self._kept.get(one_id)
         if kept is not None and at - kept[0] < FRESH:
+            if at - kept[0] > _AHEAD and one_id not in self._reading:
+                self._begin(one_id, at)
             return kept[1]
         began, reading = self._reading.get(one_id) or self._begin(one_id, at)
         if kept is None:

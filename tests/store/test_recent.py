@@ -1,0 +1,34 @@
+"""What was read a moment ago."""
+
+import asyncio
+
+from mlcommons_py.store.recent import Recent
+from tests.e2e.api import PATIENCE
+
+
+async def test_nobody_waits_for_what_is_in_use() -> None:
+    """A value that is asked for again and again is read anew before it is too old, and meanwhile it is as it was."""
+    reads = 0
+    go_on = asyncio.Event()
+
+    async def read(one_id: str) -> str:
+        nonlocal reads
+        reads += 1
+        if reads > 1:
+            await go_on.wait()
+        return f"{one_id}{reads}"
+
+    recent = Recent(read)
+    assert await recent.get("a") == "a1"
+    async with asyncio.timeout(PATIENCE):
+        while reads < 2:
+            getting = asyncio.ensure_future(recent.get("a"))
+            await asyncio.sleep(0)
+            assert getting.done()
+            assert getting.result() == "a1"
+            await asyncio.sleep(0.01)
+        go_on.set()
+        while await recent.get("a") == "a1":
+            await asyncio.sleep(0.01)
+
+    assert reads == 2

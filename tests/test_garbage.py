@@ -25,4 +25,4 @@ def test_what_is_there_is_looked_at_no_more() -> None:
     """What is there when a process settles is left out of all looks, and later garbage is still found."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
 
-    assert done.stdout.split()[:2] == ["gone", "10000"]
+    assert done.stdout.split()[:2] == ["gone", "100000"]

@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from mlcommons_py.errors import MLCommonsError, StatusError
 from mlcommons_py.gateway.exchange import EXTENSION, Exchange
 from mlcommons_py.rest.body import BODY_SECONDS
+from mlcommons_py.rest.gathered import Gathered
 from mlcommons_py.rest.waiting import EXTENSION as CLIENT
 from mlcommons_py.rest.waiting import Client
 
@@ -189,6 +190,7 @@ class Connection(HttpToolsProtocol):
             name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
         )
         super().on_headers_complete()
+        self.cycle.transport = Gathered(self.transport, self.loop)  # type: ignore[assignment]  # all that it asks for
         self._under_way.append(self.cycle)
         self.scope["extensions"] = {CLIENT: {"client": Client()}}
         if self._parted is not None:

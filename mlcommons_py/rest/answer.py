@@ -10,11 +10,13 @@ from typing import Any
 
 import orjson
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
 from mlcommons_py.rest.filter_path import FilterPath
 from mlcommons_py.rest.request import BIG, flag
+from mlcommons_py.rest.waiting import client_of
 
 COMPRESSIBLE = 1024
 _LEVEL = 1
@@ -143,6 +145,12 @@ class _Written(Response):
         self.status_code = status
         self.raw_headers = fields
         self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write it at once if that can be."""
+        client = client_of(scope)
+        if client is None or not client.take(self.status_code, self.raw_headers, bytes(self.body)):
+            await super().__call__(scope, receive, send)
 
 
 def stream(events: Events, form: Form) -> Response:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Receive, Scope
 
-from mlcommons_py.rest.waiting import EXTENSION, Client
+from mlcommons_py.rest.waiting import client_of
 
 _NO_QUERY: Mapping[str, str] = {}
 
@@ -31,7 +31,7 @@ class Asked:
         query: bytes = scope.get("query_string", b"")
         self.query: Mapping[str, str] = QueryParams(query) if query else _NO_QUERY
         self.params: Mapping[str, str] = scope.get("path_params", _NO_QUERY)
-        self.client: Client | None = scope["extensions"][EXTENSION]["client"] if "extensions" in scope else None
+        self.client = client_of(scope)
 
     @property
     def address(self) -> str | None:

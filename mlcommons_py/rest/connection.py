@@ -13,9 +13,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from mlcommons_py.errors import MLCommonsError, StatusError
 from mlcommons_py.gateway.exchange import EXTENSION, Exchange
 from mlcommons_py.rest.body import BODY_SECONDS
-from mlcommons_py.rest.gathered import Gathered
 from mlcommons_py.rest.waiting import EXTENSION as CLIENT
-from mlcommons_py.rest.waiting import Client
+from mlcommons_py.rest.waiting import Client, client_of
 
 HEAD_SECONDS = 30.0
 """How long a request's line and header may take to arrive, once begun or once connected."""
@@ -190,9 +189,8 @@ class Connection(HttpToolsProtocol):
             name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
         )
         super().on_headers_complete()
-        self.cycle.transport = Gathered(self.transport, self.loop)  # type: ignore[assignment]  # all that it asks for
         self._under_way.append(self.cycle)
-        self.scope["extensions"] = {CLIENT: {"client": Client()}}
+        self.scope["extensions"] = {CLIENT: {"client": Client(self.cycle, self.flow)}}
         if self._parted is not None:
             out = partial(self._take_out, self.cycle, self._read())
             self.scope["extensions"][EXTENSION] = {"exchange": out}
@@ -397,8 +395,8 @@ class Connection(HttpToolsProtocol):
 
 
 def _client(cycle: RequestResponseCycle) -> Client:
-    client = cycle.scope["extensions"][CLIENT]["client"]
-    assert isinstance(client, Client)
+    client = client_of(cycle.scope)
+    assert client is not None
     return client
 
 

@@ -37,16 +37,18 @@ class Call:
     """A request to a target, made as often as its connector allows.
 
     Attributes:
-        outgoing: with the URL and the headers that go out.
+        outgoing: the request, before it is signed.
+        lines: its header fields as they go out, unless it is signed.
         place: what it takes for the time of an attempt.
         connecting, reading: seconds that a connection, and the wait for the next bytes, may take.
         attempts: how many there were.
         status: of the last answer; 0 where there was none.
     """
 
-    def __init__(self, target: Target, outgoing: Outgoing, config: ClientConfig, model_id: str) -> None:
+    def __init__(self, target: Target, outgoing: Outgoing, lines: str, config: ClientConfig, model_id: str) -> None:
         self.target = target
         self.outgoing = outgoing
+        self.lines = lines
         self.config = config
         self.place = (model_id, target.endpoint.origin, config.max_connection or CONNECTIONS)
         self.connecting = float(config.connection_timeout or SECONDS)

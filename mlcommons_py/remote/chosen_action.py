@@ -7,6 +7,7 @@ from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote import headers, url
 from mlcommons_py.remote.documents import Action, ActionType, Connector
 from mlcommons_py.remote.echoes import secrets_of
+from mlcommons_py.remote.exchange import FixedHeaders
 from mlcommons_py.remote.filling import Filling
 from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.parameters import Parameters
@@ -31,7 +32,7 @@ class ChosenAction:
         # Not the request's: it would decide what guardrails take an answer for.
         self.charset = Parameters(own=connector.parameters or {}).text("charset") or "UTF-8"
         self.hidden = secrets_of(credential)
-        self._headers: dict[str, str] | None = None
+        self._headers: FixedHeaders | None = None
 
     @classmethod
     def of(cls, connector: Connector, wanted: str, credential: Mapping[str, str], functions: Functions) -> Self:
@@ -48,7 +49,7 @@ class ChosenAction:
         given = self.action.headers or {}
         filled = headers.fill(given, Filling(parameters), self.credential)
         if not any("${parameters." in (value or "") for value in given.values()):
-            self._headers = filled
+            self._headers = FixedHeaders(filled)
         return filled
 
 

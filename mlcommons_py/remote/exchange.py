@@ -8,6 +8,16 @@ from mlcommons_py.remote.identity import Identity
 Headers = Mapping[str, str]
 
 
+class FixedHeaders(dict[str, str]):
+    """Header fields that are the same for each request of an action.
+
+    Attributes:
+        written: as they go out, once somebody has written them.
+    """
+
+    written: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A request to a provider, with nothing left to fill in.

@@ -11,7 +11,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from mlcommons_py.errors import IllegalArgument
@@ -22,7 +22,7 @@ from mlcommons_py.remote.call import READS, Call, Observe
 from mlcommons_py.remote.connections import Connections, Line
 from mlcommons_py.remote.documents import ClientConfig
 from mlcommons_py.remote.endpoint import Endpoint
-from mlcommons_py.remote.exchange import Headers, Incoming, Outgoing
+from mlcommons_py.remote.exchange import FixedHeaders, Headers, Incoming, Outgoing
 from mlcommons_py.remote.identity import Identity
 from mlcommons_py.remote.places import Places
 from mlcommons_py.remote.resolver import Lookup, SystemLookup
@@ -128,7 +128,9 @@ class Transport:
 
     def _call(self, outgoing: Outgoing, config: ClientConfig, model_id: str, private: bool | None) -> Call:
         target = self._trust.check(outgoing.url, private=private)
-        return Call(target, outgoing.to(target.endpoint.url, _checked(outgoing.headers)), config, model_id)
+        if outgoing.sign is not None:  # what is signed is the URL as it is called
+            outgoing = outgoing.to(target.endpoint.url, _checked(outgoing.headers))
+        return Call(target, outgoing, _lines(outgoing.headers), config, model_id)
 
     async def _exchange(self, call: Call) -> Incoming:
         """Make one attempt of a call; return its answer."""
@@ -159,9 +161,11 @@ class Transport:
         ended = partial(self._ended, call, line)
         answer = Answer(line, endpoint, call.reading, until, self._settings["max_json_size"], ended)
         try:
+            lines = call.lines
             if outgoing.sign is not None:
                 outgoing = outgoing.sign(outgoing)
-            await answer.ask(outgoing.method, _head(endpoint, outgoing), outgoing.body)
+                lines = _lines(outgoing.headers)
+            await answer.ask(outgoing.method, _head(endpoint, outgoing, lines), outgoing.body)
             await answer.begun()
         except BaseException:
             answer.close()
@@ -209,13 +213,25 @@ def _keep(_incoming: Incoming) -> None:
     """Let go of nothing: the answer was read."""
 
 
-def _head(endpoint: Endpoint, outgoing: Outgoing) -> bytes:
+def _head(endpoint: Endpoint, outgoing: Outgoing, lines: str) -> bytes:
     """Return the head of a request as it goes out."""
-    lines = [f"{outgoing.method} {endpoint.target} HTTP/1.1", f"Host: {endpoint.authority}"]
-    lines += [f"{name}: {value}" for name, value in outgoing.headers.items()]
-    if outgoing.body or outgoing.method != "GET":
-        lines.append(f"Content-Length: {len(outgoing.body)}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+    method, body = outgoing.method, outgoing.body
+    length = f"Content-Length: {len(body)}\r\n" if body or method != "GET" else ""
+    return f"{method} {endpoint.target} HTTP/1.1\r\nHost: {endpoint.authority}\r\n{lines}{length}\r\n".encode()
+
+
+def _lines(headers: Headers) -> str:
+    """Return header fields as they go out.
+
+    Raises:
+        IllegalArgument: one of them is malformed.
+    """
+    if isinstance(headers, FixedHeaders) and headers.written is not None:
+        return headers.written
+    lines = "".join([f"{name}: {value}\r\n" for name, value in _checked(headers).items()])
+    if isinstance(headers, FixedHeaders):
+        headers.written = lines
+    return lines
 
 
 def _checked(headers: Headers) -> Headers:
@@ -225,17 +241,8 @@ def _checked(headers: Headers) -> Headers:
         IllegalArgument: one of them is malformed.
     """
     for name, value in headers.items():
-        if not _is_name(name):
+        if not _NAME.fullmatch(name):
             raise IllegalArgument(f"Header name [{name!r}] has a character that HTTP does not allow")
         if _NOT_IN_VALUE.search(value):
             raise IllegalArgument(f"Header '{name}' has a control character in its value")
-    return headers if _OURS.isdisjoint(map(str.lower, headers)) else _without_ours(headers)
-
-
-@lru_cache(maxsize=1024)
-def _is_name(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None
-
-
-def _without_ours(headers: Headers) -> Headers:
     return {name: value for name, value in headers.items() if name.lower() not in _OURS}

@@ -395,7 +395,7 @@ class Connection(HttpToolsProtocol):
 
 
 def _client(cycle: RequestResponseCycle) -> Client:
-    client = client_of(cycle.scope)
+    client = client_of(cycle.scope)  # type: ignore[arg-type]  # uvicorn's type for it is a narrower one
     assert client is not None
     return client
 

@@ -298,7 +298,9 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Let a client send the rest of what was refused, for a while, so that it reads the answer."""
-        self._under_way.popleft()
+        done = self._under_way.popleft()
+        if not isinstance(done, Exchange):
+            done.scope["extensions"].clear()  # they refer to it, and only a look for garbage would find them
         self._passing = None
         self.server_state.total_requests += 1
         if self.transport.is_closing():

@@ -275,7 +275,7 @@ def _service(
         models=models,
         tasks=tasks,
         registrar=registrar,
-        changer=Changer(records.groups, models, remote_models, vetting, placing.keeper),
+        changer=Changer(models, remote_models, vetting, placing.keeper),
         connectors=connectors,
         remotes=records.remotes,
         residents=placing.residents,

@@ -100,7 +100,7 @@ class Registrar:
             group_id = registration.model_group_id
             if group_id is not None and not await self._groups.exists(group_id):
                 raise ResourceNotFound("Fail to find model group")
-            model_id, _ = await self._models.create(registration)
+            model_id = await self._models.create(registration)
             return {"model_id": model_id, "status": "CREATED"}
 
     async def upload_chunk(self, model_id: str, number: int, content: bytes) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class Registrar:
                 self._spawn(task_id, self._prove(task_id, task.model_id, deploy=task.deploy_model is True))
                 return
             if model.register_task_id == task_id:
-                await self._intake.undo(task.model_id, created_group=False)
+                await self._intake.undo(task.model_id)
         await self._tasks.fail(task_id, "the service stopped while it registered this model; register it again")
 
     async def mend(self, patience: int = 0) -> None:
@@ -236,7 +236,7 @@ class Registrar:
         """End a registration that a kill left between two steps; one whose chunks are still coming is left alone."""
         if model.register_task_id is not None:
             if not await self._tasks.runs(model.register_task_id):
-                await self._intake.undo(model_id, created_group=False)
+                await self._intake.undo(model_id)
             return
         if model.state_reason is not None:  # its content was found wrong before
             return

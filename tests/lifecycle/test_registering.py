@@ -201,7 +201,7 @@ async def test_shutdown_undoes_no_model(build: Callable[..., Any], tiny: bytes, 
     async with first.store.stopped(registers, after=True) as stop:
         task_id = (await first.app.services.registrar.register(body, deploy=False))["task_id"]
         await stop.reached.wait()
-        await first.app.services.registrar.close()
+        await first.app.registrations.close()
     await first.close()
 
     second: House = await build()

@@ -16,7 +16,7 @@ from mlcommons_py.gateway.pool import pool_of
 from mlcommons_py.guard.guards import Guards
 from mlcommons_py.guard.stop_words import StopWords
 from mlcommons_py.inference.deployments import Deployments
-from mlcommons_py.inference.outside import Outside
+from mlcommons_py.inference.outside import Outside, breaker_of
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.inference.promises import Promises
 from mlcommons_py.inference.remote import Caller
@@ -149,7 +149,8 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
             await cluster_settings.load()
     node = await asyncio.to_thread(identify, data, platform.node())
     records = _records(operator, store, data, settings, node)
-    outside = Outside.of(operator, settings, records.metrics, records.remotes, records.elsewhere.changed)
+    metrics, remotes = records.metrics, records.remotes
+    outside = Outside.of(operator, settings, metrics, remotes, breaker_of(metrics, remotes, records.elsewhere))
 
     async def ready(model_id: str, model: Model) -> None:
         await answering.caller.ready(model_id, model)

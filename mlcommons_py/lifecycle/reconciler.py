@@ -63,11 +63,13 @@ class Reconciler:
             await self._until_done(self._restore_models)
             group.create_task(self._repeat(self.step))
             await self._until_done(self._recovery.restore)
+            await self._until_done(self._batch_jobs.restore)
 
     async def restore(self) -> None:
         """Bring about what the store says should be: what was deployed first, then what was being registered."""
         await self._until_done(self._restore_models)
         await self._until_done(self._recovery.restore)
+        await self._until_done(self._batch_jobs.restore)
         if self._nodes.alone:
             await self._until_done(self._recovery.mend)
 
@@ -155,6 +157,8 @@ class Reconciler:
             elif task.task_type == TaskType.REGISTER_MODEL and gone and await self._tasks.claim(task_id, gone[0]):
                 log.info("taking over task %s of node %s, which is gone", task_id, gone[0])
                 await self._recovery.resume(task_id, task)
+            elif gone:
+                await self._batch_jobs.give_up(task_id, task)
 
     def _gone(self, node_ids: Collection[str] | None) -> list[str]:
         return [node_id for node_id in node_ids or () if self._nodes.is_gone(node_id)]

@@ -134,7 +134,7 @@ async def test_cluster_that_is_away(cluster: Cluster, asked: Asked) -> None:
 
 
 async def test_slow_answers(cluster: Cluster) -> None:
-    """A cluster that takes its time keeps a stranger waiting for its answer; who was known goes on and heeds it then."""
+    """A cluster that takes its time keeps a stranger waiting; who was known goes on and heeds it then."""
     asked = Asked(cluster.fake.url, patience=0.01)
     assert await asked.who() == ANN
     cluster.answers.clear()

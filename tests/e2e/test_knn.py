@@ -58,7 +58,7 @@ def nearest(client: OpenSearch, vector: NDArray[np.float64]) -> list[tuple[str, 
 def test_semantic_search(client: OpenSearch, service: Service, tiny: bytes, own_cluster: Node) -> None:
     """What a query finds is what lies nearest to it, also after a snapshot was taken, the index lost, and restored."""
     model_id = service.deployed(tiny, **TINY)
-    assert client.indices.create("books", body=INDEX)["acknowledged"]
+    assert client.indices.create(index="books", body=INDEX)["acknowledged"]
     vectors = embed(client, model_id, TITLES)
     actions = (
         {"_index": "books", "_id": str(number), "title": title, "vector": vector.tolist()}
@@ -83,7 +83,7 @@ def test_semantic_search(client: OpenSearch, service: Service, tiny: bytes, own_
         repository="here", snapshot="one", body={"indices": "books"}, params={"wait_for_completion": "true"}
     )
     assert taken["snapshot"]["state"] == "SUCCESS"
-    client.indices.delete("books")
+    client.indices.delete(index="books")
     client.snapshot.restore(repository="here", snapshot="one", params={"wait_for_completion": "true"})
     assert nearest(client, query) == found
     client.snapshot.delete_repository(repository="here")

@@ -65,12 +65,12 @@ async def test_hung_worker_is_replaced(converted: Path) -> None:
 async def test_busy_worker_is_not_hung(converted: Path) -> None:
     """A worker that computes for much longer than one that hangs is given is left at it."""
     options = RunOptions(threads=1, batch_tokens=1 << 20)
-    deployment = Deployment("m", at(converted), options, max_queued_texts=100_000, batch_seconds=60, ping_seconds=0.1)
+    deployment = Deployment("m", at(converted), options, max_queued_texts=100_000, batch_seconds=60, ping_seconds=0.3)
     await deployment.start()
     try:
         before = deployment.stats().pid
         began = asyncio.get_running_loop().time()
-        while asyncio.get_running_loop().time() < began + 1:
+        while asyncio.get_running_loop().time() < began + 1.5:
             assert await count(deployment, ["word " * 120] * 4000) == 4000
         assert (deployment.stats().pid, deployment.stats().restarts) == (before, 0)
     finally:

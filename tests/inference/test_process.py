@@ -92,7 +92,9 @@ async def test_a_process_starts_while_its_model_is_made(converted: Path) -> None
     deployment = Deployment("m", source, OPTIONS, max_queued_texts=10, batch_seconds=60)
     starting = asyncio.create_task(deployment.start())
     await began.wait()
-    assert len(workers()) == 1
+    async with asyncio.timeout(20):
+        while len(workers()) != 1:  # a process that just began has no command line for a moment
+            await asyncio.sleep(0.01)
     go.set()
     await starting
 

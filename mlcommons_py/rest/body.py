@@ -14,12 +14,10 @@ from starlette.requests import Request as StarletteRequest
 
 from mlcommons_py.errors import CircuitBreaking, ContentTooLong, ParseFailed, StatusError
 from mlcommons_py.rest.answer import Answer, plain_error
-
-BODY_SECONDS = 60.0
-"""How long a body may pause before it is given up."""
+from mlcommons_py.rest.pace import BODY_SECONDS, Pace
 
 SLOWEST = 16 << 10
-"""Bytes a second that a body must bring on average, after its first ``BODY_SECONDS``."""
+"""Bytes a second that a body must bring (:class:`~mlcommons_py.rest.pace.Pace`)."""
 
 _SPOOLED = 256 << 10
 
@@ -203,10 +201,9 @@ class _Arriving:
 
     def __init__(self, request: StarletteRequest, patience: float, slowest: int) -> None:
         self._receive = request.receive
-        self._patience = patience
-        self._slowest = slowest
         self._clock = asyncio.get_running_loop().time
-        self._began = self._clock()
+        self._began = self._taken = self._clock()
+        self._pace = Pace(patience, slowest, self._began)
         self._size = 0
         self._ended = False
 
@@ -217,10 +214,10 @@ class _Arriving:
             StatusError: it comes too slowly.
             ClientDisconnect: the client went away.
         """
+        self._pace.rested(self._clock() - self._taken)
         while not self._ended:
-            now, latest = self._clock(), self._began + self._patience + self._size / self._slowest
             try:
-                async with asyncio.timeout_at(min(now + self._patience, latest)):
+                async with asyncio.timeout_at(self._pace.due):
                     message = await self._receive()
             except TimeoutError as fault:
                 raise StatusError(
@@ -234,6 +231,8 @@ class _Arriving:
             part: bytes = message.get("body", b"")
             if part:
                 self._size += len(part)
+                self._taken = self._clock()
+                self._pace.came(len(part), self._taken)
                 return part
         return None
 

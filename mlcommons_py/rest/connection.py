@@ -12,13 +12,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mlcommons_py.errors import MLCommonsError, StatusError
 from mlcommons_py.gateway.exchange import EXTENSION, Exchange
-from mlcommons_py.rest.body import BODY_SECONDS
+from mlcommons_py.rest.pace import BODY_SECONDS, Pace
 
 HEAD_SECONDS = 30.0
 """How long a request's line and header may take to arrive, once begun or once connected."""
 
 HEAD_BYTES = 64 << 10
 """How long they may be, and what stands between two parts of a body or behind it."""
+
+SLOWEST = 1 << 10
+"""Bytes a second that a body must bring that is passed on: fewer than one of ours, whose memory it does not take."""
 
 REST_SECONDS = 30.0
 """How long the rest of a body may still come after its answer; a client that reads only then gets to see it."""
@@ -56,6 +59,7 @@ class Connection(HttpToolsProtocol):
     head_seconds = HEAD_SECONDS
     rest_seconds = REST_SECONDS
     body_seconds = BODY_SECONDS
+    slowest: float = SLOWEST
 
     _parted: Parted | None = None
     _passing: Exchange | None = None
@@ -65,6 +69,8 @@ class Connection(HttpToolsProtocol):
     _alarm_at = 0.0
     _unread: asyncio.TimerHandle | None = None
     _head_bytes = 0
+    _body_bytes = 0
+    _pace: Pace | None = None
     _in_head = True
     _in_message = False
     _has_body = False
@@ -157,6 +163,7 @@ class Connection(HttpToolsProtocol):
         self._spelled, self._trailers = [], []
         self._has_body = False
         self._head_bytes = 0
+        self._pace = None
         self._wait(self.head_seconds)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -243,6 +250,7 @@ class Connection(HttpToolsProtocol):
         """Note that the body comes."""
         self._has_body = True
         self._head_bytes = 0
+        self._body_bytes += len(body)
         cycle = self.cycle
         if not isinstance(cycle, Exchange):
             super().on_body(body)
@@ -286,8 +294,18 @@ class Connection(HttpToolsProtocol):
 
     def _await_body(self) -> None:
         """Give a client its time for the next part of a body that is passed on, unless it is not to send any."""
-        if self._sending() is not None:
-            self._wait(None if self.flow.read_paused else self.body_seconds)
+        if self._sending() is None:
+            return
+        if self.flow.read_paused:
+            self._pace = self._deadline = None  # what it waits for is not its fault: it begins anew
+            return
+        now = self.loop.time()
+        if self._pace is None:
+            self._pace = Pace(self.body_seconds, self.slowest, now)
+        else:
+            self._pace.came(self._body_bytes, now)
+        self._body_bytes = 0
+        self._deadline = self._pace.due
 
     # what is done with answers
 
@@ -302,6 +320,7 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             cycle, way = self.pipeline.pop()
             if isinstance(cycle, Exchange):
+                self._pace = None
                 self._await_body()
                 self._watch()
                 self._pass_on(cycle, way)  # type: ignore[arg-type]  # it was put there with its way
@@ -369,11 +388,13 @@ class Connection(HttpToolsProtocol):
         if sending is None:
             self.transport.close()
         elif sending.driven is None:
-            self._wait(self.body_seconds)  # before its turn it keeps nobody from anything
+            self._pace = None  # before its turn it keeps nobody from anything
+            self._await_body()
             self._watch()
         else:
             self._deadline = None
-            text = f"the body came too slowly: nothing of it came for {self.body_seconds:.0f} s"
+            least = f"{self.slowest:.0f} bytes a second, over {self.body_seconds:.0f} s"
+            text = f"the body came too slowly: send at least {least}"
             sending.driven.give_up(StatusError(text, 408))
 
     def _await_reader(self) -> None:

@@ -76,6 +76,11 @@ WAYS: dict[str, list[tuple[str, str]]] = {
         ("", '{"index":1,"token":{"text":"Grüße","special":false},"generated_text":null}'),
         ("", '{"index":2,"token":{"text":"</s>","special":true},"generated_text":"Grüße"}'),
     ],
+    "sagemaker/openai/v1/chat/completions": CHAT,
+    "sagemaker/huggingface/generate": [
+        ("", '{"token":{"id":1,"text":"Grü","log_prob":-0.1}}'),
+        ("", '{"token":{"id":2,"text":"ße","log_prob":-0.2},"details":{"finish_reason":"length"}}'),
+    ],
     "ollama/api/chat": [
         ("", '{"message":{"role":"assistant","content":"Grüße"},"done":false}'),
         ("", '{"message":{"role":"assistant","content":""},"done":true,"done_reason":"stop"}'),
@@ -116,6 +121,14 @@ FAILURES = [
         "the prompt was blocked: SAFETY",
     ),
     ("huggingface/generate", "", '{"error":"Overloaded","error_type":"overloaded"}', "Overloaded"),
+    ("sagemaker/huggingface/generate", "", '{"error":"Overloaded"}', "Overloaded"),
+    (
+        "sagemaker/openai/v1/chat/completions",
+        "ModelStreamError",
+        '{"Message":"too slow","ErrorCode":"ModelInvocationTimeExceeded"}',
+        "ModelInvocationTimeExceeded: too slow",
+    ),
+    ("sagemaker/huggingface/generate", "InternalStreamFailure", '{"Message":"try again"}', "try again"),
     ("ollama/api/chat", "", '{"error":"Overloaded"}', "Overloaded"),
     ("aleph_alpha/complete", "", '{"error":"Overloaded"}', "Overloaded"),
     ("qianfan/chat", "", '{"error_code":336100,"error_msg":"try later"}', "336100: try later"),
@@ -197,6 +210,16 @@ def test_calls_of_tools_come_as_json() -> None:
             "gemini/generate_content",
             "https://g.example/v1beta/models/m:generateContent?key=1",
             "https://g.example/v1beta/models/m:streamGenerateContent?key=1&alt=sse",
+        ),
+        (
+            "sagemaker/huggingface/generate",
+            "https://s.example/endpoints/mine/invocations",
+            "https://s.example/endpoints/mine/invocations-response-stream",
+        ),
+        (
+            "sagemaker/openai/v1/chat/completions",
+            "https://s.example/endpoints/mine/invocations-response-stream",
+            "https://s.example/endpoints/mine/invocations-response-stream",
         ),
         ("huggingface/generate", "https://t.example/generate", "https://t.example/generate_stream"),
         ("huggingface/generate", "https://t.example/generate_stream", "https://t.example/generate_stream"),

@@ -31,15 +31,18 @@ async def test_body_that_stops() -> None:
     assert (caught.value.status, caught.value.type) == (408, "status_exception")
 
 
-async def test_body_that_trickles() -> None:
-    """A body that never pauses for long is given up nevertheless if it is slower than the least rate."""
+@pytest.mark.parametrize("begun", [b"x", bytes(5000)])
+async def test_body_that_trickles(begun: bytes) -> None:
+    """A body that never pauses for long is given up if it is slower than the least rate, however fast it began."""
+    parts = [begun]
 
     async def receive() -> dict[str, Any]:
-        await asyncio.sleep(0.005)
-        return {"type": "http.request", "body": b"x", "more_body": True}
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": parts.pop() if parts else b"x", "more_body": True}
 
-    with pytest.raises(StatusError) as caught:
-        await read_body(coming(receive), 10_000, "too long", patience=0.05, slowest=1000)
+    async with asyncio.timeout(20):
+        with pytest.raises(StatusError) as caught:
+            await read_body(coming(receive), 10_000, "too long", patience=0.2, slowest=100)
 
     assert caught.value.status == 408
 

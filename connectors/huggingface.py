@@ -5,7 +5,7 @@ from typing import Any
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote import deltas, tensors
-from mlcommons_py.remote.provider import Delta, PostProcess, PreProcess, Provider, Streaming, Tensor, Texts
+from mlcommons_py.remote.provider import PostProcess, PreProcess, Provider, Streaming, Tensor, Texts
 
 
 def _inputs(texts: Texts) -> Mapping[str, Any]:
@@ -20,17 +20,6 @@ def _ranks(found: Any) -> Sequence[Tensor]:
     if found == []:
         raise IllegalArgument("Post process function input is empty.")
     return tensors.scores(found, "score")
-
-
-def _generated(_event: str, data: str) -> Delta | None:
-    chunk = deltas.parsed(data)
-    if isinstance(chunk, Delta):
-        return chunk
-    if (error := deltas.pick(chunk, "error")) is not None:
-        return deltas.failure({"message": error})
-    special = deltas.pick(chunk, "token", "special")
-    content = "" if special else deltas.pick(chunk, "token", "text") or ""
-    return Delta(content, is_last=deltas.pick(chunk, "generated_text") is not None)
 
 
 def _stream_url(url: str) -> str:
@@ -111,5 +100,5 @@ PROVIDER = Provider(
             "resultBuilder.append(']'); return resultBuilder.toString();"
         ): "connector.post_process.huggingface.rerank",
     },
-    streaming=(Streaming("huggingface/generate", _generated, url=_stream_url),),
+    streaming=(Streaming("huggingface/generate", deltas.of_tokens, url=_stream_url),),
 )

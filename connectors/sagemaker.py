@@ -1,13 +1,13 @@
 """Amazon SageMaker: the containers that blueprints deploy there, and batch transform jobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from mlcommons_py.errors import IllegalArgument
-from mlcommons_py.remote import tensors
+from mlcommons_py.remote import deltas, tensors
 from mlcommons_py.remote.jobs import beside
-from mlcommons_py.remote.provider import PostProcess, PreProcess, Provider, Tensor, Texts
+from mlcommons_py.remote.provider import Delta, PostProcess, PreProcess, Provider, Streaming, Tensor, Texts
 
 
 def _pairs(texts: Texts) -> Mapping[str, Any]:
@@ -27,6 +27,21 @@ def _in_order(found: Any) -> Sequence[Tensor]:
     if not all(isinstance(entry, dict) and isinstance(entry.get("score"), int | float) for entry in entries):
         raise IllegalArgument("The rerank result should contain score.")
     return [tensors.similarity(entry["score"]) for entry in entries]
+
+
+def _of_container(read: Callable[[str, str], Delta | None], event: str, data: str) -> Delta | None:
+    """Read a line that a container sends, or an error of SageMaker's own, which alone has a name."""
+    if not event:
+        return read(event, data)
+    told = deltas.parsed(data)
+    if isinstance(told, Delta):
+        return told
+    parts = [text for name in ("ErrorCode", "Message") if isinstance(text := deltas.pick(told, name), str)]
+    return deltas.failure({"message": ": ".join(parts)} if parts else told)
+
+
+def _stream_url(url: str) -> str:
+    return f"{url}-response-stream" if url.endswith("/invocations") else url
 
 
 PROVIDER = Provider(
@@ -103,6 +118,13 @@ PROVIDER = Provider(
             'IllegalArgumentException("Missing required parameters: question and context"); }'
         ): "connector.pre_process.sagemaker.highlighting",
     },
+    streaming=tuple(
+        Streaming(name, partial(_of_container, read), framing="aws-lines", url=_stream_url)
+        for name, read in (
+            ("sagemaker/openai/v1/chat/completions", deltas.of_chat),
+            ("sagemaker/huggingface/generate", deltas.of_tokens),
+        )
+    ),
     batch_jobs=beside(
         "sagemaker",
         "CreateTransformJob",

@@ -16,7 +16,7 @@ from mlcommons_py.gateway.pool import pool_of
 from mlcommons_py.guard.guards import Guards
 from mlcommons_py.guard.stop_words import StopWords
 from mlcommons_py.inference.deployments import Deployments
-from mlcommons_py.inference.outside import Outside
+from mlcommons_py.inference.outside import Outside, breaker_of
 from mlcommons_py.inference.predict import Predictor
 from mlcommons_py.inference.promises import Promises
 from mlcommons_py.inference.remote import Caller
@@ -31,7 +31,9 @@ from mlcommons_py.lifecycle.intake import Intake
 from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.proof import Proof
 from mlcommons_py.lifecycle.reconciler import Reconciler
+from mlcommons_py.lifecycle.recovery import Recovery
 from mlcommons_py.lifecycle.registering import Registrar
+from mlcommons_py.lifecycle.registrations import Registrations
 from mlcommons_py.lifecycle.remote import RemoteModels
 from mlcommons_py.lifecycle.residents import Ready, Residents
 from mlcommons_py.lifecycle.vetting import Vetting
@@ -65,16 +67,21 @@ class App:
 
     Attributes:
         admission: what other processes of the service call remote models by, too.
+        registrations: what is being registered.
+        converted: the cache of converted models.
     """
 
     services: Services
     store: Store
     reconciler: Reconciler
     admission: StoredAdmission
+    registrations: Registrations
+    converted: ConvertedModels
 
     async def close(self) -> None:
         """Stop everything; what should be deployed stays so in the store."""
-        await self.services.registrar.close()
+        await self.registrations.close()
+        await self.converted.close()
         await self.services.keeper.close()
         await self.services.deployments.close()
         if self.services.gateway is not None:
@@ -142,7 +149,8 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
             await cluster_settings.load()
     node = await asyncio.to_thread(identify, data, platform.node())
     records = _records(operator, store, data, settings, node)
-    outside = Outside.of(operator, settings, records.metrics, records.remotes, records.elsewhere.changed)
+    metrics, remotes = records.metrics, records.remotes
+    outside = Outside.of(operator, settings, metrics, remotes, breaker_of(metrics, remotes, records.elsewhere))
 
     async def ready(model_id: str, model: Model) -> None:
         await answering.caller.ready(model_id, model)
@@ -153,7 +161,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
 
 
 def _records(operator: Operator, store: Store, data: Path, settings: PluginSettings, node: Node) -> _Records:
-    deployments = Deployments(operator.max_queued_texts)
+    deployments = Deployments(operator.max_queued_texts, operator.predict_timeout)
     elsewhere = Elsewhere()
     metrics = Metrics(deployments.numbers, elsewhere)
     groups = Groups(store)
@@ -237,16 +245,15 @@ def _service(
     )
     vetting = Vetting(models, outside.interfaces, answering.guards)
     intake = Intake(records.groups, models, tasks, placing.proof, settings, operator)
+    registrations = Registrations(models, tasks, placing.proof, intake, deployer, settings, counters)
     registrar = Registrar(
         records.groups,
         models,
-        tasks,
         placing.proof,
-        intake,
+        registrations,
         deployer,
         remote_models,
         vetting,
-        placing.converted,
         settings,
         operator,
         counters,
@@ -257,7 +264,7 @@ def _service(
         cluster_settings,
         models,
         tasks,
-        registrar,
+        Recovery(models, tasks, placing.proof, intake, placing.converted, registrations),
         deployer,
         placing.keeper,
         batch_jobs,
@@ -275,7 +282,7 @@ def _service(
         models=models,
         tasks=tasks,
         registrar=registrar,
-        changer=Changer(records.groups, models, remote_models, vetting, placing.keeper),
+        changer=Changer(models, remote_models, vetting, placing.keeper),
         connectors=connectors,
         remotes=records.remotes,
         residents=placing.residents,
@@ -294,4 +301,4 @@ def _service(
         unready=reconciler.unready,
         gateway=None if operator.store == EMBEDDED else Gateway(pool_of(operator)),
     )
-    return App(services, records.store, reconciler, answering.admission)
+    return App(services, records.store, reconciler, answering.admission, registrations, placing.converted)

@@ -44,9 +44,9 @@ class Core:
         directory, private = hatch_in(operator.data.absolute())
         hatch = await Hatch.open(app, private)
         desk = Desk(services.models, admission, services.settings)
-        count = operator.api_servers - 1
+        count, breaker = operator.api_servers - 1, services.transport.breaker
         beginning = beginning_of(services, routes, directory)
-        fleet = Fleet(count, listening, beginning, desk, services.elsewhere, services.remotes)
+        fleet = Fleet(count, listening, beginning, desk, services.elsewhere, services.remotes, breaker)
         fleet.start()
         return cls(fleet, hatch)
 

@@ -8,7 +8,8 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from mlcommons_py.api_servers.beginning import Beginning
@@ -19,6 +20,7 @@ from mlcommons_py.errors import Unavailable
 from mlcommons_py.inference.remotes import Remotes
 from mlcommons_py.observe.elsewhere import Elsewhere
 from mlcommons_py.observe.numbers import Numbers
+from mlcommons_py.remote.breaker import Breaker, Suspension
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class Fleet:
         listening: the socket that all of them accept connections on.
         beginning: what each is told when it begins.
         desk: answers what they ask of models.
+        breaker: the core's.
 
     Attributes:
         turns: the core's turns at accepting connections.
@@ -54,6 +57,7 @@ class Fleet:
         desk: Desk,
         elsewhere: Elsewhere,
         remotes: Remotes,
+        breaker: Breaker,
     ) -> None:
         self._count = count
         self._listening = listening
@@ -61,6 +65,7 @@ class Fleet:
         self._desk = desk
         self._elsewhere = elsewhere
         self._remotes = remotes
+        self._breaker = breaker
         self._counts = shared(count + 1)
         self.turns = Turns(self._counts, 0)
         self._number = 0
@@ -117,6 +122,12 @@ class Fleet:
         """Have them forget that a model was here."""
         for channel in self._channels.values():
             channel.tell("removed", model_id)
+
+    def suspended(self, told: Mapping[str, Any], but: int | None = None) -> None:
+        """Have them, ``but`` the one that found it out, refuse calls of a model or let them through again."""
+        for number, channel in self._channels.items():
+            if number != but:
+                channel.tell("suspended", told)
 
     def _take(self, number: int, told: Any) -> None:
         if number not in self._channels:  # it has ended, and what it told last was taken
@@ -208,5 +219,11 @@ class Fleet:
 
         async def serves(_value: Any) -> None:
             log.info("an API server serves, process %d", pid)
+            for one in self._breaker.suspensions():
+                self._channels[number].tell("suspended", asdict(one))
 
-        return {"begin": begin, "model": model, "numbers": numbers, "serves": serves}
+        async def suspended(told: Any) -> None:
+            self._breaker.hear(Suspension(**told))
+            self.suspended(told, number)
+
+        return {"begin": begin, "model": model, "numbers": numbers, "serves": serves, "suspended": suspended}

@@ -1,6 +1,6 @@
 """The parts of an API server, wired."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mlcommons_py.api_servers.beginning import Beginning
@@ -15,6 +15,7 @@ from mlcommons_py.observe.counters import Counters
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.observe.numbers import Numbers
 from mlcommons_py.plugin_settings import PluginSettings
+from mlcommons_py.remote.breaker import Breaker, Suspension
 from mlcommons_py.settings import EMBEDDED
 
 
@@ -39,7 +40,11 @@ class Parts:
         """Return the parts of an API server that goes by what the core told it."""
         operator = beginning.operator
         metrics, counters = Metrics(tuple), Counters()
-        outside = Outside.of(operator, PluginSettings(operator.plugin), metrics, Remotes())
+
+        def found(suspension: Suspension) -> None:
+            channel.tell("suspended", asdict(suspension))
+
+        outside = Outside.of(operator, PluginSettings(operator.plugin), metrics, Remotes(), Breaker(found=found))
         cards = Cards(channel, outside, counters)
         gateway = None if operator.store == EMBEDDED else Gateway(pool_of(operator))
         return cls(Front(beginning, cards, metrics, gateway, core), cards, outside, counters, gateway, core)

@@ -24,6 +24,7 @@ from mlcommons_py.api_servers.handing import address, handing
 from mlcommons_py.api_servers.parts import Parts
 from mlcommons_py.api_servers.turns import Turns
 from mlcommons_py.observe.logs import configure
+from mlcommons_py.remote.breaker import Suspension
 from mlcommons_py.rest.binding import tls_of
 from mlcommons_py.rest.server import serve
 
@@ -65,7 +66,10 @@ async def _run(wire: socket.socket, listening: socket.socket, turns: Turns) -> N
     async def removed(model_id: Any) -> None:
         parts.cards.removed(model_id)
 
-    answers.update(numbers=numbers, changed=changed, removed=removed)
+    async def suspended(told: Any) -> None:
+        parts.outside.breaker.hear(Suspension(**told))
+
+    answers.update(numbers=numbers, changed=changed, removed=removed, suspended=suspended)
     telling = asyncio.create_task(_tell(channel, parts))
 
     def serves() -> None:

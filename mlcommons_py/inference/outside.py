@@ -1,7 +1,7 @@
 """The way out to providers, as each process that calls them has one."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,10 @@ from mlcommons_py.inference.admission import Admission
 from mlcommons_py.inference.remote import Caller
 from mlcommons_py.inference.remotes import Remotes
 from mlcommons_py.models.interface import Interfaces
+from mlcommons_py.observe.elsewhere import Elsewhere
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.plugin_settings import PluginSettings
-from mlcommons_py.remote.breaker import Breaker
+from mlcommons_py.remote.breaker import Breaker, Suspension
 from mlcommons_py.remote.functions import Functions
 from mlcommons_py.remote.transport import Transport
 from mlcommons_py.remote.trust import Trust
@@ -24,6 +25,19 @@ Search = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 Ask = Callable[[str, Mapping[str, str]], Awaitable[Mapping[str, Any]]]
 
 
+def breaker_of(metrics: Metrics, remotes: Remotes, elsewhere: Elsewhere) -> Breaker:
+    """Return the core's breaker: it shows in the metrics what is suspended, and tells the other processes."""
+
+    def shown(model_id: str, is_open: bool) -> None:
+        if not is_open or model_id in remotes:
+            metrics.suspended(model_id, is_open)
+
+    def found(suspension: Suspension) -> None:
+        elsewhere.suspended(asdict(suspension))
+
+    return Breaker(changed=shown, forgotten=elsewhere.changed, found=found)
+
+
 @dataclass(frozen=True, slots=True)
 class Outside:
     """What speaks with providers, whoever asks.
@@ -31,7 +45,7 @@ class Outside:
     Attributes:
         trust: decides what may be called.
         functions: the pre- and post-process functions that there are.
-        breaker: what of calls' faults is known in this process.
+        breaker: what of calls' faults is known.
     """
 
     operator: Operator
@@ -51,27 +65,20 @@ class Outside:
         settings: PluginSettings,
         metrics: Metrics,
         remotes: Remotes,
-        forgotten: Callable[[str], None] | None = None,
+        breaker: Breaker,
     ) -> "Outside":
         """Return the way out that an operator's choice and the settings allow; nothing is connected yet.
 
         Calls of models that are not among ``remotes`` are not counted: their numbers would never be dropped.
 
-        ``forgotten`` is told of each model of whose provider nothing is known any more.
-
         Raises:
             IllegalArgument: ``private_endpoints`` has something in it that is no host and no range.
         """
-
-        def suspended(model_id: str, is_open: bool) -> None:
-            if not is_open or model_id in remotes:
-                metrics.suspended(model_id, is_open)
 
         def called(model_id: str, status: int, seconds: float, attempts: int) -> None:
             if model_id in remotes:
                 metrics.called(model_id, status, seconds, attempts)
 
-        breaker = Breaker(changed=suspended, forgotten=forgotten)
         trust = Trust(settings, operator.private_endpoints)
         return cls(
             operator=operator,

@@ -1,5 +1,6 @@
 """Batch jobs: work that a provider does in the background, and the tasks that stand for it here."""
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -53,7 +54,6 @@ class BatchJobs:
         self._settings = settings
         self._counters = counters
         self._noted: dict[str, int | None] = {}
-        self._starting = 0
 
     async def start(self, model_id: str, body: Mapping[str, Any], user: str | None = None) -> dict[str, Any]:
         """Start a job, and return the answer of ``_batch_predict``.
@@ -72,32 +72,43 @@ class BatchJobs:
         if not model.is_remote:
             raise BadRequest(f"model {model_id} is {model.algorithm}; batch jobs are for REMOTE models")
         given = self._given(body)
-        ahead = self._starting  # they have no task yet that could be counted
-        self._starting += 1
+        # The task is there before the job, so that every service counts those that are about to begin.
+        task_id = await self._tasks.create(TaskType.BATCH_PREDICTION, FunctionName.REMOTE, model_id)
         try:
-            if await self._tasks.running(TaskType.BATCH_PREDICTION) + ahead >= self._most():
+            if (
+                await self._tasks.ahead(task_id, TaskType.BATCH_PREDICTION)
+                >= self._settings["max_batch_inference_tasks"]
+            ):
                 raise LimitExceeded(
                     "Exceeded maximum limit for BATCH_PREDICTION tasks. To increase the limit, update the"
                     " plugins.ml_commons.max_batch_inference_tasks setting."
                 )
-            return await self._started(model_id, model, given, body.get("dlq"), user)
-        finally:
-            self._starting -= 1
+            with self._counters.counted(model.algorithm, "batch_predict", model_id):
+                job = await self._begun(model_id, model, given, body.get("dlq"), user)
+        except BaseException:
+            with contextlib.suppress(MLCommonsError):  # what happened first is what is to be told
+                await self._tasks.delete(task_id)
+            raise
+        await self._tasks.follow(task_id, job, None)
+        return {"task_id": task_id, "status": TaskState.CREATED, "remote_job": job}
 
-    def _most(self) -> int:
-        return int(self._settings["max_batch_inference_tasks"])
-
-    async def _started(
+    async def _begun(
         self, model_id: str, model: Model, given: ModelInput, dlq: Any, user: str | None
     ) -> dict[str, Any]:
-        with self._counters.counted(model.algorithm, "batch_predict", model_id):
-            job = await self._asked(model_id, model, given, ActionType.BATCH_PREDICT, user)
-            if not any(job.get(name) for name in _JOB_NAMES):
-                raise NotFound("Unable to create batch transform job")
-            if dlq is not None:
-                job["dlq"] = exact.plain(dlq)
-            task_id = await self._tasks.create(TaskType.BATCH_PREDICTION, FunctionName.REMOTE, model_id, remote_job=job)
-        return {"task_id": task_id, "status": TaskState.CREATED, "remote_job": job}
+        job = await self._asked(model_id, model, given, ActionType.BATCH_PREDICT, user)
+        if not any(job.get(name) for name in _JOB_NAMES):
+            raise NotFound("Unable to create batch transform job")
+        return job if dlq is None else {**job, "dlq": exact.plain(dlq)}
+
+    async def restore(self) -> None:
+        """End the tasks whose jobs this node was beginning when its last run ended."""
+        for task_id, task in await self._tasks.left_over():
+            await self.give_up(task_id, task)
+
+    async def give_up(self, task_id: str, task: Task) -> None:
+        """End a task whose job a node was beginning that is gone; nobody knows whether the provider began it."""
+        if task.task_type == TaskType.BATCH_PREDICTION and task.remote_job is None:
+            await self._tasks.fail(task_id, "the service ended before the provider told which job it began")
 
     async def shown(self, task_id: str) -> dict[str, Any]:
         """Return a task; of a job that was not over, its state is asked for first.
@@ -125,7 +136,7 @@ class BatchJobs:
         jobs = await self._tasks.of_type(TaskType.BATCH_PREDICTION)
         before, self._noted = self._noted, {task_id: task.last_update_time for task_id, task in jobs}
         for task_id, task in jobs:
-            if task_id not in before or before[task_id] != task.last_update_time:
+            if not _is_job(task) or task_id not in before or before[task_id] != task.last_update_time:
                 continue
             try:
                 await self._follow(task_id, task)
@@ -207,7 +218,9 @@ class BatchJobs:
 
 
 def _is_job(task: Task) -> bool:
-    return task.task_type == TaskType.BATCH_PREDICTION and task.function_name == FunctionName.REMOTE
+    """Return whether a task stands for a job that the provider has begun."""
+    is_remote = task.function_name == FunctionName.REMOTE and task.remote_job is not None
+    return task.task_type == TaskType.BATCH_PREDICTION and is_remote
 
 
 def _arguments(task: Task) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from mlcommons_py.lifecycle.keeper import Keeper
 from mlcommons_py.lifecycle.remote import RemoteModels
 from mlcommons_py.lifecycle.vetting import Vetting
 from mlcommons_py.models import changes
-from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registry import Models
 from mlcommons_py.store import Written
 
@@ -15,8 +14,7 @@ from mlcommons_py.store import Written
 class Changer:
     """Changes models."""
 
-    def __init__(self, groups: Groups, models: Models, remote: RemoteModels, vetting: Vetting, keeper: Keeper) -> None:
-        self._groups = groups
+    def __init__(self, models: Models, remote: RemoteModels, vetting: Vetting, keeper: Keeper) -> None:
         self._models = models
         self._remote = remote
         self._vetting = vetting
@@ -30,7 +28,7 @@ class Changer:
                 :meth:`~mlcommons_py.lifecycle.vetting.Vetting.update`.
         """
         await self._vetting.update(model_id, body)
-        model, written = await changes.update(self._models, self._groups, self._remote.connection, model_id, body)
+        model, written = await changes.update(self._models, self._remote.connection, model_id, body)
         await self._remote.settle(model_id, body)
         self._keeper.refresh(model_id, model)
         return written

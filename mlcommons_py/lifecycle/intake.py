@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from mlcommons_py.errors import IllegalArgument, InvalidModel, NotFound, Resourc
 from mlcommons_py.lifecycle.download import fetch
 from mlcommons_py.lifecycle.proof import Proof
 from mlcommons_py.lifecycle.resources import check_disk
-from mlcommons_py.models.documents import CHUNK_SIZE
+from mlcommons_py.models.documents import CHUNK_SIZE, Model
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.registry import Models
@@ -69,12 +70,12 @@ class Intake:
                     f" the SHA-256 of what the URL holds is {digest}"
                 )
             whole = replace(registration, size=size, total_chunks=-(-size // CHUNK_SIZE))
-            model_id, new_group = await self._models.create(whole, task_id=task_id)
+            model_id = await self._models.create(whole, task_id=task_id)
             try:
                 await self._tasks.attach(task_id, model_id)
                 manifest = await self._store_and_prove(model_id, archive)
             except BaseException:
-                await asyncio.shield(self.undo(model_id, created_group=new_group))
+                await asyncio.shield(self.undo(model_id))
                 raise
         finally:
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
@@ -94,14 +95,14 @@ class Intake:
             proving.cancel()
             await asyncio.gather(proving, return_exceptions=True)
 
-    async def undo(self, model_id: str, *, created_group: bool) -> None:
-        """Remove a model that did not become one, and the version it took."""
-        try:
-            model, _ = await self._models.delete(model_id)
-        except NotFound:
+    async def undo(self, model_id: str) -> None:
+        """Remove a model that did not become one, the version it took, and the group that was made for it."""
+        document = await self._models.document(model_id)
+        if document is None:
             return
-        if model.model_group_id is not None and model.model_version is not None:
-            await self._groups.give_back(model.model_group_id, int(model.model_version), created=created_group)
+        await self._models.membership.leave(model_id, Model.from_json(document.source))
+        with suppress(NotFound):
+            await self._models.delete(model_id)
 
     async def discard_left_over(self) -> None:
         """Delete what earlier runs were downloading when they ended."""

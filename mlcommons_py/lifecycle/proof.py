@@ -14,6 +14,7 @@ from mlcommons_py.models.kept import Beginning
 from mlcommons_py.models.registry import Models
 from mlcommons_py.models.states import FunctionName, ModelFormat
 from mlcommons_py.settings import Operator
+from mlcommons_py.store.client_search import exactly
 from mlcommons_py.store.record import now
 
 
@@ -64,6 +65,14 @@ class Proof:
             arrived.size,
             whole=arrived.chunks == model.total_chunks and arrived.digest == digest,
         )
+
+    async def forget(self, digest: str) -> None:
+        """Remove the converted form of a content, unless a model needs it."""
+
+        async def is_needed() -> bool:
+            return bool(await self._models.matching(exactly("model_content_hash_value", digest)))
+
+        await self._converted.forget(digest, is_needed)
 
     async def complete_config(self, model_id: str, manifest: Manifest) -> None:
         """Write into ``model_config`` what the registration left out and the file says."""

@@ -13,7 +13,7 @@ from mlcommons_py.lifecycle import plan
 from mlcommons_py.lifecycle.batch_jobs import POLL_SECONDS, BatchJobs
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.keeper import Keeper
-from mlcommons_py.lifecycle.registering import Registrar
+from mlcommons_py.lifecycle.recovery import Recovery
 from mlcommons_py.models.documents import Model
 from mlcommons_py.models.registry import Models
 from mlcommons_py.nodes import PATIENCE, Nodes
@@ -33,7 +33,7 @@ class Reconciler:
         cluster_settings: ClusterSettings,
         models: Models,
         tasks: Tasks,
-        registrar: Registrar,
+        recovery: Recovery,
         deployer: Deployer,
         keeper: Keeper,
         batch_jobs: BatchJobs,
@@ -44,7 +44,7 @@ class Reconciler:
         self._cluster_settings = cluster_settings
         self._models = models
         self._tasks = tasks
-        self._registrar = registrar
+        self._recovery = recovery
         self._deployer = deployer
         self._keeper = keeper
         self._batch_jobs = batch_jobs
@@ -62,14 +62,16 @@ class Reconciler:
             group.create_task(self._repeat(self._beat))
             await self._until_done(self._restore_models)
             group.create_task(self._repeat(self.step))
-            await self._until_done(self._registrar.restore)
+            await self._until_done(self._recovery.restore)
+            await self._until_done(self._batch_jobs.restore)
 
     async def restore(self) -> None:
         """Bring about what the store says should be: what was deployed first, then what was being registered."""
         await self._until_done(self._restore_models)
-        await self._until_done(self._registrar.restore)
+        await self._until_done(self._recovery.restore)
+        await self._until_done(self._batch_jobs.restore)
         if self._nodes.alone:
-            await self._until_done(self._registrar.mend)
+            await self._until_done(self._recovery.mend)
 
     async def _restore_models(self) -> None:
         await self._cluster_settings.load()
@@ -128,7 +130,7 @@ class Reconciler:
             tasks = await self._tasks.unfinished(everywhere=True)
             await self._take_over(tasks)
             await self._count({task.model_id for _, task in tasks})
-            await self._registrar.mend(PATIENCE)
+            await self._recovery.mend(PATIENCE)
             await self._look_after()
             await self._nodes.forget()
 
@@ -154,7 +156,9 @@ class Reconciler:
                 await self._report(task_id, task, gone)
             elif task.task_type == TaskType.REGISTER_MODEL and gone and await self._tasks.claim(task_id, gone[0]):
                 log.info("taking over task %s of node %s, which is gone", task_id, gone[0])
-                await self._registrar.resume(task_id, task)
+                await self._recovery.resume(task_id, task)
+            elif gone:
+                await self._batch_jobs.give_up(task_id, task)
 
     def _gone(self, node_ids: Collection[str] | None) -> list[str]:
         return [node_id for node_id in node_ids or () if self._nodes.is_gone(node_id)]

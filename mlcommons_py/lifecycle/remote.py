@@ -63,7 +63,7 @@ class RemoteModels:
             if group_id is not None and not await self._groups.exists(group_id):
                 raise ResourceNotFound(f"Model Group Response is empty for {group_id}")
             registration = await self._connected(registration)
-            model_id, _ = await self._models.create(registration)
+            model_id = await self._models.create(registration)
             if registration.connector is not None:
                 await self._connectors.own.settle(model_id)
             task_id = await self._tasks.create(TaskType.REGISTER_MODEL, registration.function, model_id)

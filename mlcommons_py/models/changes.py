@@ -11,7 +11,6 @@ from mlcommons_py.identifiers import MAX_DESCRIPTION, MAX_NAME, check_length
 from mlcommons_py.models import config
 from mlcommons_py.models.deploy_setting import deploy_setting
 from mlcommons_py.models.documents import Model
-from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.interface import interface
 from mlcommons_py.models.limits import check_whole, rate_limiter
 from mlcommons_py.models.registry import Models
@@ -30,9 +29,7 @@ Connect = Callable[[str, Mapping[str, Any]], Awaitable[Callable[[Model], Mapping
 """Returns the function from a model to what a body changes of its connector, as it is stored."""
 
 
-async def update(
-    models: Models, groups: Groups, connect: Connect, model_id: str, body: Mapping[str, Any]
-) -> tuple[Model, Written]:
+async def update(models: Models, connect: Connect, model_id: str, body: Mapping[str, Any]) -> tuple[Model, Written]:
     """Carry out an update, and return the model as it is now.
 
     Objects are merged key by key, and null takes some of them away; a model that moves to another group becomes that
@@ -55,7 +52,7 @@ async def update(
     _onto(model, changes)
     group_id = fields.text(body, "model_group_id")
     if group_id is not None and group_id != model.model_group_id:
-        version = await groups.next_version(group_id)
+        version = await models.membership.next_version(group_id)
         if version is None:
             raise NotFound(
                 "Failed to find the model group with the provided model group id in the update model input,"

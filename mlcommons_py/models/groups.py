@@ -1,8 +1,6 @@
 """Model groups: the versions of one model, under one name."""
 
-import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from mlcommons_py import fields
@@ -15,9 +13,9 @@ from mlcommons_py.errors import (
 from mlcommons_py.identifiers import MAX_DESCRIPTION, MAX_NAME, check_id, check_length, check_safe_text
 from mlcommons_py.models.documents import GROUPS, MODELS, ModelGroup
 from mlcommons_py.models.names import Names
-from mlcommons_py.store import Document, Store, Written, new_id
+from mlcommons_py.store import Store, Written, new_id
 from mlcommons_py.store.client_search import api_body, exactly, found
-from mlcommons_py.store.record import change, now
+from mlcommons_py.store.record import now
 
 _TRIES = 5
 ACCESS_FIELDS = ("access_mode", "backend_roles", "add_all_backend_roles")
@@ -43,13 +41,15 @@ def _check_lengths(name: str | None, description: str | None) -> None:
 
 
 class Groups:
-    """The model groups of a store."""
+    """The model groups of a store.
+
+    Attributes:
+        names: their names.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._names = Names(store)
-        # A name is looked up and then taken: two registrations of one name must not pass each other in between.
-        self._naming = asyncio.Lock()
+        self.names = Names(store)
 
     async def register(self, body: Mapping[str, Any]) -> str:
         """Create a group and return its id.
@@ -70,7 +70,7 @@ class Groups:
         refuse_access_fields(body)
         chosen = body.get("model_group_id")
         group_id = None if chosen is None else check_id("model group id", chosen)
-        async with self._naming:
+        async with self.names.turn:
             chosen_id, taken = await self._create(group_id, name, description)
         if taken:
             raise IllegalArgument(f"The name you provided is already being used by a model group with ID: {chosen_id}.")
@@ -84,56 +84,16 @@ class Groups:
         at = now()
         group = ModelGroup(name=name, description=description, created_time=at, last_updated_time=at)
         while True:
-            if (taken := await self._take(name, own_id)) is not None:
+            if (taken := await self.names.take(name, own_id)) is not None:
                 return taken, True
             try:
                 await self._store.put(GROUPS, own_id, group.to_json(), create=True)
             except VersionConflict as fault:
-                await self._names.release(name, own_id)
+                await self.names.release(name, own_id)
                 raise Conflict(f"model group id '{group_id}' already exists") from fault
-            if await self._names.holds(name, own_id):
+            if await self.names.holds(name, own_id):
                 return own_id, False
             await self._store.delete(GROUPS, own_id)  # another service took the name over, as if this one had died
-
-    async def _take(self, name: str, group_id: str) -> str | None:
-        """Take a name for a group; return None, or the id of the group that has it."""
-        taken = await self._names.take(name, group_id)
-        if taken is None and (existing := await self.named(name)) is not None and existing.id != group_id:
-            taken = existing.id  # ML Commons made it, or an older version of this service
-            await self._names.release(name, group_id)
-        return taken
-
-    async def admit(self, group_id: str | None, name: str, description: str | None) -> tuple[str, int, bool]:
-        """Return the group that a new model joins, its version there, and whether the group was created for it.
-
-        Without a group the model joins the one of its own name, or founds it.
-
-        Raises:
-            NotFound: the group does not exist.
-        """
-        for _ in range(_TRIES):
-            chosen, created = (group_id, False) if group_id else await self._reuse_or_create(name, description)
-            version = await self.next_version(chosen)
-            if version is not None:
-                return chosen, version, created
-            if group_id:
-                break  # else it was deleted a moment ago, and another is founded
-        raise NotFound("Model group not found")
-
-    async def _reuse_or_create(self, name: str, description: str | None) -> tuple[str, bool]:
-        """Return the id of the group of that name, and whether it was created by this call."""
-        async with self._naming:
-            if (existing := await self.named(name)) is not None:
-                return existing.id, False
-            group_id, taken = await self._create(None, name, description)
-            return group_id, not taken
-
-    async def named(self, name: str) -> Document | None:
-        """Return the group of that very name, or None."""
-        body = {"query": exactly("name.keyword", name), "size": 1}
-        for hit in found(await self._store.search(GROUPS, body)):
-            return await self._store.get(GROUPS, hit["_id"])
-        return None
 
     async def get(self, group_id: str) -> dict[str, Any]:
         """Return a group's document.
@@ -166,10 +126,10 @@ class Groups:
         changes: dict[str, Any] = {}
         if description is not None and description.strip():
             changes["description"] = check_safe_text("Model group description", description)
-        async with self._naming:
+        async with self.names.turn:
             if name is not None and name.strip() and name != document.source["name"]:
                 check_safe_text("Model group name", name)
-                if (taken := await self._take(name, group_id)) is not None:
+                if (taken := await self.names.take(name, group_id)) is not None:
                     raise IllegalArgument(
                         f"The name you provided is already being used by another model with ID: {taken}."
                         " Please provide a different name"
@@ -178,7 +138,7 @@ class Groups:
             if await self._store.update(GROUPS, group_id, {**changes, "last_updated_time": now()}) is None:
                 raise NotFound(f"Failed to find model group with the provided model group id: {group_id}")
             if "name" in changes:
-                await self._names.release(document.source["name"], group_id)
+                await self.names.release(document.source["name"], group_id)
 
     async def delete(self, group_id: str) -> Written:
         """Delete a group without models; an unknown one is ``not_found``.
@@ -198,40 +158,9 @@ class Groups:
             )
         except VersionConflict as fault:  # a model has taken a version since
             raise Conflict("Cannot delete the model group when it has associated model versions") from fault
-        await self._names.release(document.source["name"], group_id)
+        await self.names.release(document.source["name"], group_id)
         return written
 
     async def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a client's search."""
         return await self._store.search(GROUPS, api_body(body))
-
-    async def next_version(self, group_id: str) -> int | None:
-        """Count a group's version up by one and return it; None where there is no such group.
-
-        Registrations that race for a version all get one, each its own.
-        """
-
-        def make(group: ModelGroup) -> ModelGroup:
-            return replace(group, latest_version=int(group.latest_version) + 1, last_updated_time=now())
-
-        changed = await change(self._store, GROUPS, group_id, ModelGroup, make)
-        return None if changed is None else changed[0].latest_version
-
-    async def give_back(self, group_id: str, version: int, *, created: bool) -> None:
-        """Undo a version that no model took: the group goes too if it was made for it and has no model."""
-        document = await self._store.get(GROUPS, group_id)
-        if document is None:
-            return
-        group = ModelGroup.from_json(document.source)
-        if int(group.latest_version) != version:
-            return
-        term = document.primary_term
-        try:
-            if created and version == 1:
-                await self._store.delete(GROUPS, group_id, if_seq_no=document.seq_no, if_primary_term=term)
-                await self._names.release(group.name, group_id)
-            else:
-                before = replace(group, latest_version=version - 1).to_json()
-                await self._store.put(GROUPS, group_id, before, if_seq_no=document.seq_no, if_primary_term=term)
-        except VersionConflict:
-            return  # somebody took the next version meanwhile: a gap in the numbers harms nobody

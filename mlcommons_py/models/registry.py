@@ -17,26 +17,32 @@ from mlcommons_py.models.chunks import Chunks
 from mlcommons_py.models.documents import MODELS, SEARCHED, Model
 from mlcommons_py.models.groups import Groups
 from mlcommons_py.models.kept import KeptChunks
+from mlcommons_py.models.membership import Membership
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.states import ModelState
-from mlcommons_py.store import CONTENT, Document, Store, Written
+from mlcommons_py.store import CONTENT, Document, Put, Store, Written, new_id
 from mlcommons_py.store.client_search import api_body
 from mlcommons_py.store.recent import Recent
 from mlcommons_py.store.record import change, now
 
 
 class Models:
-    """The models of a store."""
+    """The models of a store.
+
+    Attributes:
+        membership: how they join groups.
+        chunks: their content.
+    """
 
     def __init__(self, store: Store, groups: Groups, kept: KeptChunks | None = None) -> None:
         self._store = store
-        self._groups = groups
+        self.membership = Membership(store, groups.names)
         self.chunks = Chunks(store, KeptChunks(None) if kept is None else kept)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._recent = Recent(self.model)
 
-    async def create(self, registration: Registration, *, task_id: str | None = None) -> tuple[str, bool]:
-        """Store the meta document of a model that is being registered; return its id and whether its group is new.
+    async def create(self, registration: Registration, *, task_id: str | None = None) -> str:
+        """Store the meta document of a model that is being registered, and return its id.
 
         The model takes the next version of its group; without a group it joins that of its own name, or founds it.
         ``task_id`` is the task that fetches its content; None where a client uploads it.
@@ -46,29 +52,24 @@ class Models:
             Conflict: ``model_id`` is taken.
         """
         if registration.model_id is None:
-            return await self._create(registration, task_id)
+            return await self._create(new_id(), registration, task_id)
         async with self.turn(registration.model_id):  # not while a model of the same id is being deleted
             if await self._store.get(MODELS, registration.model_id) is not None:
                 raise Conflict(f"model id '{registration.model_id}' already exists")
             await self.chunks.delete(registration.model_id)  # that a deletion left when it was cut off
-            return await self._create(registration, task_id)
+            return await self._create(registration.model_id, registration, task_id)
 
-    async def _create(self, registration: Registration, task_id: str | None) -> tuple[str, bool]:
-        group_id, version, created = await self._groups.admit(
-            registration.model_group_id, registration.name, registration.description
-        )
-        model = replace(registration.model(group_id, version), register_task_id=task_id)
+    async def _create(self, model_id: str, registration: Registration, task_id: str | None) -> str:
+        def member(group_id: str, version: int) -> Put:
+            model = replace(registration.model(group_id, version), register_task_id=task_id)
+            return Put(MODELS, model_id, model.to_json(), create=True)
+
+        group_id, name, description = registration.model_group_id, registration.name, registration.description
         try:
-            written = await self._store.put(MODELS, registration.model_id, model.to_json(), create=True)
-        except BaseException as fault:
-            await self._groups.give_back(group_id, version, created=created)
-            if isinstance(fault, VersionConflict):
-                raise Conflict(f"model id '{registration.model_id}' already exists") from fault
-            raise
-        if not await self._groups.exists(group_id):  # deleted between the version and the model
-            await self._store.delete(MODELS, written.id)
-            raise NotFound("Model group not found")
-        return written.id, created
+            await self.membership.join(group_id, name, description, member)
+        except VersionConflict as fault:
+            raise Conflict(f"model id '{model_id}' already exists") from fault
+        return model_id
 
     def turn(self, model_id: str) -> asyncio.Lock:
         """Return the lock that is held by who changes a model's content, or takes it away."""

@@ -1,6 +1,7 @@
 """What the service's other processes have counted, each as it last told."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from mlcommons_py.observe.numbers import PAST, Numbers, total
 
@@ -16,6 +17,9 @@ class Processes(Protocol):
 
     def removed(self, model_id: str) -> None:
         """Have them forget that a model was here."""
+
+    def suspended(self, told: Mapping[str, Any]) -> None:
+        """Have them refuse calls of a model, or let them through again."""
 
 
 class Elsewhere:
@@ -51,6 +55,11 @@ class Elsewhere:
         """Tell each process that what it knows of a model and of its provider does not hold any more."""
         if self.processes is not None:
             self.processes.changed(model_id)
+
+    def suspended(self, told: Mapping[str, Any]) -> None:
+        """Tell each process what calls of this one found out of a provider."""
+        if self.processes is not None:
+            self.processes.suspended(told)
 
     def removed(self, model_id: str) -> None:
         """Forget the metrics of a model that is not here any more, and have each process forget them."""

@@ -21,6 +21,26 @@ PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """That calls of a model are refused, as one process of the service tells the others.
+
+    Attributes:
+        origin: of the provider.
+        faults: how many there were in a row.
+        last: the last of them.
+        pause: seconds of the pause, which the next one doubles; 0 where calls are not refused any more.
+        left: seconds of it from now on.
+    """
+
+    model_id: str
+    origin: str
+    faults: int
+    last: str
+    pause: float
+    left: float
+
+
 @dataclass(slots=True)
 class _State:
     origin: str
@@ -41,21 +61,48 @@ class Breaker:
         clock: Callable[[], float] = time.monotonic,
         changed: Callable[[str, bool], None] | None = None,
         forgotten: Callable[[str], None] | None = None,
+        found: Callable[[Suspension], None] | None = None,
     ) -> None:
         """Take the limits, the clock, and who is told.
 
-        ``changed`` is told of each breaker that opens or closes, ``forgotten`` of each model that is forgotten.
+        ``changed`` is told of each breaker that opens or closes, ``forgotten`` of each model that is forgotten, and
+        ``found`` of what calls of this process found out, for other processes to :meth:`hear`.
         """
         self._faults = faults
         self._pause = pause
         self._clock = clock
         self._changed = _ignore if changed is None else changed
         self._forgotten = forgotten
+        self._found = found
         self._states: dict[str, _State] = {}
 
     def open(self) -> list[str]:
         """Return the models whose calls are refused."""
         return sorted(model_id for model_id, state in self._states.items() if state.pause)
+
+    def suspensions(self) -> list[Suspension]:
+        """Return what a process has to hear that has heard nothing yet."""
+        now = self._clock()
+        return [
+            Suspension(model_id, state.origin, state.faults, state.last, state.pause, max(0.0, state.until - now))
+            for model_id, state in self._states.items()
+            if state.pause
+        ]
+
+    def hear(self, told: Suspension) -> None:
+        """Refuse calls, or let them through again, as another process found out that it should be."""
+        state = self._states.get(told.model_id)
+        if not told.pause:
+            if state is not None and state.origin == told.origin:
+                self._drop(told.model_id)
+            return
+        if state is None or state.origin != told.origin:
+            self._drop(told.model_id)
+            state = self._states[told.model_id] = _State(told.origin)
+        was_open, state.faults, state.last = bool(state.pause), told.faults, told.last
+        state.pause, state.until = told.pause, self._clock() + told.left
+        if not was_open:
+            self._changed(told.model_id, True)
 
     def forget(self, model_id: str) -> None:
         """Forget what is known of a model, as of one that is undeployed or has another connector now."""
@@ -111,17 +158,25 @@ class Breaker:
         if not fault:
             if state is not None and (probe or not state.pause):
                 self._drop(model_id)
+                if state.pause:
+                    self._tell(model_id, state, 0.0)
             return
         state = self._states.setdefault(model_id, _State(origin))
         state.faults += 1
         state.last = fault
-        if probe:
+        if probe and state.pause:
             state.pause = min(2 * state.pause, LONGEST_PAUSE_SECONDS)
-            state.until = self._clock() + state.pause
         elif not state.pause and state.faults >= self._faults:
             state.pause = self._pause
-            state.until = self._clock() + state.pause
             self._changed(model_id, True)
+        else:
+            return
+        state.until = self._clock() + state.pause
+        self._tell(model_id, state, state.pause)
+
+    def _tell(self, model_id: str, state: _State, pause: float) -> None:
+        if self._found is not None:
+            self._found(Suspension(model_id, state.origin, state.faults, state.last, pause, pause))
 
 
 class Verdict:

@@ -6,7 +6,7 @@ from typing import Self
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote import headers, url
 from mlcommons_py.remote.documents import Action, ActionType, Connector
-from mlcommons_py.remote.echoes import secrets_of
+from mlcommons_py.remote.echoes import Secrets
 from mlcommons_py.remote.exchange import FixedHeaders
 from mlcommons_py.remote.filling import Filling
 from mlcommons_py.remote.functions import Functions
@@ -31,7 +31,7 @@ class ChosenAction:
         self.credential = credential
         # Not the request's: it would decide what guardrails take an answer for.
         self.charset = Parameters(own=connector.parameters or {}).text("charset") or "UTF-8"
-        self.hidden = secrets_of(credential)
+        self.hidden = Secrets(credential)
         self._headers: FixedHeaders | None = None
 
     @classmethod

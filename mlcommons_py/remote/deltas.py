@@ -141,3 +141,15 @@ def of_messages(_event: str, data: str) -> Delta | None:
         case "error":
             return failure(pick(chunk, "error"))
     return None
+
+
+def of_tokens(_event: str, data: str) -> Delta | None:
+    """Read an event of Hugging Face's text generation inference: a token, and the whole text beside the last."""
+    chunk = parsed(data)
+    if isinstance(chunk, Delta):
+        return chunk
+    if (error := pick(chunk, "error")) is not None:
+        return failure({"message": error})
+    content = "" if pick(chunk, "token", "special") else pick(chunk, "token", "text") or ""
+    is_last = pick(chunk, "generated_text") is not None or pick(chunk, "details", "finish_reason") is not None
+    return Delta(content, is_last=is_last)

@@ -1,9 +1,12 @@
 """Values of a credential that a provider sends back: they are not shown, in errors, answers or streams."""
 
-import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
+
+from mlcommons_py.remote.spellings import spellings
 
 _HIDDEN = "***"
 _PUBLIC = frozenset(("region", "service_name"))
@@ -16,25 +19,127 @@ _SHORT, _LONG = 8, 20
 """Characters that a value must have to be hidden in an answer: with a digit in it, and without. An answer is what
 was asked for, and what stands for a key where none is needed may be a word of it, such as ``none``."""
 
-
-def secrets_of(credential: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values of a credential that must not be shown, the longest first."""
-    values = {value for name, value in credential.items() if name not in _PUBLIC and len(value) >= _IN_ERRORS}
-    return tuple(sorted(values, key=lambda value: (-len(value), value)))
+_RARE = "%&\\~^|`QZXJKqzVYWjxHGkUFB"
+"""Characters that answers have little of, the rarest first: what has one is looked for where that is."""
 
 
-def hide(text: str, secrets: Iterable[str]) -> str:
-    """Return the text of an error without secrets, as they are or as JSON spells them."""
-    for secret in secrets:
-        for spelled in _spelled(secret):
+class Secrets:
+    """The values of a credential that must not be shown, and how they are looked for.
+
+    All of it is worked out once, for as long as the credential holds. An answer that has none of them is told by a few
+    looks for single characters.
+    """
+
+    def __init__(self, credential: Mapping[str, str] | None = None) -> None:
+        values = {
+            value for name, value in (credential or {}).items() if name not in _PUBLIC and len(value) >= _IN_ERRORS
+        }
+        self._values = sorted(values)
+        self._beyond_ascii = any(not value.isascii() for value in values)
+
+    def __repr__(self) -> str:
+        """Return how many there are, and nothing of what they are."""
+        return f"<{len(self._values)} secrets>"
+
+    @cached_property
+    def _in_errors(self) -> tuple[str, ...]:
+        return _longest_first(self._values)
+
+    @cached_property
+    def in_answers(self) -> tuple[str, ...]:
+        """How those may be spelled that would not be part of an answer by chance, the longest first."""
+        return _longest_first(filter(_is_unlikely, self._values))
+
+    @cached_property
+    def _by_beginning(self) -> Mapping[str, Sequence[str]]:
+        """The same by their first eight characters, which each of them has."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for one in self.in_answers:
+            found[one[:_SHORT]].append(one)
+        return dict(found)
+
+    @cached_property
+    def _beginnings(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(re.escape, self._by_beginning)) or "(?!)")
+
+    def find(self, text: str, start: int) -> tuple[int, int] | None:
+        """Return where the first one from ``start`` on begins and ends, the longest of those that begin there."""
+        while (found := self._beginnings.search(text, start)) is not None:
+            start = found.start()
+            for one in self._by_beginning[found[0]]:
+                if text.startswith(one, start):
+                    return start, start + len(one)
+            start += 1
+        return None
+
+    def replaced(self, text: str) -> str:
+        """Return a text with each of them hidden."""
+        shown, done = [], 0
+        while (found := self.find(text, done)) is not None:
+            shown += [text[done : found[0]], _HIDDEN]
+            done = found[1]
+        return "".join((*shown, text[done:]))
+
+    @cached_property
+    def by_first(self) -> Mapping[str, Sequence[str]]:
+        """The same by their first characters."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for one in self.in_answers:
+            found[one[0]].append(one)
+        return dict(found)
+
+    @property
+    def longest(self) -> int:
+        """Characters of the longest."""
+        return len(self.in_answers[0]) if self.in_answers else 0
+
+    @cached_property
+    def _by_character(self) -> Sequence[tuple[str, Sequence[str]]]:
+        """What is looked for in texts, by a character that it has."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for one in self.in_answers:
+            found[next((rare for rare in _RARE if rare in one), one[0])].append(one)
+        return tuple(found.items())
+
+    @cached_property
+    def _by_byte(self) -> Sequence[tuple[bytes, Sequence[bytes]]]:
+        """The same in UTF-8."""
+        return tuple((rare.encode(), [one.encode() for one in some]) for rare, some in self._by_character)
+
+    def hide(self, text: str) -> str:
+        """Return the text of an error without secrets, however they are spelled."""
+        for spelled in self._in_errors:
             text = text.replace(spelled, _HIDDEN)
-    return text
+        return text
+
+    def without(self, value: Any, body: bytes) -> Any:
+        """Return what was made of an answer's body without secrets."""
+        return self._without(value) if self.in_answers and self._may_be_in(body) else value
+
+    def _may_be_in(self, body: bytes) -> bool:
+        """Return whether a body may have one: as it is, as JSON can spell it, or in UTF-16 or the like."""
+        if self._beyond_ascii or b"\\" in body or b"\0" in body:
+            return True
+        return any(rare in body and any(one in body for one in some) for rare, some in self._by_byte)
+
+    def _without(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._shown(value)
+        if isinstance(value, Mapping):
+            return {self._without(key): self._without(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._without(one) for one in value]
+        return value
+
+    def _shown(self, text: str) -> str:
+        if len(text) >= _SHORT:
+            for rare, some in self._by_character:
+                if rare in text and any(one in text for one in some):
+                    return self.replaced(text)
+        return text
 
 
-def without(value: Any, body: bytes, secrets: Sequence[str]) -> Any:
-    """Return what was made of an answer's body without secrets."""
-    found = [secret for secret in secrets if _is_unlikely(secret) and _may_have(body, secret)]
-    return _without(value, found) if found else value
+NONE = Secrets()
 
 
 class Hider:
@@ -43,22 +148,22 @@ class Hider:
     What may be the beginning of a secret waits for what follows.
     """
 
-    def __init__(self, secrets: Sequence[str]) -> None:
-        spelled = {spelled for secret in secrets if _is_unlikely(secret) for spelled in _spelled(secret)}
-        self._secrets = sorted(spelled, key=lambda one: (-len(one), one))
-        self._any = re.compile("|".join(map(re.escape, self._secrets))) if spelled else None
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self._by_first = secrets.by_first
+        self._longest = secrets.longest
         self._held = ""
 
     def feed(self, piece: str) -> str:
         """Take the next piece; return the text that may go out now, which may be empty."""
-        if self._any is None:
+        if not self._longest:
             return piece
         text = self._held + piece
         begun, shown, done = self._begun(text, 0), [], 0
         # One that may be the beginning of a longer one waits, too.
-        while (found := self._any.search(text, done)) is not None and found.start() < begun:
-            shown += [text[done : found.start()], _HIDDEN]
-            done = found.end()
+        while (found := self._secrets.find(text, done)) is not None and found[0] < begun:
+            shown += [text[done : found[0]], _HIDDEN]
+            done = found[1]
             begun = self._begun(text, done)
         self._held = text[begun:]
         return "".join((*shown, text[done:begun]))
@@ -66,44 +171,23 @@ class Hider:
     def end(self) -> str:
         """Return the rest of the text."""
         rest, self._held = self._held, ""
-        return rest if self._any is None else self._any.sub(_HIDDEN, rest)
+        return self._secrets.replaced(rest)
 
     def _begun(self, text: str, start: int) -> int:
         """Return from where on, not before ``start``, a text may be a secret's beginning; its length if nowhere."""
-        begun = len(text)
-        for secret in self._secrets:
-            at = text.find(secret[0], max(start, len(text) - len(secret) + 1))
-            while 0 <= at < begun:
-                if secret.startswith(text[at:]):
-                    begun = at
-                at = text.find(secret[0], at + 1)
-        return begun
+        for at in range(max(start, len(text) - self._longest + 1), len(text)):
+            if (some := self._by_first.get(text[at])) is not None:
+                rest = text[at:]
+                if any(len(one) > len(rest) and one.startswith(rest) for one in some):
+                    return at
+        return len(text)
 
 
-def _without(value: Any, secrets: Sequence[str]) -> Any:
-    if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, _HIDDEN)
-        return value
-    if isinstance(value, Mapping):
-        return {_without(key, secrets): _without(one, secrets) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without(one, secrets) for one in value]
-    return value
+def _longest_first(values: Iterable[str]) -> tuple[str, ...]:
+    spelled = {one for value in values for one in spellings(value)}
+    return tuple(sorted(spelled, key=lambda one: (-len(one), one)))
 
 
 def _is_unlikely(secret: str) -> bool:
     """Return whether a text would not be part of an answer by chance."""
     return len(secret) >= (_SHORT if any(character.isdigit() for character in secret) else _LONG)
-
-
-def _may_have(body: bytes, secret: str) -> bool:
-    """Return whether a body may have a secret: as it is, as JSON can spell it, or in UTF-16 or the like."""
-    return b"\\" in body or b"\0" in body or not secret.isascii() or secret.encode() in body
-
-
-def _spelled(secret: str) -> tuple[str, ...]:
-    spelled = {secret}
-    for text in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
-        spelled |= {text, text.replace("/", "\\/")}
-    return tuple(sorted(spelled, key=lambda one: (-len(one), one)))

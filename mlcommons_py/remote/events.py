@@ -7,15 +7,18 @@ whole.
 import codecs
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
-from typing import Literal
+from typing import Any, Literal
 
 from mlcommons_py.errors import RemoteFailed
 from mlcommons_py.remote.faults import unreadable
 
-Framing = Literal["sse", "lines", "aws"]
+Framing = Literal["sse", "lines", "aws", "aws-lines"]
 
 Event = tuple[str, str]
 """An event's name, empty where it has none, and its data."""
+
+_SERVER_SENT = ("data", "event", "id", "retry", "")
+"""What a line of server-sent events may begin with before its colon; nothing is a comment."""
 
 MOST = 16 << 20
 """Most bytes (of a text: characters) of one event."""
@@ -26,7 +29,9 @@ def read(framing: Framing, parts: AsyncIterable[bytes], most: int = MOST) -> Asy
 
     ``sse`` is as WHATWG's HTML has it (section 9.2.6): an event that its end cuts off is dropped. ``lines`` drops empty
     lines and keeps a last line without an end. ``aws`` names an event after its ``:event-type``, and an error after its
-    ``:exception-type`` or ``:error-code``.
+    ``:exception-type`` or ``:error-code``. ``aws-lines`` is for what a container sends in such a stream, cut anywhere:
+    lines of JSON, bare or server-sent, whose event names and comments are dropped; an error of Amazon's own is named
+    as in ``aws``.
 
     Raises:
         RemoteFailed: an event is longer than ``most``, a text is no UTF-8, or the frames are damaged.
@@ -38,6 +43,8 @@ def read(framing: Framing, parts: AsyncIterable[bytes], most: int = MOST) -> Asy
             return _json_lines(_lines(parts, most, last=True))
         case "aws":
             return _amazon(parts, most)
+        case "aws-lines":
+            return _lines_in_amazon(parts, most)
 
 
 async def _server_sent(lines: AsyncGenerator[str, None], most: int) -> AsyncGenerator[Event, None]:
@@ -98,6 +105,49 @@ async def _lines(parts: AsyncIterable[bytes], most: int, *, last: bool = False) 
 
 
 async def _amazon(parts: AsyncIterable[bytes], most: int) -> AsyncGenerator[Event, None]:
+    async with aclosing(_messages(parts, most)) as messages:
+        async for message in messages:
+            yield _event(message)
+
+
+async def _lines_in_amazon(parts: AsyncIterable[bytes], most: int) -> AsyncGenerator[Event, None]:
+    failed: Any = None
+
+    async def payloads() -> AsyncGenerator[bytes]:
+        nonlocal failed
+        async with aclosing(_messages(parts, most)) as messages:
+            async for message in messages:
+                if message.headers.get(":message-type") != "event":
+                    failed = message
+                    return
+                yield message.payload
+
+    try:
+        async with aclosing(payloads()) as inner, aclosing(_lines(inner, most, last=True)) as lines:
+            async for line in lines:
+                key, colon, value = line.partition(":")
+                data = line if not colon or key not in _SERVER_SENT else value if key == "data" else ""
+                if failed is None and data.strip():
+                    yield "", data.strip()
+    except RemoteFailed:  # of what an error cuts off nothing is said
+        if failed is None:
+            raise
+    if failed is not None:
+        yield _event(failed)
+
+
+def _event(message: Any) -> Event:
+    headers = message.headers
+    named = (headers.get(key) for key in (":event-type", ":exception-type", ":error-code"))
+    name = next((str(one) for one in named if one), "")
+    try:
+        return name, message.payload.decode() or str(headers.get(":error-message", ""))
+    except UnicodeDecodeError as fault:
+        raise _damaged(fault) from fault
+
+
+async def _messages(parts: AsyncIterable[bytes], most: int) -> AsyncGenerator[Any, None]:
+    """Yield the messages of Amazon's event stream."""
     from botocore.eventstream import EventStreamBuffer, ParserError  # only who streams from Amazon needs it
 
     buffer = EventStreamBuffer()
@@ -108,16 +158,17 @@ async def _amazon(parts: AsyncIterable[bytes], most: int) -> AsyncGenerator[Even
             buffer.add_data(part)
             for message in buffer:
                 waiting -= message.prelude.total_length
-                headers = message.headers
-                named = (headers.get(key) for key in (":event-type", ":exception-type", ":error-code"))
-                name = next((str(one) for one in named if one), "")
-                yield name, message.payload.decode() or str(headers.get(":error-message", ""))
+                yield message
             if waiting > most:
                 raise _too_long(most)
-    except (ParserError, UnicodeDecodeError) as fault:
-        raise unreadable(f"the event stream is damaged: {fault}") from fault
+    except ParserError as fault:
+        raise _damaged(fault) from fault
     if waiting:
         raise unreadable("the event stream ends in the midst of an event")
+
+
+def _damaged(fault: Exception) -> RemoteFailed:
+    return unreadable(f"the event stream is damaged: {fault}")
 
 
 def _too_long(most: int) -> RemoteFailed:

@@ -13,7 +13,7 @@ import orjson
 
 from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
-from mlcommons_py.remote import charsets, echoes, paths, processors, tensors
+from mlcommons_py.remote import charsets, paths, processors, tensors
 from mlcommons_py.remote.documents import ActionType
 from mlcommons_py.remote.exchange import Incoming
 from mlcommons_py.remote.payload import Prepared
@@ -73,7 +73,7 @@ def text_of(incoming: Incoming, prepared: Prepared | None = None) -> str:
 
 def hide(text: str, prepared: Prepared | None) -> str:
     """Return a text without the values of the credential, which a provider may have sent back."""
-    return text if prepared is None else echoes.hide(text, prepared.hidden)
+    return text if prepared is None else prepared.hidden.hide(text)
 
 
 def beginning(incoming: Incoming, prepared: Prepared | None = None) -> str:
@@ -105,8 +105,7 @@ def outputs(prepared: Prepared, incoming: Incoming) -> dict[str, Any]:
     for tensor in made:
         if "dataAsMap" in tensor and not exact.fits(tensor["dataAsMap"]):
             raise _unreadable(prepared, incoming, "values that nest too deep")
-    shown = [echoes.without(one, incoming.body, prepared.hidden) for one in made]
-    return {"output": shown, "status_code": incoming.status}
+    return {"output": prepared.hidden.without(made, incoming.body), "status_code": incoming.status}
 
 
 def _of_function(prepared: Prepared, incoming: Incoming) -> Sequence[Tensor] | None:

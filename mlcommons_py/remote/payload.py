@@ -5,7 +5,7 @@ The order of things is that of ``RemoteConnectorExecutor.java`` and ``ConnectorU
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mlcommons_py import exact
@@ -13,6 +13,7 @@ from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.remote import charsets, url
 from mlcommons_py.remote.chosen_action import OF_JOBS, ChosenAction
 from mlcommons_py.remote.documents import Action, ActionType, Connector
+from mlcommons_py.remote.echoes import NONE, Secrets
 from mlcommons_py.remote.exchange import Outgoing
 from mlcommons_py.remote.filling import Filling
 from mlcommons_py.remote.functions import DEFAULT, Functions, Post, Pre
@@ -51,7 +52,7 @@ class Prepared:
     parameters: Parameters
     post: Post | None = None
     vectors: int | None = None
-    hidden: tuple[str, ...] = field(default=(), repr=False)
+    hidden: Secrets = NONE
 
     @property
     def action_type(self) -> str:

@@ -82,7 +82,8 @@ class Streaming:
 
     Attributes:
         name: the ``_llm_interface`` that asks for it, such as ``openai/v1/chat/completions``.
-        framing: ``sse`` (server-sent events), ``lines`` (a JSON object a line) or ``aws`` (Amazon's event stream).
+        framing: ``sse`` (server-sent events), ``lines`` (a JSON object a line), ``aws`` (Amazon's event stream) or
+            ``aws-lines`` (such a stream that carries lines).
         request: returns the request body (a JSON value) with what makes the provider stream.
         read: returns the piece that an event stands for, or None for one that carries none; it is given the event's
             name (empty where it has none) and its data.
@@ -93,7 +94,7 @@ class Streaming:
     name: str
     read: Callable[[str, str], Delta | None]
     request: Callable[[Any], Any] = field(default=lambda body: {**body, "stream": True})
-    framing: Literal["sse", "lines", "aws"] = "sse"
+    framing: Literal["sse", "lines", "aws", "aws-lines"] = "sse"
     url: Callable[[str], str] = field(default=lambda url: url)
     headers: Mapping[str, str] = field(default_factory=dict)
 

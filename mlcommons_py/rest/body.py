@@ -5,7 +5,7 @@ import contextlib
 import errno
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import IO, Literal
 
@@ -15,25 +15,19 @@ from starlette.types import Message
 from mlcommons_py.errors import CircuitBreaking, ContentTooLong, ParseFailed, StatusError
 from mlcommons_py.rest.answer import Answer, plain_error
 from mlcommons_py.rest.asked import Asked
-
-BODY_SECONDS = 60.0
-"""How long a body may pause before it is given up."""
+from mlcommons_py.rest.pace import BODY_SECONDS, Pace
 
 SLOWEST = 16 << 10
-"""Bytes a second that a body must bring on average, after its first ``BODY_SECONDS``."""
+"""Bytes a second that a body must bring (:class:`~mlcommons_py.rest.pace.Pace`)."""
 
 _SPOOLED = 256 << 10
 
-Kind = Literal["json", "raw"]
+Kind = Literal["json", "any", "raw"]
 
 _JSON_TYPES = frozenset({"application/json", "application/x-ndjson"})
-_RAW_TYPES = _JSON_TYPES | {
-    "application/octet-stream",
-    "application/zip",
-    "application/yaml",
-    "application/cbor",
-    "application/smile",
-}
+_ANY_TYPES = _JSON_TYPES | {"application/yaml", "application/cbor", "application/smile"}
+_RAW_TYPES = _ANY_TYPES | {"application/octet-stream", "application/zip"}
+_TYPES: Mapping[Kind, frozenset[str]] = {"json": _JSON_TYPES, "any": _ANY_TYPES, "raw": _RAW_TYPES}
 
 
 class Memory:
@@ -93,15 +87,27 @@ class Share:
 def refuse_type(kind: Kind, request: Asked) -> Answer | None:
     """Return OpenSearch's answer to a body whose content type the route does not take, or None if it takes it.
 
-    A raw body may be of any of OpenSearch's types, or binary, or of none.
+    ``any`` stands for OpenSearch's own types; a raw body may be binary, too, or of no type.
     """
     given = request.headers.get("content-type")
     if given is None:
         return None if kind == "raw" else plain_error("Content-Type header is missing", 406)
-    name = given.partition(";")[0].strip().lower()
-    if name in (_RAW_TYPES if kind == "raw" else _JSON_TYPES):
+    if _name(given) in _TYPES[kind]:
         return None
     return plain_error(f"Content-Type header [{given}] is not supported", 406)
+
+
+def is_json(content_type: str) -> bool:
+    """Return whether a ``Content-Type`` field says JSON, or nothing.
+
+    >>> is_json("application/json; charset=UTF-8"), is_json(""), is_json("application/yaml")
+    (True, True, False)
+    """
+    return not content_type or _name(content_type) in _JSON_TYPES
+
+
+def _name(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 async def read_body(
@@ -205,10 +211,9 @@ class _Arriving:
     def __init__(self, request: Asked, patience: float, slowest: int) -> None:
         self._receive = request.receive
         self._client = request.client
-        self._patience = patience
-        self._slowest = slowest
         self._clock = asyncio.get_running_loop().time
-        self._began = self._clock()
+        self._began = self._taken = self._clock()
+        self._pace = Pace(patience, slowest, self._began)
         self._size = 0
         self._ended = False
 
@@ -219,12 +224,12 @@ class _Arriving:
             StatusError: it comes too slowly.
             ClientDisconnect: the client went away.
         """
+        self._pace.rested(self._clock() - self._taken)
         while not self._ended:
             if self._client is not None and self._client.has_sent:
                 return self._read(await self._receive())
-            now, latest = self._clock(), self._began + self._patience + self._size / self._slowest
             try:
-                async with asyncio.timeout_at(min(now + self._patience, latest)):
+                async with asyncio.timeout_at(self._pace.due):
                     message = await self._receive()
             except TimeoutError as fault:
                 raise StatusError(
@@ -233,6 +238,8 @@ class _Arriving:
                     408,
                 ) from fault
             if part := self._read(message):
+                self._taken = self._clock()
+                self._pace.came(len(part), self._taken)
                 return part
         return None
 

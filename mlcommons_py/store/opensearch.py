@@ -42,6 +42,7 @@ class OpenSearchStore:
         self._indices = Indices(cluster)
         # Content passes through memory in three forms at once.
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
+        self._said_untold = False
 
     @classmethod
     def open(cls, link: Link, patience: float = PATIENCE) -> "OpenSearchStore":
@@ -55,6 +56,7 @@ class OpenSearchStore:
     async def get(self, index: str, doc_id: str) -> Document | None:
         """Return a document, or None where there is none."""
         answer = await self._cluster.ask("GET", path(index, "_doc", doc_id, _source_excludes=CONTENT))
+        self._heed(answer, index)
         if _is_missing(answer, index, doc_id):
             return None
         body = answer.body
@@ -159,6 +161,7 @@ class OpenSearchStore:
         """Return what OpenSearch answers to a search body."""
         sent, wanted = without_content(body)
         answer = await self._cluster.ask("POST", path(index, "_search"), encode("_search", sent))
+        self._heed(answer, index)
         if answer.refused is not None:
             if answer.refused.of_missing_index:
                 return found_nothing(index, body)
@@ -196,7 +199,9 @@ class OpenSearchStore:
         if answer.refused is not None:
             if answer.refused.passes or answer.refused.status >= 500:
                 raise answer.refused.fault("_nodes")
-            log.debug("the cluster does not tell of its nodes' plugins: %s", answer.refused.reason)
+            level = logging.DEBUG if self._said_untold else logging.WARNING
+            log.log(level, "the cluster does not tell which nodes have plugins: %s", answer.refused.reason)
+            self._said_untold = True
             return frozenset()
         if answer.body["_nodes"].get("failed"):
             raise Unavailable("not all nodes of the cluster tell which plugins they have")
@@ -208,6 +213,11 @@ class OpenSearchStore:
     async def close(self) -> None:
         """Let go of the connections."""
         await self._cluster.close()
+
+    def _heed(self, answer: Answer, index: str) -> None:
+        """Have the next write make the index, with its mapping, where the cluster says that it is not there."""
+        if answer.refused is not None and answer.refused.of_missing_index:
+            self._indices.forget(index)
 
     def _written(self, index: str, body: Mapping[str, Any]) -> Written:
         written = written_of(body)

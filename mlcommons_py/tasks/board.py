@@ -1,5 +1,6 @@
 """Tasks: what runs in the background, kept where every caller can look it up."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -202,6 +203,7 @@ class Tasks:
         task = Task.from_json(await self.get(task_id))
         if task.state == TaskState.RUNNING:
             raise Conflict("Task cannot be deleted in running state. Try after some time.")
+        self._mine.discard(task_id)
         return await self._store.delete(TASKS, task_id)
 
     async def task(self, task_id: str) -> Task | None:
@@ -209,11 +211,17 @@ class Tasks:
         document = await self._store.get(TASKS, task_id)
         return None if document is None else Task.from_json(document.source)
 
-    async def running(self, task_type: TaskType) -> int:
-        """Return how many tasks of a type are not finished."""
+    async def ahead(self, task_id: str, task_type: TaskType) -> int:
+        """Return how many unfinished tasks of a type began before a new one, or are under way at a provider.
+
+        All services count in the order of the index, so that of two that begin at once one is ahead.
+        """
         filters = [{"terms": {"state": list(UNFINISHED)}}, {"term": {"task_type": task_type}}]
-        answer = await self._store.search(TASKS, {"query": {"bool": {"filter": filters}}, "size": 0})
-        return int(answer["hits"]["total"]["value"])
+        body: dict[str, Any] = {"query": {"bool": {"filter": filters}}, "_source": ["remote_job"]}
+        body |= {"size": 10_000, "seq_no_primary_term": True}
+        hits = {hit["_id"]: hit for hit in (await self._store.search(TASKS, body))["hits"]["hits"]}
+        own = hits.pop(task_id, {"_seq_no": math.inf})
+        return sum(hit["_seq_no"] < own["_seq_no"] or bool(hit["_source"].get("remote_job")) for hit in hits.values())
 
     async def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a client's search."""

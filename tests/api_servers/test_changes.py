@@ -1,13 +1,16 @@
 """What is changed through one process holds in each of them within a second."""
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from mlcommons_py.remote.breaker import PAUSE_SECONDS
 from tests.api_servers.conftest import Rig
-from tests.api_servers.several import Direct, api_servers, connected
+from tests.api_servers.several import Direct, api_servers, connected, until
 from tests.e2e.test_remote import HELLO
 from tests.remote.fake import Answer
 
@@ -123,27 +126,60 @@ def test_limits_stay_exact(rig: Rig, model_id: str) -> None:
 
 
 def test_a_suspended_provider(rig: Rig) -> None:
-    """Faults that one process met suspend calls there alone; another connector, and an undeploy, end that."""
+    """Faults that one process met suspend calls in all of them; another connector, and an undeploy, end that."""
     rig.provider.fake.on("/down", Answer(500, {"error": "down"}))
     rig.provider.fake.on("/up", Answer(200, {"from": "up"}))
     model_id = rig.model(rig.connector("/down"))
     one, other = api_servers(rig.service)
-    with connected(rig.service, one) as first, connected(rig.service, other) as second:
-        for _ in range(10):
-            assert _called(first, model_id) == 500
-        assert "suspended" in str(_predict(first, model_id))
-        assert _called(second, model_id) == 500
+    with (
+        connected(rig.service, one) as first,
+        connected(rig.service, other) as second,
+        connected(rig.service, rig.service.pid) as core,
+    ):
+
+        def failing(direct: Direct) -> None:
+            for _ in range(10):
+                _called(direct, model_id)
+
+        assert holds_soon(lambda: failing(first), lambda: _suspended(second, model_id) and _suspended(core, model_id))
+        assert _suspended(first, model_id)
+        assert _metrics(rig, "mlcommons_provider_suspended{") == [
+            f'mlcommons_provider_suspended{{model="{model_id}"}} 1.0'
+        ]
 
         def redeploy() -> None:
             rig.service.ml("POST", f"/models/{model_id}/_undeploy")
             rig.service.ml("POST", f"/models/{model_id}/_deploy")
 
         assert holds_soon(redeploy, lambda: _called(first, model_id) == 500)
-        for _ in range(10):
-            _called(first, model_id)
-        assert "suspended" in str(_predict(first, model_id))
+        assert holds_soon(lambda: failing(core), lambda: _suspended(first, model_id))
 
         def reconnect() -> None:
             rig.service.ml("PUT", f"/models/{model_id}", json={"connector_id": rig.connector("/up")})
 
         assert holds_soon(reconnect, lambda: _called(first, model_id) == 200)
+        assert _called(second, model_id) == 200
+
+
+def test_an_api_server_that_starts_while_a_provider_is_suspended(own: Rig) -> None:
+    """An API server that takes another's place leaves alone what the others do."""
+    own.provider.fake.on("/down", Answer(500, {"error": "down"}))
+    model_id = own.model(own.connector("/down"))
+    with connected(own.service, own.service.pid) as core:
+        for _ in range(10):
+            _called(core, model_id)
+        began = time.monotonic()
+        before = api_servers(own.service)
+        os.kill(before[0], signal.SIGKILL)
+        until(lambda: sum("an API server serves" in line for line in own.service.output) > len(before), "another")
+        (new,) = set(api_servers(own.service)) - set(before)
+        with connected(own.service, new) as direct:
+            assert _suspended(direct, model_id) or time.monotonic() - began > PAUSE_SECONDS
+
+
+def _suspended(direct: Direct, model_id: str) -> bool:
+    return "suspended" in str(_predict(direct, model_id))
+
+
+def _metrics(rig: Rig, name: str) -> list[str]:
+    return [line for line in rig.service.http.get("/metrics").text.splitlines() if line.startswith(name)]

@@ -30,6 +30,7 @@ async def test_any_fault_is_told_and_tried_again(tmp_path: Path, caplog: pytest.
         Desk(services.models, app.admission, services.settings),
         services.elsewhere,
         services.remotes,
+        services.transport.breaker,
     )
     with caplog.at_level(logging.WARNING):
         fleet.start()

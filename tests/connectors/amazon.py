@@ -20,7 +20,9 @@ from tests.connectors.fakes import (
     Handler,
     Refused,
     anthropic_messages,
+    chatted,
     fields,
+    messages,
     ranking,
     score,
     texts,
@@ -187,6 +189,9 @@ def _sagemaker(call: Call) -> Answer:
     match call.path:
         case "/endpoints/mine/invocations":
             return _invoked(call.body)
+        case "/endpoints/mine/invocations-response-stream":
+            fields(call.body, {"stream": bool}, "messages")
+            return _in_parts(_chat(call.body))
         case "/CreateTransformJob":
             places = {"TransformInput": dict, "TransformOutput": dict, "TransformResources": dict}
             fields(call.body, {"TransformJobName": str, "ModelName": str, **places}, "BatchStrategy")
@@ -200,10 +205,27 @@ def _sagemaker(call: Call) -> Answer:
 def _invoked(body: Any) -> Answer:
     if isinstance(body, list):
         return Answer(200, [vector(one) for one in texts(body)])
+    if "messages" in body:
+        return _chat(body)
     fields(body, {"inputs": list})
     for pair in body["inputs"]:
         fields(pair, {"text": str, "text_pair": str})
     return Answer(200, [{"label": "LABEL_0", "score": score(pair["text_pair"])} for pair in body["inputs"]])
+
+
+def _chat(body: Any) -> Answer:
+    fields(body, {"messages": list}, "stream", "model")
+    messages(body)
+    return chatted(body)
+
+
+def _in_parts(answer: Answer) -> Answer:
+    """Send what a container answers as SageMaker does: in payloads that end anywhere."""
+    whole = b"".join(answer.parts or ())
+    payloads = [whole[start : start + 11] for start in range(0, len(whole), 11)]
+    frames = b"".join(_frame("PayloadPart", one) for one in payloads)
+    parts = [frames[start : start + 50] for start in range(0, len(frames), 50)]
+    return Answer(200, parts=parts, headers={"Content-Type": "application/vnd.amazon.eventstream"})
 
 
 def _comprehend(call: Call) -> Answer:

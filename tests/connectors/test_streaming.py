@@ -41,6 +41,10 @@ CONVERSE = [
     ("contentBlockStop", '{"contentBlockIndex":0}'),
     ("messageStop", '{"stopReason":"end_turn"}'),
 ]
+GEMINI = [
+    ("", '{"candidates":[{"content":{"parts":[{"text":"hmm","thought":true}]}}]}'),
+    ("", '{"candidates":[{"content":{"parts":[{"text":"Grü"},{"text":"ße"}]},"finishReason":"STOP"}]}'),
+]
 WAYS: dict[str, list[tuple[str, str]]] = {
     "openai/v1/chat/completions": CHAT,
     "deepseek/chat/completions": [("", '{"choices":[{"delta":{"content":null,"reasoning_content":"x"}}]}'), *CHAT],
@@ -57,6 +61,7 @@ WAYS: dict[str, list[tuple[str, str]]] = {
     "anthropic/v1/messages": [("", event) for event in MESSAGES],
     "bedrock/converse": CONVERSE,
     "bedrock/converse/claude": CONVERSE,
+    "bedrock/converse/deepseek_r1": CONVERSE,
     "bedrock/invoke/claude": [("chunk", invoked(orjson.loads(event))) for event in MESSAGES],
     "cohere/v2/chat": [
         ("message-start", '{"type":"message-start","delta":{"message":{"role":"assistant"}}}'),
@@ -68,13 +73,16 @@ WAYS: dict[str, list[tuple[str, str]]] = {
         ("", '{"is_finished":false,"event_type":"text-generation","text":"Grüße"}'),
         ("", '{"is_finished":true,"event_type":"stream-end","finish_reason":"COMPLETE"}'),
     ],
-    "gemini/generate_content": [
-        ("", '{"candidates":[{"content":{"parts":[{"text":"hmm","thought":true}]}}]}'),
-        ("", '{"candidates":[{"content":{"parts":[{"text":"Grü"},{"text":"ße"}]},"finishReason":"STOP"}]}'),
-    ],
+    "gemini/generate_content": GEMINI,
+    "gemini/v1beta/generatecontent": GEMINI,
     "huggingface/generate": [
         ("", '{"index":1,"token":{"text":"Grüße","special":false},"generated_text":null}'),
         ("", '{"index":2,"token":{"text":"</s>","special":true},"generated_text":"Grüße"}'),
+    ],
+    "sagemaker/openai/v1/chat/completions": CHAT,
+    "sagemaker/huggingface/generate": [
+        ("", '{"token":{"id":1,"text":"Grü","log_prob":-0.1}}'),
+        ("", '{"token":{"id":2,"text":"ße","log_prob":-0.2},"details":{"finish_reason":"length"}}'),
     ],
     "ollama/api/chat": [
         ("", '{"message":{"role":"assistant","content":"Grüße"},"done":false}'),
@@ -116,6 +124,14 @@ FAILURES = [
         "the prompt was blocked: SAFETY",
     ),
     ("huggingface/generate", "", '{"error":"Overloaded","error_type":"overloaded"}', "Overloaded"),
+    ("sagemaker/huggingface/generate", "", '{"error":"Overloaded"}', "Overloaded"),
+    (
+        "sagemaker/openai/v1/chat/completions",
+        "ModelStreamError",
+        '{"Message":"too slow","ErrorCode":"ModelInvocationTimeExceeded"}',
+        "ModelInvocationTimeExceeded: too slow",
+    ),
+    ("sagemaker/huggingface/generate", "InternalStreamFailure", '{"Message":"try again"}', "try again"),
     ("ollama/api/chat", "", '{"error":"Overloaded"}', "Overloaded"),
     ("aleph_alpha/complete", "", '{"error":"Overloaded"}', "Overloaded"),
     ("qianfan/chat", "", '{"error_code":336100,"error_msg":"try later"}', "336100: try later"),
@@ -197,6 +213,16 @@ def test_calls_of_tools_come_as_json() -> None:
             "gemini/generate_content",
             "https://g.example/v1beta/models/m:generateContent?key=1",
             "https://g.example/v1beta/models/m:streamGenerateContent?key=1&alt=sse",
+        ),
+        (
+            "sagemaker/huggingface/generate",
+            "https://s.example/endpoints/mine/invocations",
+            "https://s.example/endpoints/mine/invocations-response-stream",
+        ),
+        (
+            "sagemaker/openai/v1/chat/completions",
+            "https://s.example/endpoints/mine/invocations-response-stream",
+            "https://s.example/endpoints/mine/invocations-response-stream",
         ),
         ("huggingface/generate", "https://t.example/generate", "https://t.example/generate_stream"),
         ("huggingface/generate", "https://t.example/generate_stream", "https://t.example/generate_stream"),

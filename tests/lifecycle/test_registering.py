@@ -182,7 +182,7 @@ async def test_nothing_is_uploaded_to_a_model_that_is_fetched(house: House, tiny
     """Chunks for a model whose content comes from a URL are refused."""
     services = house.app.services
     registration = Registration.of_meta(description(tiny))
-    model_id, _ = await services.models.create(registration, task_id="some task")
+    model_id = await services.models.create(registration, task_id="some task")
 
     with pytest.raises(Conflict, match="fetched from its url"):
         await services.registrar.upload_chunk(model_id, 0, tiny)
@@ -201,7 +201,7 @@ async def test_shutdown_undoes_no_model(build: Callable[..., Any], tiny: bytes, 
     async with first.store.stopped(registers, after=True) as stop:
         task_id = (await first.app.services.registrar.register(body, deploy=False))["task_id"]
         await stop.reached.wait()
-        await first.app.services.registrar.close()
+        await first.app.registrations.close()
     await first.close()
 
     second: House = await build()

@@ -259,7 +259,7 @@ async def test_fetch_of_a_gone_node_is_undone(join: Callable[..., Any], tiny: by
     services = second.app.services
     task_id = await services.tasks.create(TaskType.REGISTER_MODEL, "TEXT_EMBEDDING")
     await services.tasks.start(task_id)
-    model_id, _ = await services.models.create(Registration.of_meta(description(tiny)), task_id=task_id)
+    model_id = await services.models.create(Registration.of_meta(description(tiny)), task_id=task_id)
     await services.tasks.attach(task_id, model_id)
     await second.kill()
 

@@ -1,19 +1,21 @@
 """What a start makes of the states that a kill may leave between two writes."""
 
 import asyncio
+import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlcommons_py.errors import InvalidModel
-from mlcommons_py.models.documents import MODELS
+from mlcommons_py.models.documents import GROUPS, MODELS
 from mlcommons_py.models.registration import Registration
 from mlcommons_py.models.uploads import Uploads
 from mlcommons_py.tasks.board import TASKS, TaskType
 from tests.lifecycle.conftest import House, description
+from tests.store.hooked import Call
 
 
 async def test_proof_that_never_began_is_made_up_for(build: Callable[..., Any], tiny: bytes) -> None:
@@ -40,7 +42,7 @@ async def test_url_registration_that_a_kill_cut_off_is_undone(
     (tmp_path / "archive.zip").write_bytes(tiny)
     task_id = await services.tasks.create(TaskType.REGISTER_MODEL, "TEXT_EMBEDDING")
     await services.tasks.start(task_id)
-    model_id, _ = await services.models.create(Registration.of_meta(description(tiny)), task_id=task_id)
+    model_id = await services.models.create(Registration.of_meta(description(tiny)), task_id=task_id)
     await services.tasks.attach(task_id, model_id)
     await services.models.chunks.split(model_id, await services.models.model(model_id), tmp_path / "archive.zip")
     (tmp_path / "download-cut-off").mkdir()
@@ -54,7 +56,57 @@ async def test_url_registration_that_a_kill_cut_off_is_undone(
     assert "register it again" in task["error"]
     assert await second.found(MODELS) == 0
     assert not (tmp_path / "download-cut-off").exists()
-    assert (await second.app.services.groups.search({}))["hits"]["hits"][0]["_source"]["latest_version"] == 0
+    assert await second.found(GROUPS) == 0
+
+
+async def test_undoing_that_a_kill_cut_off_is_finished(build: Callable[..., Any], tiny: bytes) -> None:
+    """Of a registration from a URL whose undoing a kill cut off, too, neither group nor model is left in the end."""
+    first: House = await build()
+    services = first.app.services
+    task_id = await services.tasks.create(TaskType.REGISTER_MODEL, "TEXT_EMBEDDING")
+    model_id = await services.models.create(Registration.of_meta(description(tiny)), task_id=task_id)
+    await services.tasks.attach(task_id, model_id)
+    await first.close()
+
+    second: House = await build()
+    async with second.store.stopped(lambda call: call.name == "delete", after=True) as stop:
+        restoring = asyncio.create_task(second.app.reconciler.restore())
+        await stop.reached.wait()
+        second.store.cut()
+        restoring.cancel()
+    await asyncio.gather(restoring, return_exceptions=True)
+    await second.close()
+    third: House = await build()
+    await third.restore()
+
+    assert (await third.end(task_id))["state"] == "FAILED"
+    assert (await third.found(MODELS), await third.found(GROUPS)) == (0, 0)
+
+
+async def test_group_and_first_model_are_stored_together(house: House, tiny: bytes) -> None:
+    """Wherever a kill cuts off a registration that founds a group, the group is there with its model or not at all."""
+    services, whole = house.app.services, False
+    for calls in itertools.count():
+        made = itertools.count()
+
+        def is_next(_: Call, made: Iterator[int] = made, calls: int = calls) -> bool:
+            return next(made) == calls
+
+        async with house.store.stopped(is_next) as stop:
+            said = {**description(tiny), "name": f"killed after {calls} calls"}
+            registering = asyncio.create_task(services.registrar.register_meta(said))
+            reached = asyncio.create_task(stop.reached.wait())
+            await asyncio.wait([registering, reached], return_when=asyncio.FIRST_COMPLETED)
+            reached.cancel()
+            whole = registering.done()
+            house.store.cut()
+        await asyncio.gather(registering, return_exceptions=True)
+        house.store.mend()
+        groups = {hit["_id"] for hit in (await services.groups.search({"size": 100}))["hits"]["hits"]}
+        assert groups == {model.model_group_id for _, model in await services.models.matching({"match_all": {}})}
+        if whole:
+            break
+    assert len(groups) > 1  # one was stored and not answered, the last was answered
 
 
 async def test_model_that_its_task_does_not_name_is_undone(build: Callable[..., Any], tiny: bytes) -> None:

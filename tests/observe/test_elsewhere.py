@@ -1,5 +1,8 @@
 """The numbers of several processes, added up."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import orjson
 
 from mlcommons_py.observe.counters import Counters
@@ -130,6 +133,9 @@ class _Told:
     def removed(self, model_id: str) -> None:
         """Keep the model."""
         self.gone.append(model_id)
+
+    def suspended(self, told: Mapping[str, Any]) -> None:
+        """Suspend nothing."""
 
 
 def test_the_earliest_beginning_counts() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from mlcommons_py.errors import RemoteFailed, Unavailable
-from mlcommons_py.remote.breaker import Breaker
+from mlcommons_py.remote.breaker import Breaker, Suspension
 from mlcommons_py.remote.documents import ClientConfig
 from mlcommons_py.remote.transport import Transport
 from mlcommons_py.remote.trust import Trust
@@ -56,6 +56,61 @@ def test_faults_in_a_row_open_it_and_one_probe_closes_it() -> None:
     )
     assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "5"})
     assert (breaker.open(), changes) == ([], [("m", True), ("m", False)])
+
+
+def test_what_another_process_found_out_holds_here() -> None:
+    """A breaker that opens in one process opens in those that hear of it, and a probe's end is heard, too."""
+    clock, heard = Clock(), list[Suspension]()
+    told = Breaker(3, 5.0, clock, found=heard.append)
+    changes = list[tuple[str, bool]]()
+    hearing = [Breaker(3, 5.0, clock, lambda *change: changes.append(change)), Breaker(3, 5.0, clock)]
+
+    failing(told, 3)
+    clock.now = 1.0
+    hearing[0].hear(heard[0])
+    hearing[1].hear(*told.suspensions())
+    for one in hearing:
+        with pytest.raises(Unavailable, match="after 3 faults of its provider in a row, the last: status 500"):
+            failing(one, 1)
+    clock.now = 6.0
+    failing(hearing[1], 1)
+    failing(told, 1)
+    assert [one.left for one in (*told.suspensions(), *hearing[1].suspensions())] == [10.0, 10.0]
+    hearing[0].hear(heard[1])
+    clock.now = 16.0
+    failing(told, 1, "")
+    hearing[0].hear(heard[2])
+
+    assert [(one.pause, one.left) for one in heard] == [(5.0, 5.0), (10.0, 10.0), (0.0, 0.0)]
+    assert changes == [("m", True), ("m", False)]
+    assert hearing[0].open() == told.open() == []
+
+
+def test_a_probe_that_ends_when_another_process_has_closed_the_breaker() -> None:
+    """Its fault is the first of a new row: it neither opens the breaker nor is told to anybody."""
+    clock, heard = Clock(), list[Suspension]()
+    breaker = Breaker(3, 5.0, clock, found=heard.append)
+    failing(breaker, 3)
+    clock.now = 5.0
+
+    with breaker.call("m") as probe:
+        breaker.hear(Suspension("m", "", 3, "status 500", 0.0, 0.0))
+        probe.fault = "status 500"
+
+    assert (breaker.open(), len(heard)) == ([], 1)
+    failing(breaker, 2)
+    assert (breaker.open(), len(heard)) == (["m"], 2)
+
+
+def test_another_origin_is_not_let_through_again() -> None:
+    """That one provider is well says nothing of another that the model has been given since."""
+    breaker = Breaker(3, 5.0, Clock())
+    breaker.hear(Suspension("m", "https://new", 3, "status 500", 5.0, 5.0))
+
+    breaker.hear(Suspension("m", "https://old", 3, "status 500", 0.0, 0.0))
+    assert breaker.open() == ["m"]
+    breaker.hear(Suspension("m", "https://new", 3, "status 500", 0.0, 0.0))
+    assert breaker.open() == []
 
 
 def test_a_success_between_faults_begins_the_count_anew() -> None:

@@ -1,16 +1,19 @@
 """Secrets that a provider sends back are not shown."""
 
+import base64
+import html
 import json
 import re
 from itertools import pairwise
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcommons_py.errors import IllegalArgument, RemoteFailed
-from mlcommons_py.remote.echoes import Hider
+from mlcommons_py.remote.echoes import Hider, Secrets
 from mlcommons_py.remote.outputs import check_answer, outputs
 from mlcommons_py.remote.payload import Prepared
 from tests.remote.asked import answer, connector, one
@@ -75,6 +78,52 @@ def test_vectors_are_left_alone() -> None:
     assert tensor["data"] == [0.5, 1]
 
 
+CANARY = """wJalr XU/nF+MI&K7='can"ary'?"""
+BASIC = [base64.b64encode(f"{user}:{CANARY}".encode()).decode() for user in ("", "u", "us")]
+FORMS = {
+    "as it is": CANARY,
+    "in JSON": json.dumps(CANARY)[1:-1],
+    "in JSON within JSON": json.dumps(json.dumps(CANARY))[3:-3],
+    "in a form": quote_plus(CANARY),
+    "in a path": quote(CANARY),
+    "in a URL, in capitals": quote(CANARY, safe=""),
+    "in a URL, in small letters": re.sub("%..", lambda found: found[0].lower(), quote(CANARY, safe="")),
+    "by encodeURIComponent": quote(CANARY, safe="-_.!~*'()"),
+    "in HTML": html.escape(CANARY),
+    "in HTML, without quotes": html.escape(CANARY, quote=False),
+    "in HTML, by PHP": html.escape(CANARY).replace("&#x27;", "&#039;"),
+    "in base64": base64.b64encode(CANARY.encode()).decode(),
+    "in base64 of URLs": base64.urlsafe_b64encode(CANARY.encode()).decode().rstrip("="),
+    **{f"of basic authentication, {at}": one for at, one in enumerate(BASIC)},
+    "in base64, in a URL": quote(BASIC[1], safe=""),
+}
+
+
+def parts_of(spelled: str) -> list[str]:
+    """Return all parts of eight characters, but for the first and the last: in base64 they have little of a secret."""
+    return [spelled[at : at + 8] for at in range(6, len(spelled) - 13)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_that_secrets_come_back_in(form: str) -> None:
+    """In a URL, in HTML or in base64, a secret is not shown: in no error, answer or stream, wherever that is cut."""
+    spelled, credential = FORMS[form], {"key": CANARY}
+    asked = one(connector('{"a":1}'), credential=credential)
+    body = {"a": f"it is {spelled}!", "b": [spelled], spelled: 1}
+
+    with pytest.raises(RemoteFailed) as refused:
+        check_answer(answer(f"it is {spelled}!", 401), asked)
+    shown = [refused.value.reason, repr(outputs(asked, answer(body))["output"])]
+    for size in (1, 2, 7, 100):
+        hider = Hider(Secrets(credential))
+        text = f"it is {spelled}!"
+        pieces = [hider.feed(text[at : at + size]) for at in range(0, len(text), size)]
+        shown.append("".join((*pieces, hider.end())))
+
+    assert not [part for part in parts_of(spelled) if any(part in one for one in shown)]
+    assert all("it is " in one and "***" in one and "!" in one for one in shown)
+
+
 @pytest.mark.parametrize("spelled", [SECRET, json.dumps(SECRET)[1:-1], json.dumps(SECRET)[1:-1].replace("/", "\\/")])
 def test_errors(spelled: str) -> None:
     """In an error it is hidden as JSON spells it too."""
@@ -104,7 +153,7 @@ def test_streams(parts: list[str], cuts: list[int]) -> None:
     """However a stream is cut, what goes out is the text with nothing but its secrets hidden."""
     text = "".join(parts)
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    hider = Hider(KEYS)
+    hider = Hider(Secrets({key: key for key in KEYS}))
 
     shown = [hider.feed(text[start:end]) for start, end in pairwise(places)]
 
@@ -114,7 +163,7 @@ def test_streams(parts: list[str], cuts: list[int]) -> None:
 
 def test_a_stream_waits_for_nothing_else() -> None:
     """Only what may be the beginning of a secret is kept back, and no longer than it may be."""
-    hider = Hider([SECRET, "none"])
+    hider = Hider(Secrets({"key": SECRET, "short": "none"}))
 
     assert hider.feed("a none sk") == "a none "
     assert hider.feed("-1") == ""

@@ -99,6 +99,7 @@ def test_text_that_is_no_utf_8_is_refused(framing: Framing) -> None:
         ("sse", [b"data: " + b"x" * 1100 + b"\n\n"]),
         ("lines", [b"x" * 600, b"x" * 600]),
         ("aws", [b"\x00\x10\x00\x00" + bytes(8) + b"x" * 2000]),
+        ("aws-lines", [b"\x00\x10\x00\x00" + bytes(8) + b"x" * 2000]),
     ],
 )
 def test_an_event_has_a_greatest_length(framing: Framing, parts: list[bytes]) -> None:
@@ -139,6 +140,31 @@ def test_amazons_event_stream() -> None:
         ]
 
 
+def test_lines_in_amazons_event_stream() -> None:
+    """A container's lines come out whole, bare or server-sent, wherever payloads and frames end, and then the error."""
+    sent = 'event: x\ndata: {"a": "ж"}\n\n: comment\ndata:{"b": ": "}\r\n\r\n{"c": 1}\n[DONE]'.encode()
+    broken = frame({":message-type": "exception", ":exception-type": "ModelStreamError"}, b'{"Message": "slow"}')
+    lines = [("", '{"a": "ж"}'), ("", '{"b": ": "}'), ("", '{"c": 1}')]
+
+    for size in (1, 5, 100):
+        payloads = [sent[n : n + size] for n in range(0, len(sent), size)]
+        whole = b"".join(frame({":message-type": "event", ":event-type": "PayloadPart"}, one) for one in payloads)
+        for cut in (3, 64):
+            frames, failing = [[one[n : n + cut] for n in range(0, len(one), cut)] for one in (whole, whole + broken)]
+            assert events_of("aws-lines", *frames) == [*lines, ("", "[DONE]")]
+            assert events_of("aws-lines", *failing) == [*lines, ("ModelStreamError", '{"Message": "slow"}')]
+
+
+def test_an_error_in_the_midst_of_a_character() -> None:
+    """An error that cuts a container's text off is what is told, and not what is left of the text."""
+    part = frame({":message-type": "event", ":event-type": "PayloadPart"}, "{ж".encode()[:-1])
+    broken = frame({":message-type": "exception", ":exception-type": "InternalStreamFailure"}, b"{}")
+
+    assert events_of("aws-lines", part, broken) == [("InternalStreamFailure", "{}")]
+    with pytest.raises(RemoteFailed, match="no UTF-8"):
+        events_of("aws-lines", part)
+
+
 def test_a_damaged_frame_is_refused() -> None:
     """A wrong check sum, and a frame that the end cuts off, are told instead of passed over."""
     whole = frame({":event-type": "x"}, b"{}")
@@ -146,3 +172,5 @@ def test_a_damaged_frame_is_refused() -> None:
     for broken in (whole[:-1], whole[:5], whole[:-1] + bytes([whole[-1] ^ 1]), b"HTTP/1.1 200 OK, and so on"):
         with pytest.raises(RemoteFailed, match="the event stream"):
             events_of("aws", broken)
+        with pytest.raises(RemoteFailed, match="the event stream"):
+            events_of("aws-lines", broken)

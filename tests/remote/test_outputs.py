@@ -17,7 +17,7 @@ from mlcommons_py.remote.input import ModelInput
 from mlcommons_py.remote.outputs import check_answer, outputs
 from mlcommons_py.remote.payload import Prepared
 from mlcommons_py.remote.provider import PostProcess, Provider, Tensor
-from tests.remote.asked import answer, connector, one
+from tests.remote.asked import CREDENTIAL, answer, connector, one
 
 POST = "connector.post_process."
 
@@ -89,8 +89,7 @@ def test_no_json() -> None:
 def test_no_json_with_the_credential() -> None:
     """A credential that such a page repeats is not shown, also where the cut would go through it."""
     prepared = one(connector('{"a":1}', {}, post_process_function=f"{POST}openai.embedding"))
-    (secret, *_) = prepared.hidden
-    page = answer("<p>" + "x" * 90 + secret, content_type="text/html")
+    page = answer("<p>" + "x" * 90 + CREDENTIAL["key"], content_type="text/html")
 
     with pytest.raises(RemoteFailed) as raised:
         outputs(prepared, page)

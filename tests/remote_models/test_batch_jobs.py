@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlcommons_py.tasks.board import TASKS
+from mlcommons_py.tasks.board import TASKS, Tasks, TaskType
 from tests.remote.fake import Answer
 from tests.remote_models.conftest import Client
 
@@ -29,7 +29,8 @@ def _actions(client: Client, *types: str) -> list[dict[str, Any]]:
 ALL = ("batch_predict", "batch_predict_status", "cancel_batch_predict")
 
 
-async def _model(client: Client, *types: str) -> str:
+async def job_model(client: Client, *types: str) -> str:
+    """Register a model whose connector has those actions on jobs, and return its id."""
     body = {**client.connector(), "actions": _actions(client, *types)}
     connector_id = (await client.ml("POST", "/connectors/_create", json=body))["connector_id"]
     return await client.register(connector_id)
@@ -43,7 +44,7 @@ async def test_a_job_is_started_and_followed_to_its_end(client: Client) -> None:
         Answer(200, {"id": "j 1", "status": "in_progress"}),
         Answer(200, '{"status":"completed","n":1.10}'),
     )
-    model_id = await _model(client, *ALL)
+    model_id = await job_model(client, *ALL)
 
     answer = await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}})
     first = await client.ml("GET", f"/tasks/{answer['task_id']}")
@@ -96,7 +97,7 @@ async def test_a_job_is_cancelled(client: Client, route: str) -> None:
     client.fake.on("/jobs", Answer(200, {"id": "j1"}))
     client.fake.on("/jobs/j1/cancel", Answer(200, {"status": "cancelling"}))
     client.fake.on("/jobs/j1", Answer(200, {"status": "cancelled"}))
-    model_id = await _model(client, *ALL)
+    model_id = await job_model(client, *ALL)
     task_id = (await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}}))[
         "task_id"
     ]
@@ -109,7 +110,7 @@ async def test_a_job_is_cancelled(client: Client, route: str) -> None:
 async def test_what_is_no_job(client: Client) -> None:
     """An answer without a job is an error, and so is cancelling a task that stands for none."""
     client.fake.on("/jobs", Answer(200, {"fine": True}))
-    model_id = await _model(client, "batch_predict")
+    model_id = await job_model(client, "batch_predict")
     registered = await client.ml("POST", "/tasks/_search", json={"query": {"match_all": {}}})
 
     refused = await client.ml("POST", f"/models/{model_id}/_batch_predict", 404, json={"parameters": {"file": "f1"}})
@@ -121,10 +122,73 @@ async def test_what_is_no_job(client: Client) -> None:
     assert unknown["error"]["reason"] == "Fail to find task"
 
 
+async def _jobs(client: Client) -> list[Any]:
+    found = await client.ml("POST", "/tasks/_search", json={"query": {"term": {"task_type": "BATCH_PREDICTION"}}})
+    return [hit["_source"] for hit in found["hits"]["hits"]]
+
+
+@pytest.mark.parametrize("answer", [Answer(200, {"fine": True}), Answer(400, {"error": "no such file"})])
+async def test_no_job_leaves_no_task(client: Client, answer: Answer) -> None:
+    """Where the provider began no job there is no task, and nothing that counts."""
+    client.fake.on("/jobs", answer, Answer(200, {"id": "j1"}))
+    model_id = await job_model(client, *ALL)
+    await client.set(max_batch_inference_tasks=1)
+    path = f"/models/{model_id}/_batch_predict"
+
+    refused = await client.http.post(f"/_plugins/_ml{path}", json={"parameters": {"file": "f1"}})
+    assert refused.status_code in (400, 404)
+    assert await _jobs(client) == []
+    await client.ml("POST", path, json={"parameters": {"file": "f1"}})
+
+
+async def test_a_job_that_is_being_begun(client: Client) -> None:
+    """Until the provider has answered there is a task without a job: nobody is asked for its state, or to stop it."""
+    asked = asyncio.Event()
+    client.fake.on("/jobs", Answer(200, parts=[b'{"id":', b'"j1"}'], after=asked))
+    model_id = await job_model(client, *ALL)
+    path = f"/models/{model_id}/_batch_predict"
+    starting = asyncio.create_task(client.ml("POST", path, json={"parameters": {"file": "f1"}}))
+    async with asyncio.timeout(30):
+        while not client.fake.requests:
+            await asyncio.sleep(0.01)
+    found = await client.ml("POST", "/tasks/_search", json={"query": {"term": {"task_type": "BATCH_PREDICTION"}}})
+    task_id = found["hits"]["hits"][0]["_id"]
+
+    shown = await client.ml("GET", f"/tasks/{task_id}")
+    refused = await client.ml("POST", f"/tasks/{task_id}/_cancel", 400)
+    await client.app.services.batch_jobs.poll()
+    await client.app.services.batch_jobs.poll()
+    await client.app.services.batch_jobs.restore()
+    paths = [one.path for one in client.fake.requests]
+    asked.set()
+    answer = await starting
+
+    assert (shown["state"], shown.keys() & {"remote_job", "remote_error"}, paths) == ("CREATED", set(), ["/jobs"])
+    assert refused["error"]["reason"] == "The task ID you provided does not have any associated batch job"
+    assert (answer["task_id"], answer["remote_job"]) == (task_id, {"id": "j1"})
+
+
+async def test_a_service_that_ended_while_a_job_began(client: Client) -> None:
+    """Its next run ends the task, which would count as a running job for ever."""
+    services = client.app.services
+    before = Tasks(client.app.store, services.node.id)
+    task_id = await before.create(TaskType.BATCH_PREDICTION, "REMOTE", "m")
+    job_id = await before.create(TaskType.BATCH_PREDICTION, "REMOTE", "m", remote_job={"id": "j1"})
+
+    await services.batch_jobs.restore()
+
+    ended, job = await services.tasks.get(task_id), await services.tasks.get(job_id)
+    assert (ended["state"], ended["error"]) == (
+        "FAILED",
+        "the service ended before the provider told which job it began",
+    )
+    assert job["state"] == "CREATED"
+
+
 async def test_no_more_jobs_than_the_cluster_allows(client: Client) -> None:
     """The limit of jobs that are not over holds."""
     client.fake.on("/jobs", Answer(200, {"id": "j1"}))
-    model_id = await _model(client, *ALL)
+    model_id = await job_model(client, *ALL)
     await client.set(max_batch_inference_tasks=1)
     path = f"/models/{model_id}/_batch_predict"
     await client.ml("POST", path, json={"parameters": {"file": "f1"}})
@@ -137,7 +201,7 @@ async def test_no_more_jobs_than_the_cluster_allows(client: Client) -> None:
 async def test_a_job_whose_model_is_gone(client: Client) -> None:
     """Nobody can be asked about it any more: its task says so, no longer counts as running, and can be deleted."""
     client.fake.on("/jobs", Answer(200, {"id": "j1"}))
-    model_id = await _model(client, *ALL)
+    model_id = await job_model(client, *ALL)
     answer = await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}})
     path = f"/tasks/{answer['task_id']}"
     await client.ml("DELETE", f"/models/{model_id}")
@@ -151,7 +215,7 @@ async def test_a_job_whose_model_is_gone(client: Client) -> None:
 async def test_jobs_that_begin_at_once(client: Client) -> None:
     """The limit of jobs holds for those that begin at the same time, too."""
     client.fake.on("/jobs", Answer(200, {"id": "j"}, delay=0.05))
-    model_id = await _model(client, *ALL)
+    model_id = await job_model(client, *ALL)
     await client.set(max_batch_inference_tasks=3)
     path = f"/_plugins/_ml/models/{model_id}/_batch_predict"
 
@@ -165,7 +229,7 @@ async def test_a_job_is_not_held_to_the_limits_of_its_model(client: Client) -> N
     client.fake.on("/jobs", Answer(200, {"id": "j1"}))
     client.fake.on("/jobs/j1", Answer(200, {"status": "in_progress"}))
     client.fake.on("/jobs/j1/cancel", Answer(200, {"status": "cancelling"}))
-    model_id = await _model(client, *ALL)
+    model_id = await job_model(client, *ALL)
     await client.ml("PUT", f"/models/{model_id}", json={"rate_limiter": {"limit": "1", "unit": "DAYS"}})
     path = f"/models/{model_id}/_batch_predict"
     task_id = (await client.ml("POST", path, json={"parameters": {"file": "f1"}}))["task_id"]
@@ -182,7 +246,7 @@ async def test_a_provider_that_cannot_be_asked(client: Client) -> None:
     """The task is shown as it was last known, with the reason."""
     client.fake.on("/jobs", Answer(200, {"id": "j1", "status": "validating"}))
     client.fake.on("/jobs/j1", Answer(500, {"error": "out of order"}))
-    model_id = await _model(client, *ALL)
+    model_id = await job_model(client, *ALL)
     answer = await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}})
 
     shown = await client.ml("GET", f"/tasks/{answer['task_id']}")
@@ -195,7 +259,7 @@ async def test_jobs_that_nobody_asks_for_are_followed(client: Client) -> None:
     """A job comes to its end in its task though nobody reads that, whatever its creator's clock said."""
     client.fake.on("/jobs", Answer(200, {"id": "j1"}))
     client.fake.on("/jobs/j1", Answer(200, {"status": "completed"}))
-    model_id = await _model(client, *ALL)
+    model_id = await job_model(client, *ALL)
     answer = await client.ml("POST", f"/models/{model_id}/_batch_predict", json={"parameters": {"file": "f1"}})
     tasks, store = client.app.services.tasks, client.app.store
     document = await store.get(TASKS, answer["task_id"])

@@ -9,10 +9,12 @@ import pytest
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.settings import Operator
 from mlcommons_py.store import Store
+from mlcommons_py.tasks.board import TaskType
 from mlcommons_py.wiring import App, wire
 from tests.lifecycle.conftest import Shared
 from tests.remote.fake import Answer, Fake
 from tests.remote_models.conftest import OPEN, Client
+from tests.remote_models.test_batch_jobs import ALL, job_model
 
 PROMPT = '{ "prompt": "${parameters.prompt}" }'
 ASK = {"prompt": "a"}
@@ -103,6 +105,30 @@ async def test_a_limit_holds_over_all_services(pair: tuple[Client, Client]) -> N
         await one.predict(model_id, ASK)
         refused = await one.predict(model_id, ASK, 429)
         assert refused["error"]["reason"] == "Request is throttled at model level."
+
+
+async def test_jobs_that_begin_at_once_through_all_services(pair: tuple[Client, Client]) -> None:
+    """As many batch jobs begin as the limit allows, whichever services are asked at the same time."""
+    first, second = pair
+    first.fake.on("/jobs", Answer(200, {"id": "j"}, delay=0.2))
+    model_id = await job_model(first, *ALL)
+    await first.set(max_batch_inference_tasks=3)
+    await _until(lambda: second.app.services.settings["max_batch_inference_tasks"] == 3)
+    path = f"/_plugins/_ml/models/{model_id}/_batch_predict"
+
+    answers = await asyncio.gather(*(one.http.post(path, json={"parameters": {"file": "f"}}) for one in (*pair,) * 4))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 5
+    assert len(first.fake.requests) == 3
+
+
+async def test_a_job_that_a_service_began_that_is_gone(pair: tuple[Client, Client]) -> None:
+    """Another service ends its task, which would count as a running job for ever."""
+    first, _ = pair
+    tasks = first.app.services.tasks
+    task_id = await tasks.create(TaskType.BATCH_PREDICTION, "REMOTE", "m", nodes=["gone"])
+
+    assert (await first.task(task_id))["state"] == "FAILED"
 
 
 async def test_a_model_that_one_service_uses_stays(pair: tuple[Client, Client]) -> None:

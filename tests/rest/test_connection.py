@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import Pool
-from mlcommons_py.rest.connection import HEAD_BYTES, Connection
+from mlcommons_py.rest.connection import Connection
+from mlcommons_py.rest.reading import HEAD_BYTES
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.through import Through
 from tests.gateway.peers import OK, PATIENCE, Fake, Wire
@@ -57,6 +58,7 @@ class Impatient(Seen):
     """Waits a quarter of a second for what it otherwise waits a minute for."""
 
     body_seconds = 0.25
+    slowest = 4.0
 
 
 class Split:
@@ -331,8 +333,38 @@ async def test_silent_behind_half_an_answer(connect: Open, fake: Fake) -> None:
     assert await wire.rest() == b""
 
 
-async def test_slow_but_not_silent(connect: Open, fake: Fake) -> None:
-    """A body may come for as long as something of it comes, and the cluster may take its time to answer it."""
+@pytest.mark.parametrize("begun", [b"", bytes(100_000)])
+async def test_steady_and_too_slow(connect: Open, fake: Fake, begun: bytes) -> None:
+    """A body that is passed on and brings too little is 408 though it never stops, however much came before."""
+    over = asyncio.Event()
+
+    async def script(other: Wire) -> None:
+        await other.head()
+        await other.rest()
+        over.set()
+
+    class Strict(Impatient):
+        slowest = 1000.0
+
+    fake.script = script
+    wire = await connect(Strict)
+    await wire.send(LONG + begun)
+
+    async def trickle() -> None:
+        while not over.is_set():
+            await wire.send(b"x")
+            await asyncio.sleep(0.1 * Strict.body_seconds)
+
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(trickle(), over.wait())
+    head, body = await wire.answer()
+
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert "send at least 1000 bytes a second" in orjson.loads(body)["error"]["reason"]
+
+
+async def test_slow_but_not_too_slow(connect: Open, fake: Fake) -> None:
+    """A body may come for as long as enough of it comes, and the cluster may take its time to answer it."""
 
     async def script(other: Wire) -> None:
         await other.head()

@@ -60,6 +60,7 @@ class Answer:
         self._most = most
         self._ended: Callable[[bool], None] | None = ended
         self._sent = False
+        self._is_last = False
         self._waiter: asyncio.Future[None] | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -181,11 +182,17 @@ class Answer:
         elif line.held > _AHEAD and not line.complete:
             # Whoever reads is slower than the provider, which is not the provider's fault.
             line.pause_reading()
-            line.expect(self._until)
+            self._is_last = True
+            line.expect(self._left())
 
     def _expect(self) -> None:
-        until, soon = self._until, self._line.now() + self._reading
-        self._line.expect(soon if until is None or soon < until else until)
+        left = self._left()
+        self._is_last = left is not None and left < self._reading
+        self._line.expect(left if self._is_last else self._reading)
+
+    def _left(self) -> float | None:
+        """Return the seconds that the rest may take; None where there is no end to that."""
+        return None if self._until is None else self._until - self._line.now()
 
     def _lost(self) -> RemoteFailed:
         line = self._line
@@ -193,7 +200,7 @@ class Answer:
             fault = faults.misread(self._endpoint, line.misread)
             fault.__cause__ = line.misread
         elif line.is_late:
-            fault = faults.endless() if self._until is not None and line.now() >= self._until else faults.silent()
+            fault = faults.endless() if self._is_last else faults.silent()
             fault.__cause__ = TimeoutError(line.lost)
         else:
             fault = faults.closed()

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from mlcommons_py.deadline import Deadline
 from mlcommons_py.remote import faults
 from mlcommons_py.remote.addresses import Address
 from mlcommons_py.remote.endpoint import Endpoint
@@ -34,15 +35,11 @@ class Line(Upstream):
         self.is_late = False
         self._ended: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._until: float | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = 0.0
+        self._deadline = Deadline(self._loop, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Say so to whoever waits, and to whoever keeps it."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._deadline.cancel()
         super().connection_lost(exc)
         if self._ended is not None:
             self._ended()
@@ -52,30 +49,18 @@ class Line(Upstream):
         self.home = home
         self._ended = ended
 
-    def expect(self, until: float | None) -> None:
-        """Hang up when the loop's clock says so, unless told otherwise before; None waits for ever.
-
-        There are far more such times than ever come: one timer looks after all of them.
-        """
-        self._until = until
-        if until is None or (self._alarm is not None and self._alarm_at <= until):
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = until
-        self._alarm = self._loop.call_at(until, self._look)
+    def expect(self, seconds: float | None) -> None:
+        """Hang up in so many seconds, unless told otherwise before; None waits for ever."""
+        self._deadline.set(seconds)
+        self._deadline.watch()
 
     def now(self) -> float:
         """Return the time by the loop's clock."""
         return self._loop.time()
 
-    def _look(self) -> None:
-        self._alarm = None
-        if self._until is None or self._until > self._alarm_at:
-            self.expect(self._until)
-        else:
-            self.is_late = True
-            self.abort("nothing came in time")
+    def _give_up(self) -> None:
+        self.is_late = True
+        self.abort("nothing came in time")
 
 
 @dataclass(slots=True)
@@ -140,7 +125,7 @@ class Connections:
         if not reusable:
             line.abort("it is not needed any more")
             return
-        line.expect(line.now() + (_KEPT_SECONDS[scheme] if self._seconds is None else self._seconds))
+        line.expect(_KEPT_SECONDS[scheme] if self._seconds is None else self._seconds)
         line.home.append(line)
 
     def close(self) -> None:

@@ -9,12 +9,13 @@ import orjson
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from mlcommons_py.deadline import Deadline
 from mlcommons_py.errors import MLCommonsError, StatusError
 from mlcommons_py.gateway.exchange import EXTENSION, Exchange
-from mlcommons_py.rest.deadline import Deadline, Unread
 from mlcommons_py.rest.pace import BODY_SECONDS, Pace
 from mlcommons_py.rest.reading import Head, Reading
 from mlcommons_py.rest.under_way import UnderWay, Way
+from mlcommons_py.rest.unread import Unread
 from mlcommons_py.rest.waiting import EXTENSION as CLIENT
 from mlcommons_py.rest.waiting import Client, waiting_for
 

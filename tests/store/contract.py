@@ -67,6 +67,20 @@ class StoreContract:
         assert document is not None
         assert document.source == {"x": 3}
 
+    async def test_put_that_may_wait(self, store: Store) -> None:
+        """A document that need not be found at once is read by id, and found by searches and deletions of its store."""
+        query: dict[str, Any] = {"match_all": {}}
+        await store.put(INDEX, "a", {"x": 1})
+        for number in range(3):
+            await store.put(INDEX, "a", {"x": 2 + number}, at_once=False)
+            document = await store.get(INDEX, "a")
+            assert document is not None
+            assert document.source == {"x": 2 + number}
+            hits = (await store.search(INDEX, {"query": query}))["hits"]["hits"]
+            assert [hit["_source"] for hit in hits] == [{"x": 2 + number}]
+        await store.put(INDEX, "b", {}, at_once=False)
+        assert await store.delete_by_query(INDEX, query) == 2
+
     async def test_new_ids(self, store: Store) -> None:
         """Documents stored without an id get different ones of 20 url-safe characters."""
         made = [(await store.put(INDEX, None, {})).id for _ in range(20)]

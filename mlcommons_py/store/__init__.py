@@ -117,8 +117,8 @@ class Store(Protocol):
         """Store a whole document; without an id it gets a new one of 20 url-safe characters.
 
         ``content`` is binary content kept beside the document (a model's chunk); a document that is stored again
-        without it loses it. With ``create`` an existing document is a conflict. Not ``at_once``, searches of others may
-        find it only after a second or so; reads by id, and searches through this object, do at once.
+        without it loses it. With ``create`` an existing document is a conflict. Not ``at_once``, searches that do not
+        ask for the latest may find it only after a second or so.
 
         Raises:
             VersionConflict: the document is not in the state that ``if_seq_no`` and ``if_primary_term`` name, or
@@ -160,7 +160,7 @@ class Store(Protocol):
         That is ``took``, ``timed_out``, ``_shards``, ``hits`` and, where asked for, ``aggregations``.
 
         Content shows in a hit only where ``_source`` names :data:`CONTENT`, base64-encoded. With ``latest`` it finds
-        what others stored, too, that might wait.
+        what was stored a moment ago, too, and need not be found at once.
 
         Raises:
             ParsingFailed: the body has a clause that this store cannot do; the text names it.

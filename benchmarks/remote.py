@@ -234,7 +234,7 @@ def main() -> None:
             service = stack.enter_context(running(data, flags=flags))
             bases["service"], pids["service"] = str(service.http.base_url), service.pid
         if "ml-commons" in given.sides:
-            bases["ml-commons"] = stack.enter_context(opensearch(flavour="ml", heap="1g")).url
+            bases["ml-commons"] = stack.enter_context(opensearch(flavour="ml", heap="1g", measured=True)).url
         table(bases, pids, given)
 
 

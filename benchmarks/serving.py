@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.load import Measured, requests, run
 from benchmarks.texts import LENGTHS, workload
-from mlcommons_py.inference.process import environment
+from mlcommons_py.inference.environment import environment
 from tests.e2e.service import Service, running
 
 SHAPES = [(each, clients) for each in (1, 32) for clients in (1, 4, 16)]

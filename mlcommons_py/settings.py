@@ -127,7 +127,8 @@ class Operator:
     """Longest text to embed, in characters; longer ones are refused."""
 
     predict_timeout: float = 60.0
-    """Seconds after which a predict gives up, waiting for a restarting worker included."""
+    """Seconds after which a predict gives up, waiting for a restarting worker included; a worker that computes one
+    batch for longer is replaced."""
 
     conversion_memory_bytes: int = 8 << 30
     """Address space of the child that unpacks and converts a model."""

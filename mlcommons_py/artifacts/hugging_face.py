@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from mlcommons_py.artifacts import safetensors
 from mlcommons_py.artifacts.checkpoint import DENSE_ACTIVATIONS, Architecture, Checkpoint, check_order, dense, pooling
-from mlcommons_py.artifacts.encoders import FAMILIES, find_prefix, supported
+from mlcommons_py.artifacts.families import FAMILIES, supported
 from mlcommons_py.artifacts.layout import read_json
 from mlcommons_py.artifacts.manifest import Pooling, Step
+from mlcommons_py.artifacts.weights import find_prefix
 from mlcommons_py.errors import InvalidModel
 
 _POOLING_FLAGS: dict[str, Pooling] = {

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 FILE_BYTES = 16 << 30
 _ANSWER_BYTES = 1 << 20
 _NOISE_BYTES = 64 << 10
-_WAITING = 4
+PATIENCE = 4
 """Wall time that a conversion may take, as a multiple of its CPU time."""
 
 
@@ -38,16 +38,17 @@ async def convert(
     memory_bytes: int,
     cpu_seconds: int,
     file_bytes: int = FILE_BYTES,
+    patience: int = PATIENCE,
 ) -> Manifest:
     """Convert the model in a zip file into ``directory``, which must not exist yet, and return its manifest.
 
-    Cancelling it ends the child. Where it fails, the directory is gone.
+    It may take ``patience`` times ``cpu_seconds``. Cancelling it ends the child. Where it fails, the directory is gone.
 
     Raises:
         MLCommonsError: as :meth:`Conversion.result`.
     """
     limits = {"memory_bytes": memory_bytes, "cpu_seconds": cpu_seconds, "file_bytes": file_bytes}
-    async with Conversion(archive, model_format, directory, compute_type, **limits) as conversion:
+    async with Conversion(archive, model_format, directory, compute_type, **limits, patience=patience) as conversion:
         return await conversion.result()
 
 
@@ -67,7 +68,9 @@ class Conversion:
         memory_bytes: int,
         cpu_seconds: int,
         file_bytes: int = FILE_BYTES,
+        patience: int = PATIENCE,
     ) -> None:
+        self._seconds = patience * cpu_seconds
         self._job = Job(
             archive=_absolute(archive),
             model_format=model_format,
@@ -125,13 +128,12 @@ class Conversion:
             Unavailable: the child was killed from outside; it may work the next time.
         """
         self._say(b"\n")
-        seconds = _WAITING * self._job.cpu_seconds
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._seconds):
                 answer, noise = await asyncio.gather(self._answer, self._noise)
                 status = await self._process.wait()
         except TimeoutError as fault:
-            raise InvalidModel(f"converting the model took more than {seconds} s") from fault
+            raise InvalidModel(f"converting the model took more than {self._seconds} s") from fault
         manifest = _manifest(self._job, answer, noise, status)
         self._done = True
         return manifest

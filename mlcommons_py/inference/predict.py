@@ -12,7 +12,8 @@ from mlcommons_py.errors import (
     InferenceFailed,
     MLCommonsError,
 )
-from mlcommons_py.inference.deployments import Deployment, Deployments
+from mlcommons_py.inference.deployment import Deployment
+from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.promises import Promises
 from mlcommons_py.inference.remote import Caller
 from mlcommons_py.inference.text_docs import ContentType, ResultFilter, TextDocs

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
 import sys
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcommons_py.errors import InvalidModel, MLCommonsError
+from mlcommons_py.inference.environment import environment
 from mlcommons_py.inference.options import RunOptions
+from mlcommons_py.inference.pulse import Pulse
 from mlcommons_py.inference.wire import (
     LENGTHS,
     Cancel,
@@ -35,10 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"})
 _LOADING_SECONDS = 600.0
 _LINGERING_SECONDS = 5.0
-_PINGS = 3
 
 
 class WorkerDied(Exception):
@@ -64,32 +63,6 @@ class Vectors:
         return np.frombuffer(self.payload, "<f4").reshape(-1, self.answer.dimension)
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of a worker: threads are its own business, and the fastest instructions are used.
-
-    CTranslate2 never chooses AVX-512 by itself, and fails on a CPU without it.
-    """
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
-    chosen = {
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE", ""),
-    }
-    if cpu_flags() >= _AVX512:
-        chosen["CT2_FORCE_CPU_ISA"] = "AVX512"
-    return {**kept, **chosen}
-
-
-def cpu_flags() -> frozenset[str]:
-    """Return what the CPU can do, in the kernel's words."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
-
-
 class Worker:
     """One process that runs one model. Make it with :meth:`start`."""
 
@@ -101,7 +74,8 @@ class Worker:
         self._writer = writer
         self._waiting: dict[int, asyncio.Future[Vectors]] = {}
         self._number = 0
-        self._frames = 0
+        self._pulse = Pulse()
+        self._why = ""
         self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Task[str] = asyncio.create_task(self._receive())
         self.alive = True
@@ -208,19 +182,13 @@ class Worker:
         except (ConnectionError, RuntimeError) as fault:
             raise WorkerDied(await asyncio.shield(self.ended)) from fault
 
-    async def silent(self, seconds: float) -> None:
-        """Return when the process has been asked :data:`_PINGS` times, so many seconds apart, and said nothing at all.
+    async def fails(self, seconds: float, limit: float) -> str:
+        """Return what is wrong with the process as soon as :class:`Pulse` says so, asking every so many seconds."""
+        return await self._pulse.fails(self._ping, seconds, limit)
 
-        One that computes answers, for another thread does; one that does not answer hangs. Once is not enough: this
-        process may have stood still itself.
-        """
-        missed = 0
-        while missed < _PINGS:
-            before = self._frames
-            if self.alive:
-                self._writer.write(pack(Ping()))
-            await asyncio.sleep(seconds)
-            missed = missed + 1 if self._frames == before else 0
+    def _ping(self) -> None:
+        if self.alive:
+            self._writer.write(pack(Ping()))
 
     async def stop(self, patience: float) -> None:
         """Let the worker finish what it has, for so many seconds; then end it."""
@@ -233,8 +201,9 @@ class Worker:
                 pass
         await self.kill()
 
-    async def kill(self) -> None:
-        """End the process now."""
+    async def kill(self, why: str = "") -> None:
+        """End the process now; whoever waits for it is told why."""
+        self._why = self._why or why
         if self._process.returncode is None:
             self._end()
         await asyncio.shield(self.ended)  # whoever is cancelled here leaves it to close the socket
@@ -246,8 +215,8 @@ class Worker:
                 lengths = await self._reader.readexactly(LENGTHS.size)
                 header, payload = LENGTHS.unpack(lengths)
                 message = unpack(await self._reader.readexactly(header))
+                self._pulse.felt(message)
                 self._take(message, await self._reader.readexactly(payload))
-                self._frames += 1
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except Exception:
@@ -258,7 +227,8 @@ class Worker:
             self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
-        how = _describe(await self._gone())
+        status = await self._gone()
+        how = self._why or _describe(status)
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(WorkerDied(how))

@@ -65,7 +65,13 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The answer to :class:`Ping`."""
+    """The answer to :class:`Ping`.
+
+    Attributes:
+        busy: for how many seconds the piece of work that was begun first, a batch mostly, has been worked at.
+    """
+
+    busy: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from mlcommons_py.artifacts.manifest import Manifest
 from mlcommons_py.errors import MLCommonsError
 from mlcommons_py.inference.encoder import Encoder, Engine
 from mlcommons_py.inference.options import RunOptions
+from mlcommons_py.inference.pooling import Rows
+from mlcommons_py.inference.progress import Progress
 from mlcommons_py.inference.scheduler import Item, Job, Scheduler
 from mlcommons_py.inference.tokenizing import Tokenizing
 from mlcommons_py.inference.wire import (
@@ -90,6 +92,7 @@ class Worker:
         self._engine = engine
         self._tokenizing = tokenizing
         self._scheduler = Scheduler(options.batch_tokens)
+        self._progress = Progress()
         self._texts: list[tuple[bool, int, Job, list[str], int]] = []
         self._number = 0
         self._open = True
@@ -114,7 +117,7 @@ class Worker:
             elif isinstance(message, Cancel):
                 self._scheduler.drop(message.id)
             elif isinstance(message, Ping):
-                self._channel.send(Pong())
+                self._channel.send(Pong(self._progress.longest()))
             elif isinstance(message, Stop):
                 break
         with self._arrived:
@@ -147,7 +150,8 @@ class Worker:
                 continue
             stop = _slice_end(texts, start)
             try:
-                ids, cut = self._tokenizing.encode(texts[start:stop])
+                with self._progress.piece():
+                    ids, cut = self._tokenizing.encode(texts[start:stop])
             except BaseException as fault:  # noqa: BLE001 - the library panics with a BaseException of its own
                 self._fail(job, f"the texts cannot be tokenised: {fault}")
                 continue
@@ -164,7 +168,7 @@ class Worker:
     def _compute(self) -> None:
         while (batch := self._scheduler.next_batch()) is not None:
             try:
-                rows = self._engine.run([item.ids for item in batch])
+                rows = self._run(batch)
             except Exception as fault:  # noqa: BLE001 - whatever the engine raises fails its requests, not the worker
                 self._one_by_one(batch, fault)
                 continue
@@ -172,6 +176,10 @@ class Worker:
                 item.job.results[item.position] = row
             for job in {id(item.job): item.job for item in batch}.values():
                 self._done(job, sum(1 for item in batch if item.job is job))
+
+    def _run(self, batch: list[Item]) -> Rows:
+        with self._progress.piece():
+            return self._engine.run([item.ids for item in batch])
 
     def _one_by_one(self, batch: list[Item], fault: Exception) -> None:
         """Find the text that made a batch fail, so that its neighbours do not fail with it."""
@@ -183,7 +191,7 @@ class Worker:
             if item.job.dropped:
                 continue
             try:
-                item.job.results[item.position] = self._engine.run([item.ids])[0]
+                item.job.results[item.position] = self._run([item])[0]
             except Exception as own:  # noqa: BLE001
                 self._one_by_one([item], own)
             else:

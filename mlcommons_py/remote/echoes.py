@@ -35,7 +35,7 @@ class Secrets:
             value for name, value in (credential or {}).items() if name not in _PUBLIC and len(value) >= _IN_ERRORS
         }
         self._values = sorted(values)
-        self._decoded = any(not value.isascii() for value in values)
+        self._beyond_ascii = any(not value.isascii() for value in values)
 
     def __repr__(self) -> str:
         """Return how many there are, and nothing of what they are."""
@@ -51,9 +51,34 @@ class Secrets:
         return _longest_first(filter(_is_unlikely, self._values))
 
     @cached_property
-    def pattern(self) -> re.Pattern[str] | None:
-        """What finds any of them; None where there is none."""
-        return re.compile("|".join(map(re.escape, self.in_answers))) if self.in_answers else None
+    def _by_beginning(self) -> Mapping[str, Sequence[str]]:
+        """The same by their first eight characters, which each of them has."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for one in self.in_answers:
+            found[one[:_SHORT]].append(one)
+        return dict(found)
+
+    @cached_property
+    def _beginnings(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(re.escape, self._by_beginning)) or "(?!)")
+
+    def find(self, text: str, start: int) -> tuple[int, int] | None:
+        """Return where the first one from ``start`` on begins and ends, the longest of those that begin there."""
+        while (found := self._beginnings.search(text, start)) is not None:
+            start = found.start()
+            for one in self._by_beginning[found[0]]:
+                if text.startswith(one, start):
+                    return start, start + len(one)
+            start += 1
+        return None
+
+    def replaced(self, text: str) -> str:
+        """Return a text with each of them hidden."""
+        shown, done = [], 0
+        while (found := self.find(text, done)) is not None:
+            shown += [text[done : found[0]], _HIDDEN]
+            done = found[1]
+        return "".join((*shown, text[done:]))
 
     @cached_property
     def by_first(self) -> Mapping[str, Sequence[str]]:
@@ -69,15 +94,11 @@ class Secrets:
         return len(self.in_answers[0]) if self.in_answers else 0
 
     @cached_property
-    def _shortest(self) -> int:
-        return len(self.in_answers[-1]) if self.in_answers else 0
-
-    @cached_property
     def _by_character(self) -> Sequence[tuple[str, Sequence[str]]]:
         """What is looked for in texts, by a character that it has."""
         found: defaultdict[str, list[str]] = defaultdict(list)
         for one in self.in_answers:
-            found[min(one, key=_rank)].append(one)
+            found[next((rare for rare in _RARE if rare in one), one[0])].append(one)
         return tuple(found.items())
 
     @cached_property
@@ -97,26 +118,24 @@ class Secrets:
 
     def _may_be_in(self, body: bytes) -> bool:
         """Return whether a body may have one: as it is, as JSON can spell it, or in UTF-16 or the like."""
-        if self._decoded or b"\\" in body or b"\0" in body:
+        if self._beyond_ascii or b"\\" in body or b"\0" in body:
             return True
         return any(rare in body and any(one in body for one in some) for rare, some in self._by_byte)
 
     def _without(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self._replaced(value)
+            return self._shown(value)
         if isinstance(value, Mapping):
             return {self._without(key): self._without(one) for key, one in value.items()}
         if isinstance(value, list | tuple):
             return [self._without(one) for one in value]
         return value
 
-    def _replaced(self, text: str) -> str:
-        if len(text) >= self._shortest:
+    def _shown(self, text: str) -> str:
+        if len(text) >= _SHORT:
             for rare, some in self._by_character:
                 if rare in text and any(one in text for one in some):
-                    for spelled in self.in_answers:
-                        text = text.replace(spelled, _HIDDEN)
-                    break
+                    return self.replaced(text)
         return text
 
 
@@ -130,21 +149,21 @@ class Hider:
     """
 
     def __init__(self, secrets: Secrets) -> None:
-        self._any = secrets.pattern
+        self._secrets = secrets
         self._by_first = secrets.by_first
         self._longest = secrets.longest
         self._held = ""
 
     def feed(self, piece: str) -> str:
         """Take the next piece; return the text that may go out now, which may be empty."""
-        if self._any is None:
+        if not self._longest:
             return piece
         text = self._held + piece
         begun, shown, done = self._begun(text, 0), [], 0
         # One that may be the beginning of a longer one waits, too.
-        while (found := self._any.search(text, done)) is not None and found.start() < begun:
-            shown += [text[done : found.start()], _HIDDEN]
-            done = found.end()
+        while (found := self._secrets.find(text, done)) is not None and found[0] < begun:
+            shown += [text[done : found[0]], _HIDDEN]
+            done = found[1]
             begun = self._begun(text, done)
         self._held = text[begun:]
         return "".join((*shown, text[done:begun]))
@@ -152,7 +171,7 @@ class Hider:
     def end(self) -> str:
         """Return the rest of the text."""
         rest, self._held = self._held, ""
-        return rest if self._any is None else self._any.sub(_HIDDEN, rest)
+        return self._secrets.replaced(rest)
 
     def _begun(self, text: str, start: int) -> int:
         """Return from where on, not before ``start``, a text may be a secret's beginning; its length if nowhere."""
@@ -167,11 +186,6 @@ class Hider:
 def _longest_first(values: Iterable[str]) -> tuple[str, ...]:
     spelled = {one for value in values for one in spellings(value)}
     return tuple(sorted(spelled, key=lambda one: (-len(one), one)))
-
-
-def _rank(character: str) -> tuple[int, str]:
-    at = _RARE.find(character)
-    return (len(_RARE) if at < 0 else at), character
 
 
 def _is_unlikely(secret: str) -> bool:

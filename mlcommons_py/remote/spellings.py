@@ -43,6 +43,7 @@ def _in_json(text: str) -> Iterator[str]:
         for each in (written, re.sub(r"\\u[0-9a-f]{4}", lambda found: f"\\u{found[0][2:].upper()}", written)):
             yield each
             yield each.replace("/", "\\/")
+        yield json.dumps(written)[1:-1]  # as a text within a text
         for characters in _IN_JSON:
             numbered = written.replace('\\"', '"') if '"' in characters else written
             for form in ("\\u{:04x}", "\\u{:04X}"):

@@ -32,9 +32,13 @@ WAITED_SECONDS = 10.0
 DOWN_SECONDS = 300.0
 """How long it holds while the cluster cannot be asked, so that deployed models go on answering."""
 
-_ASK_SECONDS = 2.0
-_AWAY_SECONDS = 10.0
+ASK_SECONDS = 10.0
+"""How long the cluster may take to say who somebody is: to hash a password takes a loaded one seconds."""
+
+_PATIENCE_SECONDS = 2.0
+_AWAY_SECONDS = 2 * ASK_SECONDS  # by then it was asked again
 _ATTEMPTS = 4
+_ATTEMPTS_SECONDS = 0.5  # a node that is down is said to be within a second
 _MOST = 10_000
 _SHOWN = (b"authorization", b"cookie", b"x-forwarded-for", b"x-proxy-user", b"x-proxy-roles", b"securitytenant")
 
@@ -78,12 +82,17 @@ class Identity:
     """
 
     def __init__(
-        self, gateway: Gateway, clock: Callable[[], float] = time.monotonic, seconds: float = _ASK_SECONDS
+        self,
+        gateway: Gateway,
+        clock: Callable[[], float] = time.monotonic,
+        seconds: float = ASK_SECONDS,
+        patience: float = _PATIENCE_SECONDS,
     ) -> None:
-        """Wait so many seconds for an answer at most."""
+        """Wait so many seconds for an answer at most, and no longer than ``patience`` if somebody was known before."""
         self._gateway = gateway
         self._clock = clock
         self._seconds = seconds
+        self._patience = patience
         self._known: dict[bytes, _Known] = {}
         self._everybody: _Known | None = None
         self._asking: dict[bytes, asyncio.Task[Caller | Answer]] = {}
@@ -109,10 +118,15 @@ class Identity:
         if (asking := self._asking.get(key)) is None:
             asking = self._asking[key] = asyncio.create_task(self._settle(who, headers, key, known, now))
             asking.add_done_callback(partial(self._settled, key))
-        if known is not None and (known.holds(now) or (now < self._away_until and known.holds_unasked(now))):
-            return Caller(known.user)
-        # Others may wait for the same answer when this client goes away.
-        return await asyncio.shield(asking)
+        if known is None or not known.holds_unasked(now):
+            # Others may wait for the same answer when this client goes away.
+            return await asyncio.shield(asking)
+        if not known.holds(now) and now >= self._away_until:
+            answered, _ = await asyncio.wait((asking,), timeout=self._patience)
+            if answered:
+                return asking.result()
+            self._away_until = self._clock() + _AWAY_SECONDS
+        return Caller(known.user)
 
     def _settled(self, key: bytes, asking: "asyncio.Task[Caller | Answer]") -> None:
         del self._asking[key]
@@ -131,7 +145,7 @@ class Identity:
                 known.asked = self._clock()
                 return Caller(known.user)
             if isinstance(fault, TimeoutError):
-                raise Unavailable(f"the cluster did not say within {self._seconds:.0f} s who calls") from fault
+                raise Unavailable(f"the cluster did not say within {self._seconds:g} s who calls") from fault
             raise
         self._away_until = -math.inf
         return self._heeded(reply, key, known, now)
@@ -143,13 +157,14 @@ class Identity:
             retry_if_exception_type,
             retry_if_result,
             stop_after_attempt,
+            stop_after_delay,
             wait_random_exponential,
         )
 
         again = AsyncRetrying(
             retry=retry_if_exception_type(Unavailable) | retry_if_result(_passes),
             wait=wait_random_exponential(multiplier=0.05, max=0.4),
-            stop=stop_after_attempt(_ATTEMPTS),
+            stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(_ATTEMPTS_SECONDS),
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
         )
         reply: Reply = await again(self._gateway.ask, who, PATH, headers)

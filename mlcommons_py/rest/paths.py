@@ -1,6 +1,6 @@
 """Finds what a path leads to, among templates such as ``/models/{model_id}``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from urllib.parse import unquote
@@ -70,7 +70,21 @@ class Paths(Generic[T]):
         return self._root.find(segments, ())
 
 
-def is_ours(path: str) -> bool:
+class OwnPaths(Paths[tuple[T, Collection[str]]]):
+    """The templates of the service's own routes, each with what answers it and the methods that it takes."""
+
+    def lack(self, path: str, method: str) -> bool:
+        """Return whether a request is the cluster's, if there is one: no route takes it, nor is the path the plugin's.
+
+        HEAD is taken where GET is.
+        """
+        if _is_ours(path):
+            return False
+        found = self.find(path)
+        return found is None or ("GET" if method == "HEAD" else method) not in found[0][1]
+
+
+def _is_ours(path: str) -> bool:
     """Return whether a path belongs to the plugin, whether or not a route is there."""
     if "%" not in path and "//" not in path:
         return path == ML or path.startswith(f"{ML}/")

@@ -62,29 +62,33 @@ async def profile(services: Services, request: Request) -> object:
 
 async def _models(services: Services, wanted: frozenset[str] | None) -> Profiles:
     profiles: Profiles = {}
-    for model_id in services.deployments.ids():
-        deployment = services.deployments.get(model_id)
-        if deployment is None or (wanted is not None and model_id not in wanted):
-            continue
+    for model_id in (*services.deployments.ids(), *services.remotes.ids()):
+        if wanted is None or model_id in wanted:
+            measured = _measured(services, model_id)
+            if measured is not None:
+                profiles[model_id] = {**await _deployed(services, model_id), **measured}
+    return profiles
+
+
+def _measured(services: Services, model_id: str) -> dict[str, Any] | None:
+    """Return what is measured of a model in its worker, or of its calls; None where it is neither here."""
+    deployment = services.deployments.get(model_id)
+    if deployment is not None:
         numbers = deployment.stats()
-        profiles[model_id] = {
-            **await _deployed(services, model_id),
+        return {
             "predictor": f"mlcommons_py.inference.worker@{numbers.pid:x}",
             **({"model_inference_stats": numbers.latencies} if numbers.latencies else {}),
             "memory_size_estimation_cpu": numbers.rss,
             "memory_size_estimation_gpu": 0,
         }
-    for model_id in services.remotes.ids():
-        latencies = services.remotes.latencies(model_id)
-        if latencies is None or (wanted is not None and model_id not in wanted):
-            continue
-        summary = latencies.summary()
-        profiles[model_id] = {
-            **await _deployed(services, model_id),
-            "predictor": f"mlcommons_py.inference.remote@{id(latencies):x}",
-            **({"predict_request_stats": summary} if summary else {}),
-        }
-    return profiles
+    latencies = services.remotes.latencies(model_id)
+    if latencies is None:
+        return None
+    summary = latencies.summary()
+    return {
+        "predictor": f"mlcommons_py.inference.remote@{id(latencies):x}",
+        **({"predict_request_stats": summary} if summary else {}),
+    }
 
 
 async def _deployed(services: Services, model_id: str) -> dict[str, Any]:

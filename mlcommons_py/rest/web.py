@@ -11,7 +11,7 @@ from mlcommons_py.rest.answer import Answer, plain_error
 from mlcommons_py.rest.body import Memory
 from mlcommons_py.rest.door import BODIES_AT_ONCE, TEXT, Door, Endpoint, Route, path_of
 from mlcommons_py.rest.identity import Identity
-from mlcommons_py.rest.paths import ML, Paths, is_ours
+from mlcommons_py.rest.paths import ML, OwnPaths
 from mlcommons_py.rest.services import Services
 from mlcommons_py.rest.through import Through
 
@@ -35,7 +35,7 @@ def web_app(services: Services, table: Iterable[Route]) -> "WebApp":
         by_path.setdefault(route.path, []).append(route)
     gateway = services.gateway
     identity = None if gateway is None else Identity(gateway)
-    doors = Paths(
+    doors = OwnPaths(
         {
             path: (
                 Door(
@@ -58,19 +58,14 @@ def web_app(services: Services, table: Iterable[Route]) -> "WebApp":
 class WebApp:
     """The application of a table of routes; with a cluster, what the table lacks is the cluster's, beneath ASGI."""
 
-    def __init__(self, doors: Paths[tuple[Door, set[str]]], nowhere: Door, through: Through | None) -> None:
+    def __init__(self, doors: OwnPaths[Door], nowhere: Door, through: Through | None) -> None:
         self._doors = doors
         self._nowhere = nowhere
         self._through = through
 
     def way(self, path: str, method: str) -> Through | None:
         """Return the way of a request that is the cluster's, or None."""
-        if self._through is None or is_ours(path):
-            return None
-        found = self._doors.find(path)
-        if found is not None and ("GET" if method == "HEAD" else method) in found[0][1]:
-            return None
-        return self._through
+        return self._through if self._through is not None and self._doors.lack(path, method) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one of the service's own requests."""

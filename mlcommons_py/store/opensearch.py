@@ -43,6 +43,7 @@ class OpenSearchStore:
         self._indices = Indices(cluster)
         # Content passes through memory in three forms at once.
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
+        self._said_untold = False
 
     @classmethod
     def open(cls, link: Link, patience: float = PATIENCE) -> "OpenSearchStore":
@@ -202,7 +203,9 @@ class OpenSearchStore:
         if answer.refused is not None:
             if answer.refused.passes or answer.refused.status >= 500:
                 raise answer.refused.fault("_nodes")
-            log.debug("the cluster does not tell of its nodes' plugins: %s", answer.refused.reason)
+            level = logging.DEBUG if self._said_untold else logging.WARNING
+            log.log(level, "the cluster does not tell which nodes have plugins: %s", answer.refused.reason)
+            self._said_untold = True
             return frozenset()
         if answer.body["_nodes"].get("failed"):
             raise Unavailable("not all nodes of the cluster tell which plugins they have")

@@ -1,8 +1,11 @@
 """A node with the security plugin: it speaks TLS only, and knows who calls."""
 
 import base64
+import hmac
 import json
+import secrets
 import ssl
+import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +26,7 @@ from tests.e2e.api import PATIENCE
 _ADMIN = "CN=admin,OU=mlcommons,O=tests"
 _BASIC = {
     "http_enabled": True,
-    "order": 1,
+    "order": 2,
     "http_authenticator": {"type": "basic", "challenge": True},
     "authentication_backend": {"type": "intern"},
 }
@@ -33,8 +36,19 @@ _CERTIFICATE = {
     "http_authenticator": {"type": "clientcert", "challenge": False, "config": {"username_attribute": "cn"}},
     "authentication_backend": {"type": "noop"},
 }
+_SIGNING_KEY = secrets.token_bytes(64)
+_TOKEN = {
+    "http_enabled": True,
+    "order": 1,
+    "http_authenticator": {
+        "type": "jwt",
+        "challenge": False,
+        "config": {"signing_key": base64.b64encode(_SIGNING_KEY).decode(), "jwt_header": "Authorization"},
+    },
+    "authentication_backend": {"type": "noop"},
+}
 _FILES: Mapping[str, Mapping[str, Any]] = {
-    "config": {"config": {"dynamic": {"authc": {"certificate": _CERTIFICATE, "basic": _BASIC}}}},
+    "config": {"config": {"dynamic": {"authc": {"certificate": _CERTIFICATE, "token": _TOKEN, "basic": _BASIC}}}},
     **{one: {} for one in ("internalusers", "roles", "rolesmapping", "actiongroups", "tenants")},
     "nodesdn": {},
     "allowlist": {"config": {"enabled": False, "requests": {}}},
@@ -133,6 +147,17 @@ class SecuredNode(Node):
         if certificate is not None:
             context.load_cert_chain(certificate)
         return context
+
+
+def token(user: str, seconds: float = 3600) -> str:
+    """Return a JSON web token by which the nodes of this run know a user, for so many seconds from now (RFC 7519)."""
+    parts = ({"alg": "HS512", "typ": "JWT"}, {"sub": user, "exp": int(time.time() + seconds)})
+    signed = b".".join(_text(json.dumps(part).encode()) for part in parts)
+    return b".".join((signed, _text(hmac.digest(_SIGNING_KEY, signed, "sha512")))).decode()
+
+
+def _text(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
 def basic(user: str, password: str) -> dict[str, str]:

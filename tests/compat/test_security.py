@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.compat.peer import traced
-from tests.compat.secured import SecuredNode
+from tests.compat.secured import SecuredNode, token
 from tests.e2e.api import PATIENCE
 from tests.e2e.service import Service, until
 
@@ -26,6 +26,7 @@ BOOKS = {
     "cluster_permissions": ["cluster_composite_ops"],
     "index_permissions": [{"index_patterns": ["books"], "allowed_actions": ["crud", "create_index"]}],
 }
+STOP_WORDS = {"index_patterns": ["stop_words"], "allowed_actions": ["read"]}
 Serve = Callable[..., Service]
 
 
@@ -109,6 +110,7 @@ def test_whole_way(service: Service, model_id: str) -> None:
     service.ml("PUT", f"/models/{other}", json={"description": "changed"})
     found = service.ml("POST", "/models/_search", json={"query": {"term": {"description": "changed"}}})
     assert [hit["_id"] for hit in found["hits"]["hits"]] == [other]
+    assert not any("does not tell" in line for line in service.output)
     service.ml("POST", f"/models/{other}/_undeploy")
     assert service.ml("DELETE", f"/models/{other}")["result"] == "deleted"
     connector = {
@@ -185,6 +187,54 @@ def test_client_certificate(serve: Serve, node: SecuredNode, model_id: str) -> N
 
     assert one.ml("GET", f"/models/{model_id}")["model_state"] in ("DEPLOYED", "PARTIALLY_DEPLOYED")
     assert len(one.embed(model_id, ["rain"])[0]) == 32
+
+
+def test_tokens(serve: Serve, node: SecuredNode, model_id: str, tmp_path: Path) -> None:
+    """A service that shows a token works on the same data, and takes from clients the tokens that the cluster takes."""
+    (tmp_path / "token").write_text(f"{token('ml-service')}\n")
+    one = serve("--store-token-file", str(tmp_path / "token"), password=None)
+    one.http.headers["authorization"] = f"Bearer {token('ann')}"
+    assert len(one.embed(model_id, ["rain"])[0]) == 32
+    one.ml("PUT", f"/models/{model_id}", json={"description": "changed with a token"})
+    assert one.http.put("/books/_doc/3?refresh=true", json={"title": "rain"}).status_code == 201
+    assert one.http.get("/books/_doc/3").json()["_source"] == {"title": "rain"}
+
+    one.http.headers["authorization"] = f"Bearer {token('bob')}"
+    assert one.ml("GET", f"/models/{model_id}")["description"] == "changed with a token"
+    assert one.http.get("/books/_doc/3").json()["error"]["type"] == "security_exception"
+    for bad in (token("ann", -3600), f"{token('ann')}x", "x"):
+        credentials = {"authorization": f"Bearer {bad}"}
+        with node.client() as direct:
+            said = direct.get("/books/_doc/3", headers=credentials)
+        for path in (f"/_plugins/_ml/models/{model_id}", "/books/_doc/3"):
+            answer = one.http.get(path, headers=credentials)
+            assert (answer.status_code, answer.text) == (401, said.text)
+    assert "eyJ" not in "".join(one.output)  # so they all begin
+
+
+def test_stop_words(service: Service, node: SecuredNode) -> None:
+    """A guardrail searches stop words as the service: it refuses everything until the service's role can read them."""
+    archive = traced("bert-mean-normalized")
+    guarded = service.deployed(archive.content, **archive.fields)
+    with of(service, "root") as root:
+        mapping = {"properties": {"query": {"type": "percolator"}, "title": {"type": "text"}}}
+        assert root.put("/stop_words", json={"mappings": mapping}).status_code == 200
+        word = {"query": {"match_phrase": {"title": "project x"}}}
+        assert root.put("/stop_words/_doc/1?refresh=true", json=word).status_code == 201
+    words = [{"index_name": "stop_words", "source_fields": ["title"]}]
+    guardrails = {"type": "local_regex", "input_guardrail": {"stop_words": words}}
+    service.ml("PUT", f"/models/{guarded}", json={"guardrails": guardrails})
+
+    def statuses() -> list[int]:
+        texts = ("all about Project X", "rain")
+        predict = f"/_plugins/_ml/models/{guarded}/_predict"
+        return [service.http.post(predict, json={"text_docs": [text]}).status_code for text in texts]
+
+    until(lambda: statuses() == [400, 400], "the guardrail")
+    assert any("no permissions for [indices:data/read/search]" in line for line in service.output)
+    node.administer("roles/stop_words", {"index_permissions": [STOP_WORDS]})
+    node.administer("rolesmapping/stop_words", {"users": ["ml-service"]})
+    until(lambda: statuses() == [400, 200], "the permission")
 
 
 @pytest.mark.parametrize(

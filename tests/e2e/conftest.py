@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlcommons_py.settings import EMBEDDED
-from scripts.opensearch import Node
-from scripts.opensearch import running as running_node
+from scripts.opensearch import Node, placed
 from tests.e2e.service import Run, Service, running
 from tests.opensearch import empty
 
@@ -24,9 +23,10 @@ Start = Callable[..., Service]
 
 @pytest.fixture(scope="session")
 def own_cluster() -> Iterator[Node]:
-    """A second node, for programs that a test has for itself while others share one."""
-    with running_node() as node:
-        yield node
+    """A second node, for programs that a test has for itself while others share one: with k-NN, and snapshots."""
+    with placed(flavour="knn") as node:
+        (snapshots := node.directory / "snapshots").mkdir()
+        yield node.start({"path.repo": str(snapshots)})
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts.opensearch import Node, placed
-from tests.e2e.service import Service, running, until
+from tests.e2e.service import Service, running
 from tests.e2e.test_whole_path import TINY
 
 
@@ -15,30 +15,6 @@ def node() -> Iterator[Node]:
     """A node that a test starts and stops."""
     with placed() as one:
         yield one
-
-
-def _reason(service: Service) -> str:
-    answer = service.http.get("/_health/ready")
-    assert answer.status_code == 503
-    return str(answer.json()["waiting_for"])
-
-
-@pytest.mark.opensearch
-def test_starts_before_the_cluster(tmp_path: Path, node: Node, tiny: bytes) -> None:
-    """The program starts while the cluster is down, says so, and does its work as soon as that is up."""
-    service = Service(tmp_path, flags=("--store", node.url))
-    try:
-        service.start(wait_ready=False)
-        assert service.http.get("/_health/live").status_code == 200
-        until(lambda: f"the store: the cluster at {node.url} cannot be reached" in _reason(service), "the reason")
-        refusal = service.ml("GET", "/models/x", 503)
-        assert "cannot be reached" in refusal["error"]["reason"]
-
-        node.start()
-        until(lambda: service.http.get("/_health/ready").status_code == 200, "readiness")
-        assert service.embed(service.deployed(tiny, **TINY), ["a cat"])
-    finally:
-        service.close()
 
 
 @pytest.mark.opensearch

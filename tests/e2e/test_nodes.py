@@ -63,13 +63,14 @@ def test_profile_of_all_nodes(start: Start, tiny: bytes) -> None:
     """A profile has a part of each node, and by model one entry with what each node tells."""
     first, second, model_id = deployed(start, tiny)
     both = [first.node_id, second.node_id]
-    until(lambda: len(told(first, "/profile/models")) == 2, "both profiles")
 
-    by_node = told(first, f"/profile/models/{model_id}")
+    def states() -> dict[str, str]:
+        by_node = told(first, f"/profile/models/{model_id}")
+        return {node: part["models"][model_id]["model_state"] for node, part in by_node.items()}
+
+    until(lambda: states() == dict.fromkeys(both, "DEPLOYED"), "the profiles of both")
     by_model = first.ml("GET", "/profile?view=model&filter_path=models")["models"][model_id]
 
-    assert sorted(by_node) == sorted(both)
-    assert all(part["models"][model_id]["model_state"] == "DEPLOYED" for part in by_node.values())
     assert sorted(by_model["target_worker_nodes"]) == sorted(by_model["worker_nodes"]) == sorted(both)
     assert by_model["nodes"].keys() == set(both)
     predictors = {one["predictor"] for one in by_model["nodes"].values()}

@@ -1,15 +1,13 @@
 """Several services on one real OpenSearch, each a process of its own."""
 
-import tempfile
 import threading
 import time
 from functools import partial
-from pathlib import Path
 
 import httpx
 import pytest
 
-from scripts.opensearch import Node, free_port
+from scripts.opensearch import Node, placed
 from tests.e2e.conftest import TINY, Start
 from tests.e2e.proxy import faulty
 from tests.e2e.service import CHUNK, Service, until
@@ -80,24 +78,21 @@ def states(service: Service) -> set[str]:
 
 def test_started_before_the_cluster(start: Start, tiny: bytes) -> None:
     """Services that start while the cluster is down say so, and come up with it, with no hand work."""
-    directory = tempfile.TemporaryDirectory(prefix="opensearch-")  # the server's user cannot enter tmp_path
-    node = Node(Path(directory.name), port=free_port())
-    services = [start(name, url=node.url, wait_ready=False) for name in ("first", "second")]
-    for service in services:
-        assert not is_ready(service)
-        until(partial(says, service, "the store: "), "the reason")
-        assert service.http.get("/_health/live").status_code == 200
-        refused = service.http.get("/_plugins/_ml/models/x")
-        assert (refused.status_code, refused.json()["status"]) == (503, 503)
-    try:
+    with placed() as node:
+        services = [start(name, url=node.url, wait_ready=False) for name in ("first", "second")]
+        for service in services:
+            assert not is_ready(service)
+            until(partial(says, service, f"the store: the cluster at {node.url} cannot be reached"), "the reason")
+            assert service.http.get("/_health/live").status_code == 200
+            refused = service.ml("GET", "/models/x", 503)
+            assert refused["status"] == 503
+            assert "cannot be reached" in refused["error"]["reason"]
         node.start()
         for service in services:
             until(partial(is_ready, service), "readiness")
         model_id = services[0].register(tiny, **TINY)
         assert services[1].deploy(model_id)["state"] == "COMPLETED"
-    finally:
-        node.stop()
-        directory.cleanup()
+        assert len(services[0].embed(model_id, ["a cat"])) == 1
 
 
 def test_cluster_restarts_under_load(start: Start, tiny: bytes, opensearch: Node) -> None:

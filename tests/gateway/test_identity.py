@@ -97,18 +97,6 @@ async def test_no_security(connect: Connect, fake: Fake) -> None:
     await fake.start()
 
 
-async def test_cluster_hangs(connect: Connect, fake: Fake) -> None:
-    """A cluster that takes the question and does not answer it keeps a stranger waiting two seconds, not for ever."""
-
-    async def script(wire: Wire) -> None:
-        await wire.rest()
-
-    fake.script = script
-    status, text = await call(await connect(), "/_plugins/_ml/stats")
-    assert status == b"503"
-    assert b"did not say within 2 s who calls" in text
-
-
 async def test_open_routes(connect: Connect, fake: Fake) -> None:
     """Health and metrics are there without credentials, and never ask the cluster."""
     wire = await connect()

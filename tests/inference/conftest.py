@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlcommons_py.artifacts.cache import ConvertedModels
-from mlcommons_py.inference.deployments import Source
+from mlcommons_py.inference.deployment import Source
 
 TRACED = Path(__file__).parents[1] / "data" / "traced"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlcommons_py.errors import InvalidModel, MLCommonsError
-from mlcommons_py.inference.deployments import Deployment
+from mlcommons_py.inference.deployment import Deployment
 from mlcommons_py.inference.options import RunOptions
 from mlcommons_py.inference.process import Worker
 from tests.inference.conftest import at
@@ -65,7 +65,7 @@ async def test_worker_has_a_session_of_its_own(converted: Path) -> None:
 
 async def test_worker_that_talks_nonsense_is_replaced(converted: Path) -> None:
     """A frame that cannot be read costs the worker, not the model."""
-    deployment = Deployment("m", at(converted), OPTIONS, max_queued_texts=10)
+    deployment = Deployment("m", at(converted), OPTIONS, max_queued_texts=10, batch_seconds=60)
     await deployment.start()
     assert deployment._worker is not None
     before = deployment._worker
@@ -89,10 +89,12 @@ async def test_a_process_starts_while_its_model_is_made(converted: Path) -> None
         await go.wait()
         return converted
 
-    deployment = Deployment("m", source, OPTIONS, max_queued_texts=10)
+    deployment = Deployment("m", source, OPTIONS, max_queued_texts=10, batch_seconds=60)
     starting = asyncio.create_task(deployment.start())
     await began.wait()
-    assert len(workers()) == 1
+    async with asyncio.timeout(20):
+        while len(workers()) != 1:  # a process that just began has no command line for a moment
+            await asyncio.sleep(0.01)
     go.set()
     await starting
 
@@ -110,10 +112,10 @@ async def test_no_process_is_left_without_a_model(tmp_path: Path) -> None:
         return await asyncio.Event().wait() and tmp_path
 
     with pytest.raises(InvalidModel, match="it cannot be served"):
-        await Deployment("m", nothing, OPTIONS, max_queued_texts=10).start()
+        await Deployment("m", nothing, OPTIONS, max_queued_texts=10, batch_seconds=60).start()
     assert workers() == []
 
-    starting = asyncio.create_task(Deployment("m", never, OPTIONS, max_queued_texts=10).start())
+    starting = asyncio.create_task(Deployment("m", never, OPTIONS, max_queued_texts=10, batch_seconds=60).start())
     async with asyncio.timeout(20):
         while not workers():
             await asyncio.sleep(0.01)

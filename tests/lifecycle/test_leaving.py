@@ -124,13 +124,18 @@ async def test_node_that_was_taken_for_gone_is_back(join: Callable[..., Any], ti
 async def test_documents_of_gone_nodes_are_deleted(join: Callable[..., Any]) -> None:
     """The document of a node that is gone for long goes, and the node stays gone."""
     first, second = await join(), await join()
+    await still(first)
     await second.kill()
     nodes = first.app.services.nodes
 
-    async def deleted() -> bool:
-        return await first.app.store.get(NODES, second.node_id) is None
+    async def is_kept(looks: int) -> bool:
+        for _ in range(looks):
+            await nodes.look()
+        await first.app.reconciler.step()
+        return await first.app.store.get(NODES, second.node_id) is not None
 
-    await first.until(deleted)
+    assert await is_kept(50)
+    assert not await is_kept(51)
     await nodes.look()
     assert nodes.is_gone(second.node_id)
     assert nodes.alive() == [first.node_id]

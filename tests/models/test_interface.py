@@ -208,9 +208,9 @@ async def test_nothing_is_fetched() -> None:
 async def test_deep_instances(depth: int) -> None:
     """A value of any depth is refused in no time, however the schema recurses."""
     deep = "[" * depth + "]" * depth
-    began = time.perf_counter()
+    began = time.process_time()
     assert await fault(NESTED, {"parameters": {"a": deep}}) is not None
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 async def test_depth_that_passes() -> None:
@@ -236,10 +236,10 @@ async def test_time_is_bounded() -> None:
     made = of("input", schema)
 
     async def validate() -> None:
-        began = time.perf_counter()
+        began = time.process_time()
         with pytest.raises(BadRequest, match=rf"validation takes longer than {SECONDS:.0f} s"):
             await made.check_input({"a": list(range(20_000))})
-        assert time.perf_counter() - began < 2 * SECONDS
+        assert time.process_time() - began < 2 * SECONDS
 
     assert await longest_pause(validate()) < 0.5 * SECONDS
 

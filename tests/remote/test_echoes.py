@@ -78,10 +78,12 @@ def test_vectors_are_left_alone() -> None:
     assert tensor["data"] == [0.5, 1]
 
 
-CANARY = "wJalr XU/nF+MI&K7='canary'?"
+CANARY = """wJalr XU/nF+MI&K7='can"ary'?"""
 BASIC = [base64.b64encode(f"{user}:{CANARY}".encode()).decode() for user in ("", "u", "us")]
 FORMS = {
     "as it is": CANARY,
+    "in JSON": json.dumps(CANARY)[1:-1],
+    "in JSON within JSON": json.dumps(json.dumps(CANARY))[3:-3],
     "in a form": quote_plus(CANARY),
     "in a path": quote(CANARY),
     "in a URL, in capitals": quote(CANARY, safe=""),

@@ -93,10 +93,10 @@ def test_what_is_no_path(path: str) -> None:
 @pytest.mark.parametrize("how", ["@.a =~ /(a+)+$/", "match(@.a, '(a+)+$')", "search(@.a, '(a|aa)+$')"])
 def test_regular_expressions_take_linear_time(how: str) -> None:
     """A regular expression in a path is not one that takes for ever."""
-    started = time.perf_counter()
+    started = time.process_time()
 
     assert paths.read([{"a": "a" * 50_000 + "!"}], f"$[?({how})]") == []
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_what_is_found_is_bounded() -> None:
@@ -141,10 +141,10 @@ def test_a_path_takes_no_more_than_seconds(path: str) -> None:
     value: Any = [[index] for index in range(30_000)]
     for _ in range(90):
         value = [value]
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(IllegalArgument, match=r"^the JSONPath \[\$.*\] takes longer than 2 s$"):
         paths.read(value, path)
-    assert time.perf_counter() - began < 6
+    assert time.process_time() - began < 6
 
 
 def test_long_texts_are_not_kept() -> None:

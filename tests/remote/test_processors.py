@@ -175,12 +175,12 @@ def test_a_wrong_configuration(config: Any, said: str) -> None:
 )
 def test_no_chain_fills_the_memory(config: list[dict[str, Any]]) -> None:
     """Steps that make a value grow again and again, or that go on and on, are refused in time."""
-    started = time.perf_counter()
+    started = time.process_time()
     chain = processors.chain(config)
     with pytest.raises(IllegalArgument, match=r"would look at or write more than 67108864 characters in all$"):
         processors.apply({"a": "x" * 5000, "b": [{}] * 2000}, chain)
 
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 LEAVES = (
@@ -234,10 +234,10 @@ def test_a_chain_takes_no_more_than_seconds() -> None:
     for _ in range(40):
         value = [value]
     step = {"type": "remove_jsonpath", "paths": ["$..[?count(@..*)>1000000]"]}
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(IllegalArgument, match=r"^the processors take longer than 5 s$"):
         processors.apply(value, processors.chain([step] * 1000))
-    assert time.perf_counter() - began < 15
+    assert time.process_time() - began < 15
 
 
 def test_every_step_is_documented() -> None:
@@ -256,10 +256,10 @@ def test_regular_expressions_take_linear_time() -> None:
     chain = processors.chain(
         [{"type": "regex_capture", "pattern": "(a+)+$"}, {"type": "regex_replace", "pattern": "(a|aa)+$"}]
     )
-    started = time.perf_counter()
+    started = time.process_time()
 
     assert processors.apply("a" * 100_000 + "!", chain) == "a" * 100_000 + "!"
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("config", ['[%s{"type":"to_string"}]', '%s[{"type":"to_string"}]'])

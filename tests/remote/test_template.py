@@ -254,13 +254,13 @@ def test_a_circle_is_refused() -> None:
 
 def test_braces_without_end_are_no_work() -> None:
     """Thousands of defaults that never end, or that nest, are read quickly, and refused or left as they are."""
-    started = time.perf_counter()
+    started = time.process_time()
     for body in ('{"a":"' + "${parameters.x:-" * 4000 + '}"}', "${parameters.x:-" * 4000 + "}" * 4000):
         with contextlib.suppress(IllegalArgument):
             sent(body)
     assert sent('{"a":"' + "${parameters.x:-" * 40 + "b" + "}" * 40 + '"}') == '{"a":"b"}'
 
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_deep_values_are_refused() -> None:

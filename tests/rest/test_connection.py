@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import Pool
-from mlcommons_py.rest.connection import HEAD_BYTES, Connection
+from mlcommons_py.rest.connection import Connection
+from mlcommons_py.rest.reading import HEAD_BYTES
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.through import Through
 from tests.gateway.peers import OK, PATIENCE, Fake, Wire

@@ -1,14 +1,16 @@
 """Who is known to the cluster, while time goes by and the cluster does not answer."""
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from starlette.requests import Request
 
-from mlcommons_py.errors import Rejected
+from mlcommons_py.errors import Rejected, Unavailable
 from mlcommons_py.gateway.passing import ASKED_AT_ONCE, Asker, Gateway
-from mlcommons_py.gateway.pool import Pool
+from mlcommons_py.gateway.pool import CONNECT_SECONDS, Pool
 from mlcommons_py.rest.answer import Answer
 from mlcommons_py.rest.identity import DOWN_SECONDS, FRESH_SECONDS, WAITED_SECONDS, Caller, Identity
 from tests.gateway.peers import PATIENCE, Fake, Wire
@@ -41,11 +43,11 @@ class Cluster:
 class Asked:
     """The identity under test, with a clock of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, seconds: float = 10 * PATIENCE, patience: float = 10 * PATIENCE) -> None:
         self.now = 1000.0
         self.pool = Pool([url], None, 1)
         self.gateway = Gateway(self.pool)
-        self.identity = Identity(self.gateway, lambda: self.now, seconds=10 * PATIENCE)
+        self.identity = Identity(self.gateway, lambda: self.now, seconds, patience)
 
     async def who(self, credentials: bytes = b"Basic x") -> Caller | Answer:
         """Return who calls."""
@@ -129,6 +131,48 @@ async def test_cluster_that_is_away(cluster: Cluster, asked: Asked) -> None:
     cluster.knows = False
     cluster.answers.set()
     assert isinstance(await waiting, Answer)
+
+
+async def test_slow_answers(cluster: Cluster) -> None:
+    """A cluster that takes its time keeps a stranger waiting; who was known goes on and heeds it then."""
+    asked = Asked(cluster.fake.url, patience=0.01)
+    assert await asked.who() == ANN
+    cluster.answers.clear()
+    stranger = asyncio.ensure_future(asked.who(b"Basic y"))
+    asked.now += WAITED_SECONDS + 1
+    assert await asked.who() == ANN
+    assert not stranger.done()
+
+    cluster.knows = False
+    cluster.answers.set()
+    assert isinstance(await stranger, Answer)
+    async with asyncio.timeout(PATIENCE):
+        while not isinstance(await asked.who(), Answer):
+            await asyncio.sleep(0)
+    asked.gateway.close()
+
+
+async def test_no_answer(cluster: Cluster) -> None:
+    """A cluster that takes the question and never answers it does not keep a stranger waiting for ever."""
+    cluster.answers.clear()
+    asked = Asked(cluster.fake.url, seconds=0.05)
+
+    with pytest.raises(Unavailable, match=r"did not say within 0\.05 s who calls"):
+        await asked.who()
+    asked.gateway.close()
+
+
+async def test_silent_address() -> None:
+    """An address that takes no connection is not tried again and again: that the cluster is down is said at once."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):  # it fills the backlog
+            asked = Asked(f"http://127.0.0.1:{port}")
+            began = time.monotonic()
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                await asked.who()
+            assert time.monotonic() - began < 2 * CONNECT_SECONDS
+            asked.gateway.close()
 
 
 async def test_strangers_share_an_answer(cluster: Cluster, asked: Asked) -> None:

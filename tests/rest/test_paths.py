@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlcommons_py.rest.paths import Paths
+from mlcommons_py.rest.paths import OwnPaths, Paths
 
 PATHS = Paths(
     {
@@ -50,3 +50,23 @@ def test_found(path: str, target: str, params: dict[str, str]) -> None:
 def test_not_found(path: str) -> None:
     """A path that is too short, too long, or has nothing where a variable stands leads nowhere."""
     assert PATHS.find(path) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "lacking"),
+    [
+        ("GET", "/_cat/plugins", False),
+        ("HEAD", "/_cat/plugins/", False),
+        ("POST", "/_cat/plugins", True),
+        ("GET", "/_cat/nodes", True),
+        ("GET", "/_plugins/_mla", True),
+        ("POST", "/_plugins/_ml/stats", False),
+        ("GET", "/_plugins/_ml/unknown", False),
+        ("GET", "//_plugins/%5fml/unknown", False),
+    ],
+)
+def test_what_is_the_clusters(method: str, path: str, lacking: bool) -> None:
+    """What no route takes is the cluster's, but for all that is below the plugin's own path."""
+    own = OwnPaths({"/_cat/plugins": ("plugins", {"GET"}), "/_plugins/_ml/stats": ("stats", {"GET"})})
+
+    assert own.lack(path, method) is lacking

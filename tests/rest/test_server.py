@@ -15,8 +15,9 @@ import orjson
 import pytest
 
 from mlcommons_py.errors import Unavailable
-from mlcommons_py.rest.connection import HEAD_BYTES, Connection
+from mlcommons_py.rest.connection import Connection
 from mlcommons_py.rest.door import Handler, Route
+from mlcommons_py.rest.reading import HEAD_BYTES
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.services import Services

@@ -138,7 +138,7 @@ async def test_many_queries(tmp_path: Path) -> None:
     await store.bulk([Put("stop", f"{n}", {"query": {"match": {"body": f"word{n}"}}}) for n in range(2000)])
     text = " ".join(f"other{n}" for n in range(10_000))
     assert await found(store, {"body": text}) == []
-    began = time.perf_counter()
+    began = time.process_time()
     assert await found(store, {"body": f"{text} word7"}) == ["7"]
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     await store.close()

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mlcommons_py.artifacts.checkpoint import DENSE_ACTIVATIONS, Architecture, Checkpoint, check_order, dense, pooling
-from mlcommons_py.artifacts.encoders import FAMILIES, supported
+from mlcommons_py.artifacts.families import FAMILIES, supported
 from mlcommons_py.artifacts.manifest import Step
 from mlcommons_py.artifacts.torchscript.code import meddling, operations
 from mlcommons_py.artifacts.torchscript.module import Module

@@ -306,7 +306,7 @@ PROVIDER = Provider(
     streaming=(
         *(
             Streaming(name, _converse_event, _same, "aws", lambda url: f"{url.removesuffix('-stream')}-stream")
-            for name in ("bedrock/converse", "bedrock/converse/claude")
+            for name in ("bedrock/converse", "bedrock/converse/claude", "bedrock/converse/deepseek_r1")
         ),
         Streaming(
             "bedrock/invoke/claude",

@@ -70,5 +70,8 @@ PROVIDER = Provider(
             '\'{"name":"response","dataAsMap":{"response":"\' + escape(text) + \'"}}\''
         ): "connector.post_process.gemini.chat",
     },
-    streaming=(Streaming("gemini/generate_content", _generated, _same, url=_streamed),),
+    streaming=tuple(
+        Streaming(name, _generated, _same, url=_streamed)
+        for name in ("gemini/generate_content", "gemini/v1beta/generatecontent")
+    ),
 )

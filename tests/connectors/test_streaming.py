@@ -41,6 +41,10 @@ CONVERSE = [
     ("contentBlockStop", '{"contentBlockIndex":0}'),
     ("messageStop", '{"stopReason":"end_turn"}'),
 ]
+GEMINI = [
+    ("", '{"candidates":[{"content":{"parts":[{"text":"hmm","thought":true}]}}]}'),
+    ("", '{"candidates":[{"content":{"parts":[{"text":"Grü"},{"text":"ße"}]},"finishReason":"STOP"}]}'),
+]
 WAYS: dict[str, list[tuple[str, str]]] = {
     "openai/v1/chat/completions": CHAT,
     "deepseek/chat/completions": [("", '{"choices":[{"delta":{"content":null,"reasoning_content":"x"}}]}'), *CHAT],
@@ -57,6 +61,7 @@ WAYS: dict[str, list[tuple[str, str]]] = {
     "anthropic/v1/messages": [("", event) for event in MESSAGES],
     "bedrock/converse": CONVERSE,
     "bedrock/converse/claude": CONVERSE,
+    "bedrock/converse/deepseek_r1": CONVERSE,
     "bedrock/invoke/claude": [("chunk", invoked(orjson.loads(event))) for event in MESSAGES],
     "cohere/v2/chat": [
         ("message-start", '{"type":"message-start","delta":{"message":{"role":"assistant"}}}'),
@@ -68,10 +73,8 @@ WAYS: dict[str, list[tuple[str, str]]] = {
         ("", '{"is_finished":false,"event_type":"text-generation","text":"Grüße"}'),
         ("", '{"is_finished":true,"event_type":"stream-end","finish_reason":"COMPLETE"}'),
     ],
-    "gemini/generate_content": [
-        ("", '{"candidates":[{"content":{"parts":[{"text":"hmm","thought":true}]}}]}'),
-        ("", '{"candidates":[{"content":{"parts":[{"text":"Grü"},{"text":"ße"}]},"finishReason":"STOP"}]}'),
-    ],
+    "gemini/generate_content": GEMINI,
+    "gemini/v1beta/generatecontent": GEMINI,
     "huggingface/generate": [
         ("", '{"index":1,"token":{"text":"Grüße","special":false},"generated_text":null}'),
         ("", '{"index":2,"token":{"text":"</s>","special":true},"generated_text":"Grüße"}'),

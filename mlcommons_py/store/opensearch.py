@@ -57,6 +57,7 @@ class OpenSearchStore:
     async def get(self, index: str, doc_id: str) -> Document | None:
         """Return a document, or None where there is none."""
         answer = await self._cluster.ask("GET", path(index, "_doc", doc_id, _source_excludes=CONTENT))
+        self._heed(answer, index)
         if _is_missing(answer, index, doc_id):
             return None
         body = answer.body
@@ -166,6 +167,7 @@ class OpenSearchStore:
                 raise refused.fault(index)
         sent, wanted = without_content(body)
         answer = await self._cluster.ask("POST", path(index, "_search"), encode("_search", sent))
+        self._heed(answer, index)
         if answer.refused is not None:
             if answer.refused.of_missing_index:
                 return found_nothing(index, body)
@@ -217,6 +219,11 @@ class OpenSearchStore:
     async def close(self) -> None:
         """Let go of the connections."""
         await self._cluster.close()
+
+    def _heed(self, answer: Answer, index: str) -> None:
+        """Have the next write make the index, with its mapping, where the cluster says that it is not there."""
+        if answer.refused is not None and answer.refused.of_missing_index:
+            self._indices.forget(index)
 
     def _written(self, index: str, body: Mapping[str, Any]) -> Written:
         written = written_of(body)

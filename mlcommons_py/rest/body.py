@@ -152,7 +152,7 @@ def _check_head(request: Asked, limit: int, too_long: str) -> str:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise ContentTooLong(too_long)
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    encoding: str = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
         raise StatusError(f"Content-Encoding [{encoding}] is not supported; use gzip", 415)
     return encoding

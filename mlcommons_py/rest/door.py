@@ -13,8 +13,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, Unavailable
-from mlcommons_py.gateway.headers import chunked
-from mlcommons_py.header_fields import Fields
 from mlcommons_py.models.documents import CHUNK_SIZE
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.rest.answer import Answer, Events, Form, error, plain_error, respond, stream
@@ -110,7 +108,7 @@ class Door:
         form = Form.of(request.method, request.headers)
         try:
             try:
-                chunked(Fields(request.scope["headers"]))  # refuses what a server before this one may take for another
+                request.check_length()
                 if not self._formed:
                     form = form.asked(request.query)
                 answer = await self._answer(request)

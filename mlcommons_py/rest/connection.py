@@ -183,7 +183,8 @@ class Connection(Reading):
         if isinstance(cycle, Exchange):
             cycle.more_body = False
         else:
-            waiting_for(cycle).has_sent = True
+            if (client := waiting_for(cycle)) is not None:
+                client.has_sent = True
             super().on_message_complete()
 
     # what is done with a body that is passed on

@@ -97,7 +97,8 @@ class UnderWay:
             else:
                 one.disconnected = True
                 one.message_event.set()
-                waiting_for(one).leave()
+                if (client := waiting_for(one)) is not None:
+                    client.leave()
 
     def is_answered(self) -> bool:
         """Return whether the answer to the first has begun."""

@@ -23,11 +23,9 @@ def client_of(scope: Scope) -> "Client | None":
     return None if told is None else told["client"]
 
 
-def waiting_for(cycle: RequestResponseCycle) -> "Client":
-    """Return who waits for the answer of a request of one of our own connections."""
-    client = client_of(cycle.scope)  # type: ignore[arg-type]  # uvicorn's type for it is a narrower one
-    assert client is not None
-    return client
+def waiting_for(cycle: RequestResponseCycle) -> "Client | None":
+    """Return who waits for the answer of a request; None where it is answered."""
+    return client_of(cycle.scope)  # type: ignore[arg-type]  # uvicorn's type for it is a narrower one
 
 
 class Client:

@@ -6,12 +6,14 @@ from urllib.parse import unquote
 
 from starlette.types import Receive, Scope, Send
 
-from mlcommons_py.rest.answer import Answer, plain_error
+from mlcommons_py.errors import StatusError
+from mlcommons_py.rest.answer import Answer, error, plain_error
 from mlcommons_py.rest.asked import Asked, path_of
+from mlcommons_py.rest.binding import is_private
 from mlcommons_py.rest.body import Memory
 from mlcommons_py.rest.door import BODIES_AT_ONCE, TEXT, Door, Endpoint, Route
 from mlcommons_py.rest.identity import Identity
-from mlcommons_py.rest.paths import ML, OwnPaths
+from mlcommons_py.rest.paths import ML, OwnPaths, is_ours
 from mlcommons_py.rest.services import Services
 from mlcommons_py.rest.through import Through
 
@@ -19,11 +21,14 @@ _RAW_AT_ONCE = 2
 
 
 async def _nowhere(request: Asked) -> Answer:
-    """Return the answer where no route is."""
+    """Return the answer where no route is: outside ML Commons' own, a cluster's API that has no cluster here."""
     if request.method == "OPTIONS":
         return Answer(b"", media_type=TEXT)
     text = f"no handler found for uri [{unquote(request.path)}] and method [{request.method}]"
-    return plain_error(text, 400, bare=True)
+    if is_ours(request.path):
+        return plain_error(text, 400, bare=True)
+    cure = "there is no cluster behind this service; start it with --store and the address of one"
+    return error(StatusError(f"{text}: {cure}", 501))
 
 
 def web_app(services: Services, table: Iterable[Route]) -> "WebApp":
@@ -34,7 +39,7 @@ def web_app(services: Services, table: Iterable[Route]) -> "WebApp":
     for route in table:
         by_path.setdefault(route.path, []).append(route)
     gateway = services.gateway
-    identity = None if gateway is None else Identity(gateway)
+    identity = None if gateway is None else Identity(gateway, anonymous=is_private(services.operator))
     doors = OwnPaths(
         {
             path: (

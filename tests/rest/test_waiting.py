@@ -20,7 +20,7 @@ from tests.gateway.peers import PATIENCE, Wire
 
 pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers that no store is behind")
 
-LONG = b"x" * (8 << 20)
+LONG = b"x" * (2 << 20)
 
 
 async def echo(_services: Services, request: Request) -> object:
@@ -108,13 +108,18 @@ async def test_a_body_that_comes_behind_its_refusal(wire: Wire) -> None:
 
 
 async def test_who_does_not_read_is_waited_for(wire: Wire) -> None:
-    """An answer behind one that the client has not read yet comes whole when it reads."""
-    await wire.send(2 * b"GET /long HTTP/1.1\r\nHost: me\r\n\r\n" + asking(b"{}"))
-    await asyncio.sleep(0.05)
+    """Answers behind those that the client has not read yet are not made before it reads, and come whole then."""
+    Counted.writes = 0
+    await wire.send(10 * b"GET /long HTTP/1.1\r\nHost: me\r\n\r\n" + asking(b"{}"))
+    async with asyncio.timeout(PATIENCE):
+        while not Counted.writes:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    written = Counted.writes
 
-    for _ in range(2):
-        assert (await wire.answer())[1] == LONG
+    assert [(await wire.answer())[1] == LONG for _ in range(10)] == [True] * 10
     assert (await wire.answer())[1] == b"{}"
+    assert written < 10
 
 
 async def test_an_unfit_header_is_not_sent(wire: Wire) -> None:

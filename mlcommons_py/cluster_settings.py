@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mlcommons_py.errors import IllegalArgument, ParsingFailed, ValidationFailed, VersionConflict
+from mlcommons_py.errors import ParsingFailed, SettingRefused, ValidationFailed, VersionConflict
 from mlcommons_py.plugin_settings import SETTINGS, PluginSettings, flatten, parse
 from mlcommons_py.store import Store
 from mlcommons_py.store.record import Record
@@ -104,7 +104,8 @@ class ClusterSettings:
         and nothing was written; what it raises ends the change.
 
         Raises:
-            IllegalArgument: a key is unknown or cannot be changed while the service runs, or a value is wrong.
+            SettingRefused: a key is unknown, or cannot be changed while the service runs.
+            IllegalArgument: a value is wrong.
             ValidationFailed: there is nothing to change.
             ParsingFailed: the body has another key than the two scopes.
         """
@@ -167,9 +168,9 @@ def _checked(scope: str, values: Mapping[str, Any], before: Mapping[str, Any]) -
             continue
         setting = SETTINGS.get(key)
         if setting is None:
-            raise IllegalArgument(f"{scope} setting [{key}], not recognized")
+            raise SettingRefused(f"{scope} setting [{key}], not recognized")
         if not setting.dynamic:
-            raise IllegalArgument(f"{scope} setting [{key}], not dynamically updateable")
+            raise SettingRefused(f"{scope} setting [{key}], not dynamically updateable")
         changes[key] = None if value is None else parse(key, value)
     return changes
 

@@ -6,6 +6,7 @@ both into a body, nothing else does. The tree::
     MLCommonsError                    500  m_l_exception
     ├── IllegalArgument               400  illegal_argument_exception
     │   ├── NumberFormat              400  number_format_exception
+    │   ├── SettingRefused            400  settings_exception           a setting that is unknown, or fixed at start
     │   └── InvalidModel              400  illegal_argument_exception   a model file that cannot be served
     ├── ParseFailed                   400  parse_exception              a body that is missing or malformed
     │   └── ParsingFailed             400  parsing_exception            a query or JSON of the wrong form
@@ -68,6 +69,12 @@ class NumberFormat(IllegalArgument):
 
     def __init__(self, text: str) -> None:
         super().__init__(f'For input string: "{text}"')
+
+
+class SettingRefused(IllegalArgument):
+    """A setting is not known, or cannot be changed while the service runs."""
+
+    type = "settings_exception"
 
 
 class InvalidModel(IllegalArgument):

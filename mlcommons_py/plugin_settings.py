@@ -60,7 +60,8 @@ def _read_bool(key: str, value: Any) -> bool:
         return value
     if value in ("true", "false"):
         return bool(value == "true")
-    raise _refuse(key, value, "true or false")
+    text = f"Failed to parse value [{value}] as only [true] or [false] are allowed."
+    raise IllegalArgument(f"{text} The setting is {key}.")
 
 
 def _read_int(key: str, value: Any) -> int:

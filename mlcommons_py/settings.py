@@ -75,7 +75,7 @@ class Operator:
     """Token that the service shows the cluster, as a bearer, in place of a user."""
 
     store_token_file: Path | None = None
-    """File that the token is read from."""
+    """File that the token is read from, again when the cluster refuses it."""
 
     store_ca: Path | None = None
     """File of the authorities, in PEM, that the cluster's certificate may be from; without one, those of the system."""

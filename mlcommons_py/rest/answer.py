@@ -1,4 +1,4 @@
-"""What goes back to the client: a value as JSON, filtered, indented or compressed as it asked."""
+"""What goes back to the client: a value as JSON or YAML, filtered, indented or compressed as it asked."""
 
 import asyncio
 import gzip
@@ -13,12 +13,11 @@ from starlette.responses import Response, StreamingResponse
 from mlcommons_py import exact
 from mlcommons_py.errors import IllegalArgument, MLCommonsError, RemoteFailed
 from mlcommons_py.rest.filter_path import FilterPath
+from mlcommons_py.rest.notation import MEDIA_TYPES, Notation, notation_of, write
 from mlcommons_py.rest.request import BIG, flag
 
 COMPRESSIBLE = 1024
 _LEVEL = 1
-_JSON = "application/json; charset=UTF-8"
-_FORMATS = ("json", "application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +25,15 @@ class Answer:
     """An answer that is more than a JSON value with status 200.
 
     Attributes:
-        body: a JSON value, which may hold numpy arrays, or bytes that go out as they are, with ``media_type``.
+        body: a JSON value, which may hold numpy arrays, or bytes that go out as they are.
+        media_type: what the bytes are.
         heavy: whether rendering takes so long that a thread should do it.
     """
 
     body: Any
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    media_type: str = _JSON
+    media_type: str = MEDIA_TYPES["json"]
     heavy: bool = False
 
 
@@ -53,12 +53,14 @@ class Form:
     """How a client wants its answer.
 
     Attributes:
+        notation: what it is to be written in.
         filter_path: which parts it wants to see; never applied to an error.
         gzip: whether it understands gzip.
         opaque: its ``X-Opaque-Id``, which goes back to it.
         head: whether it wants the head alone.
     """
 
+    notation: Notation = "json"
     pretty: bool = False
     filter_path: str = ""
     gzip: bool = False
@@ -69,6 +71,7 @@ class Form:
     def of(cls, method: str, headers: Mapping[str, str]) -> "Form":
         """Return the form that a request's head asks for, its query not yet looked at."""
         return cls(
+            notation_of({}, headers.get("accept", "")) or "json",
             gzip=accepts_gzip(headers.get("accept-encoding", "")),
             opaque=headers.get("x-opaque-id"),
             head=method == "HEAD",
@@ -82,9 +85,8 @@ class Form:
         """
         if not query:
             return self
-        if query.get("format", "json").lower() not in _FORMATS:
-            raise IllegalArgument(f"format [{query['format']}] is not supported; answers are JSON")
-        return Form(flag(query, "pretty"), query.get("filter_path", ""), self.gzip, self.opaque, self.head)
+        notation = notation_of(query) or self.notation
+        return Form(notation, flag(query, "pretty"), query.get("filter_path", ""), self.gzip, self.opaque, self.head)
 
 
 def error(fault: MLCommonsError) -> Answer:
@@ -130,7 +132,8 @@ async def respond(answer: Answer, form: Form) -> Response:
     fields.append((b"content-length", b"%d" % len(content)))
     if form.opaque is not None:
         fields.append((b"x-opaque-id", form.opaque.encode("latin-1")))
-    fields.append((b"content-type", answer.media_type.encode("latin-1")))
+    media_type = answer.media_type if isinstance(answer.body, bytes) else MEDIA_TYPES[form.notation]
+    fields.append((b"content-type", media_type.encode("latin-1")))
     return _Written(b"" if form.head else content, answer.status, fields)
 
 
@@ -171,15 +174,8 @@ def _render(answer: Answer, form: Form) -> bytes:
         return body
     if form.filter_path and answer.status < 400:
         # Arrays and the like become plain lists first.
-        body = FilterPath(form.filter_path).of(exact.loads(_written(body, orjson.OPT_SERIALIZE_NUMPY)))
-    option = orjson.OPT_SERIALIZE_NUMPY
-    if form.pretty:
-        option |= orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    return _written(body, option)
-
-
-def _written(body: Any, option: int) -> bytes:
-    return orjson.dumps(body, default=exact.default, option=option)
+        body = FilterPath(form.filter_path).of(exact.loads(write(body)))
+    return write(body, form.notation, pretty=form.pretty)
 
 
 def accepts_gzip(header: str) -> bool:

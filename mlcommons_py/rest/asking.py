@@ -32,17 +32,23 @@ async def ask(
     query: Mapping[str, str],
     *,
     method: str = "GET",
-    body: Mapping[str, object] | None = None,
+    body: Mapping[str, object] | bytes | None = None,
 ) -> Reply:
     """Return what the cluster answers to a request that a client's request gives rise to.
+
+    A body of bytes is one that the client sent, and goes with its type.
 
     Raises:
         Unavailable: the cluster cannot be reached.
     """
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
     target = quote(path, safe="/:,*~-._") + ("?" + urlencode(query) if query else "")
+    asker = Asker(method, request.client, request.scheme)
+    if isinstance(body, bytes):
+        kind = request.headers.get("content-type", "").encode("latin-1")
+        return await gateway(services).ask(asker, target, headers, body, content_type=kind)
     sent = b"" if body is None else orjson.dumps(body)
-    return await gateway(services).ask(Asker(method, request.client, request.scheme), target, headers, sent)
+    return await gateway(services).ask(asker, target, headers, sent)
 
 
 def passed(request: Request) -> dict[str, str]:

@@ -5,7 +5,7 @@ import contextlib
 import errno
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import IO, Literal
 
@@ -21,16 +21,12 @@ SLOWEST = 16 << 10
 
 _SPOOLED = 256 << 10
 
-Kind = Literal["json", "raw"]
+Kind = Literal["json", "any", "raw"]
 
 _JSON_TYPES = frozenset({"application/json", "application/x-ndjson"})
-_RAW_TYPES = _JSON_TYPES | {
-    "application/octet-stream",
-    "application/zip",
-    "application/yaml",
-    "application/cbor",
-    "application/smile",
-}
+_ANY_TYPES = _JSON_TYPES | {"application/yaml", "application/cbor", "application/smile"}
+_RAW_TYPES = _ANY_TYPES | {"application/octet-stream", "application/zip"}
+_TYPES: Mapping[Kind, frozenset[str]] = {"json": _JSON_TYPES, "any": _ANY_TYPES, "raw": _RAW_TYPES}
 
 
 class Memory:
@@ -90,15 +86,27 @@ class Share:
 def refuse_type(kind: Kind, request: StarletteRequest) -> Answer | None:
     """Return OpenSearch's answer to a body whose content type the route does not take, or None if it takes it.
 
-    A raw body may be of any of OpenSearch's types, or binary, or of none.
+    ``any`` stands for OpenSearch's own types; a raw body may be binary, too, or of no type.
     """
     given = request.headers.get("content-type")
     if given is None:
         return None if kind == "raw" else plain_error("Content-Type header is missing", 406)
-    name = given.partition(";")[0].strip().lower()
-    if name in (_RAW_TYPES if kind == "raw" else _JSON_TYPES):
+    if _name(given) in _TYPES[kind]:
         return None
     return plain_error(f"Content-Type header [{given}] is not supported", 406)
+
+
+def is_json(content_type: str) -> bool:
+    """Return whether a ``Content-Type`` field says JSON, or nothing.
+
+    >>> is_json("application/json; charset=UTF-8"), is_json(""), is_json("application/yaml")
+    (True, True, False)
+    """
+    return not content_type or _name(content_type) in _JSON_TYPES
+
+
+def _name(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 async def read_body(

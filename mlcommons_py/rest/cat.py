@@ -3,24 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-
-import orjson
+from typing import Literal
 
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.rest.answer import Answer
+from mlcommons_py.rest.notation import MEDIA_TYPES, Notation, notation_of, write
 
 PARAMETERS = frozenset({"v", "h", "s", "format", "help", "pretty", "bytes", "time", "ts", "size"})
 
 Row = Mapping[str, str]
-
-_KINDS = {
-    "text": "text",
-    "text/plain": "text",
-    "json": "json",
-    "application/json": "json",
-    "yaml": "yaml",
-    "application/yaml": "yaml",
-}
+Kind = Literal["text"] | Notation
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +24,20 @@ class Column:
     shown: bool = True
 
 
-def kind_of(query: Mapping[str, str], accept: str) -> str:
-    """Return ``text``, ``json`` or ``yaml``.
+def kind_of(query: Mapping[str, str], accept: str) -> Kind:
+    """Return what a table is to be written in.
 
     Raises:
-        IllegalArgument: another form is asked for.
+        IllegalArgument: ``format`` has another value.
     """
-    asked = query.get("format", "")
-    if not asked:
-        return _KINDS.get(accept.split(";")[0].strip().lower(), "text")
-    if asked.lower() not in _KINDS:
-        raise IllegalArgument(f"format [{asked}] is not supported; use text, json or yaml")
-    return _KINDS[asked.lower()]
+    if query.get("format", "").lower() in ("text", "text/plain"):
+        return "text"
+    return notation_of(query, accept) or "text"
 
 
-def table(columns: Sequence[Column], rows: Sequence[Row], query: Mapping[str, str], kind: str, *, head: bool) -> Answer:
+def table(
+    columns: Sequence[Column], rows: Sequence[Row], query: Mapping[str, str], kind: Kind, *, head: bool
+) -> Answer:
     """Return a table; ``head`` says whether a text begins with the columns' names.
 
     Raises:
@@ -55,12 +46,9 @@ def table(columns: Sequence[Column], rows: Sequence[Row], query: Mapping[str, st
     shown = _shown(columns, query.get("h"))
     rows = _sorted(columns, rows, query.get("s", ""))
     cells = [[(label, row.get(name, "")) for label, name in shown] for row in rows]
-    if kind == "json":
-        indent = orjson.OPT_INDENT_2 if query.get("pretty", "false") != "false" else 0
-        return Answer(orjson.dumps([dict(row) for row in cells], option=indent))
-    if kind == "yaml":
-        text = "---\n" + "".join(_yaml(row) for row in cells) if cells else "--- []"
-        return Answer(text.encode(), media_type="application/yaml")
+    if kind != "text":
+        pretty = query.get("pretty", "false") != "false"
+        return Answer(write([dict(row) for row in cells], kind, pretty=pretty), media_type=MEDIA_TYPES[kind])
     texts = [*([label for label, _ in shown] for _ in range(head)), *([value for _, value in row] for row in cells)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     body = "".join(" ".join(_padded(row, widths)) + "\n" for row in texts) if shown else ""
@@ -70,12 +58,6 @@ def table(columns: Sequence[Column], rows: Sequence[Row], query: Mapping[str, st
 def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     """Return cells as wide as their columns, but for the last."""
     return [*(cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True)), *row[-1:]]
-
-
-def _yaml(row: Sequence[tuple[str, str]]) -> str:
-    return "".join(
-        f"{'  ' if at else '- '}{label}: {orjson.dumps(value).decode()}\n" for at, (label, value) in enumerate(row)
-    )
 
 
 def _shown(columns: Sequence[Column], wanted: str | None) -> list[tuple[str, str]]:

@@ -60,7 +60,7 @@ class Route:
         handler: returns a JSON value, an :class:`Answer` or :class:`Events`.
         query: query parameters it takes beside those that every route takes; with ``source`` among them, the body may
             come as that parameter.
-        body: ``raw`` takes a chunk's bytes, ``json`` all else.
+        body: ``raw`` takes a chunk's bytes, ``any`` what OpenSearch takes, ``json`` JSON alone.
         abandon: whether the work stops when the client goes away.
         formed: whether the handler itself heeds ``format`` and ``pretty``.
     """

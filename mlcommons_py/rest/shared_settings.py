@@ -9,14 +9,16 @@ from mlcommons_py.cluster_settings import SCOPES, nest, scopes_of
 from mlcommons_py.errors import MLCommonsError, ValidationFailed
 from mlcommons_py.gateway.passing import Reply
 from mlcommons_py.plugin_settings import PREFIX, SETTINGS
-from mlcommons_py.rest.answer import Answer
+from mlcommons_py.rest.answer import Answer, plain_error
 from mlcommons_py.rest.asking import ask, headers_of, passed, read, relayed
+from mlcommons_py.rest.body import is_json
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 
 log = logging.getLogger(__name__)
 
 _PATH = "/_cluster/settings"
+_NAME = b"ml_commons"
 _NOTHING: Mapping[str, object] = {"transient": {"mlcommons_py.no_such_setting.*": None}}
 """A change of nothing: the cluster says by it whether the client may change settings at all."""
 
@@ -49,6 +51,8 @@ async def put_settings(services: Services, request: Request) -> object:
     the cluster's part is undone. A service that dies in between leaves the cluster's part done and its own not; the
     client, which got no answer, repeats its request.
     """
+    if not is_json(request.headers.get("content-type", "")):
+        return await _put_in_another_notation(services, request)
     given = scopes_of(await request.json("request body is required"))
     ours: Scopes = {scope: {key: value for key, value in given[scope].items() if _ours(key, value)} for scope in SCOPES}
     theirs = {scope: {key: value for key, value in given[scope].items() if _theirs(key)} for scope in SCOPES}
@@ -56,6 +60,7 @@ async def put_settings(services: Services, request: Request) -> object:
         raise ValidationFailed("no settings to update")
     step = _ClustersPart(services, request, theirs if any(theirs.values()) else _NOTHING)
     try:
+        await step.prepare()
         if any(ours.values()):
             changed = await services.cluster_settings.change(ours, first=step.do)
         else:
@@ -71,6 +76,15 @@ async def put_settings(services: Services, request: Request) -> object:
     return Answer(body, headers=headers_of(step.done))
 
 
+async def _put_in_another_notation(services: Services, request: Request) -> object:
+    """Pass a change in YAML, CBOR or SMILE on as it is; it is not read here, so it must not mean the service's keys."""
+    if _NAME in request.body or b"*" in request.body:
+        return plain_error(f"{PREFIX}* keys and keys with wildcards are taken in JSON only", 406)
+    query = passed(request) | {"format": "json"}
+    reply = await ask(services, request, _PATH, query, method="PUT", body=request.body)
+    return relayed(reply) if reply.status != 200 else Answer(read(reply), headers=headers_of(reply))
+
+
 class _ClustersPart:
     """The cluster's part of a change, and how to take it back."""
 
@@ -81,13 +95,16 @@ class _ClustersPart:
         self._before: Scopes = {}
         self.done: Reply | None = None
 
-    async def do(self) -> None:
-        """Have the cluster change its settings."""
+    async def prepare(self) -> None:
+        """Note what the change would take back; a cluster that is down says so at once, which the store does not."""
         now = await ask(self._services, self._request, _PATH, {"flat_settings": "true"})
         if now.status != 200:
             raise _Refused(now)
         before: Any = read(now)
         self._before = {scope: _undoing(values, before.get(scope, {})) for scope, values in self._body.items()}
+
+    async def do(self) -> None:
+        """Have the cluster change its settings."""
         reply = await ask(self._services, self._request, _PATH, passed(self._request), method="PUT", body=self._body)
         if reply.status != 200:
             raise _Refused(reply)

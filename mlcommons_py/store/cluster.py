@@ -1,5 +1,6 @@
 """One request to the cluster, and as many tries as it takes."""
 
+import asyncio
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -80,11 +81,11 @@ class Cluster:
     def __init__(self, link: Link, patience: float = PATIENCE) -> None:
         self._patience = patience
         self._where = ", ".join(link.urls)
+        self._link = link
+        self._token = link.token
         options: dict[str, Any] = {}
         if link.user:
             options["http_auth"] = (link.user, link.password)
-        elif link.token:
-            options["headers"] = {"authorization": f"Bearer {link.token}"}
         self._client = AsyncOpenSearch(
             hosts=[_host(url, link) for url in link.urls],
             connection_class=_Connection,
@@ -118,7 +119,7 @@ class Cluster:
             async for attempt in again:
                 with attempt:
                     try:
-                        return Answer(await self._send(method, target, body, within), repeated=repeated)
+                        return Answer(await self._known(method, target, body, within), repeated=repeated)
                     except Refusal as refusal:
                         if refusal.passes:
                             # A proxy that gives up does not know what became of the request.
@@ -134,9 +135,27 @@ class Cluster:
             raise Unavailable(f"the cluster at {self._where} {lost.reason}") from lost
         raise AssertionError("unreachable")
 
-    async def _send(self, method: str, target: str, body: bytes | None, within: float) -> Any:
+    async def _known(self, method: str, target: str, body: bytes | None, within: float) -> Any:
+        """Send a request, once more if the token was refused and its file has another by now: tokens expire."""
+        shown = self._token
         try:
-            return await self._client.transport.perform_request(method, target, body=body, timeout=within)
+            return await self._send(method, target, body, within)
+        except Refusal as refusal:
+            if refusal.status != 401 or self._link.token_file is None:
+                raise
+            try:
+                self._token = await asyncio.to_thread(self._link.newer_token)
+            except IllegalArgument as fault:
+                log.debug("the cluster refused the service's token, and there is no newer one: %s", fault.reason)
+            if self._token == shown:
+                raise
+        return await self._send(method, target, body, within)
+
+    async def _send(self, method: str, target: str, body: bytes | None, within: float) -> Any:
+        headers = {"authorization": f"Bearer {self._token}"} if self._token else None
+        perform = self._client.transport.perform_request
+        try:
+            return await perform(method, target, body=body, timeout=within, headers=headers)
         except ConnectionTimeout as fault:
             raise Lost(f"did not answer within {within:.0f} s", sent=True) from fault
         except NotConnected as fault:

@@ -19,7 +19,10 @@ Json = dict[str, Any]
 
 _ON_EVERY_NODE = (".plugins-ml-config", ".plugins-ml-settings")
 _OF_CONTENT = ".plugins-ml-model"
-_FRESH = 30.0
+_FRESH = 1.0
+"""Seconds for which an index that was seen is believed to be there. One that somebody deletes meanwhile is made by the
+next write, without its mapping: the shorter, the less often."""
+
 _EXISTS = "resource_already_exists_exception"
 
 
@@ -80,7 +83,7 @@ class Indices:
         self._seen.pop(index, None)
 
     async def exists(self, index: str) -> bool:
-        """Return whether an index is there; what was seen is believed for half a minute."""
+        """Return whether an index is there; what was seen is believed for a second."""
         if self._is_fresh(index):
             return True
         answer = await self._cluster.ask("GET", path(index, "_mapping"))

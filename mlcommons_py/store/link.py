@@ -18,6 +18,7 @@ class Link:
     Attributes:
         urls: ``http://host:port`` or ``https://host:port``, each a node of the same cluster.
         user: with ``password``, who the service is; else ``token``, sent as a bearer; else nobody.
+        token_file: where the token came from, if from a file: it may have a newer one.
         tls: how ``https`` is done; None where every address is ``http``.
     """
 
@@ -26,6 +27,15 @@ class Link:
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     tls: ssl.SSLContext | None = None
+    token_file: Path | None = None
+
+    def newer_token(self) -> str:
+        """Return the token that the file holds now; the one that it held at first where there is no file.
+
+        Raises:
+            IllegalArgument: the file cannot be used.
+        """
+        return self.token if self.token_file is None else _secret("store_token_file", self.token_file)
 
 
 def link_of(operator: Operator) -> Link:
@@ -52,7 +62,8 @@ def link_of(operator: Operator) -> Link:
                     " store_insecure"
                 )
     tls = _tls(operator) if any(url.startswith("https:") for url in urls) else None
-    return Link(urls, operator.store_user, password, token, tls)
+    token_file = None if operator.store_token else operator.store_token_file
+    return Link(urls, operator.store_user, password, token, tls, token_file)
 
 
 def _secret(setting: str, path: Path | None) -> str:

@@ -2,11 +2,12 @@
 
 The requests are those of the plugin ml-commons-dashboards 3.8 (``server/services``, with the queries that its page of
 deployed models makes) and of Dashboards itself as it starts (``version_check``, ``saved_objects/migrations/core``), as
-the JavaScript client writes them.
+the JavaScript client, 2.13, writes them.
 """
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -151,14 +152,14 @@ def test_start(shared: Service) -> None:
         assert http.get(mark).json()["_source"] == state
         if before is None:
             saved = {"type": "config", "config": {"buildNum": 1}, "migrationVersion": {"config": "7.9.0"}}
-            assert http.put("/.kibana_1/_create/config:3.6.0?refresh=wait_for", json=saved).status_code == 201
+            assert http.put("/.kibana_1/_create/config%3A3.6.0?refresh=wait_for", json=saved).status_code == 201
         else:
             move(shared, f".kibana_{before}", f".kibana_{number}")
         held = http.get("/_alias/.kibana")
         actions = [{"remove": {"index": one, "alias": ".kibana"}} for one in held.json() if held.status_code == 200]
         add = {"add": {"index": f".kibana_{number}", "alias": ".kibana"}}
         assert http.post("/_aliases", json={"actions": [*actions, add]}).json() == {"acknowledged": True}
-        assert http.post(f"/.kibana_{number}/_refresh").json()["_shards"]["failed"] == 0
+        assert http.get(f"/.kibana_{number}/_refresh").json()["_shards"]["failed"] == 0
 
     ((name, made),) = http.get("/.kibana").json().items()
     assert (name, list(made["aliases"])) == (".kibana_2", [".kibana"])
@@ -169,7 +170,7 @@ def test_start(shared: Service) -> None:
     assert (count["count"], count["_shards"]["successful"]) == (0, count["_shards"]["total"])
     reindex = {"dest": {"index": ".kibana_3"}, "source": {"index": ".kibana_2", "size": 100}}
     task = http.post("/_reindex?refresh=true&wait_for_completion=false", json=reindex).json()["task"]
-    done = until(lambda: (told := http.get(f"/_tasks/{task}").json())["completed"] and told, "the reindexing")
+    done = until(lambda: (told := http.get(f"/_tasks/{quote(task)}").json())["completed"] and told, "the reindexing")
     assert done["response"]["created"] == 2
     assert http.get("/.kibana_3/_doc/config:3.6.0").json()["_source"]["config"] == {"buildNum": 1}
 
@@ -188,7 +189,6 @@ def move(service: Service, source: str, target: str) -> None:
         headers={"content-type": "application/x-ndjson"},
     ).json()
     assert written["errors"] is False
-    scroll = {"scroll": "15m", "scroll_id": page["_scroll_id"]}
-    assert service.http.post("/_search/scroll", json=scroll).json()["hits"]["hits"] == []
-    ended = service.http.request("DELETE", "/_search/scroll", json={"scroll_id": [page["_scroll_id"]]})
-    assert ended.json()["succeeded"]
+    scroll = f"/_search/scroll/{quote(page['_scroll_id'], safe='')}"
+    assert service.http.get(f"{scroll}?scroll=15m").json()["hits"]["hits"] == []
+    assert service.http.delete(scroll).json()["succeeded"]

@@ -140,6 +140,66 @@ async def test_cluster_down(before: Before) -> None:
         assert (await client.get("/_cat/plugins")).status_code == 503
 
 
+class Patient:
+    """A store in a cluster that is down: it tries for long."""
+
+    async def get(self, *_document: object) -> Document | None:
+        """Give up in the end."""
+        raise Unavailable("nothing came for ten seconds")
+
+
+async def test_cluster_down_with_the_store(app: App) -> None:
+    """A cluster that is down refuses a change before the store, which is patient, is asked what there is to change."""
+    settings = ClusterSettings(cast("Store", Patient()), app.services.settings)
+    gateway = Gateway(Pool(("http://127.0.0.1:1",), None))
+    services = replace(app.services, gateway=gateway, cluster_settings=settings)
+    body = orjson.dumps({"persistent": {OURS: 7}})
+
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await put_settings(services, Request("PUT", "/_cluster/settings", "/_cluster/settings", {}, {}, {}, body))
+
+    gateway.close()
+
+
+YAML = {"content-type": "application/yaml"}
+
+
+async def test_change_in_yaml(settings: httpx.AsyncClient, direct: httpx.AsyncClient) -> None:
+    """A change in YAML of the cluster's keys is the cluster's; what it refuses, the client sees."""
+    for value, status in ((b"1234", 200), (b"many", 400)):
+        change = b"persistent:\n  cluster.max_shards_per_node: " + value
+        answer = await settings.put("/_cluster/settings?flat_settings=true", content=change, headers=YAML)
+        assert answer.status_code == status
+    assert "Failed to parse value [many]" in answer.text
+    assert (await direct.get("/_cluster/settings?flat_settings=true")).json()["persistent"] == {THEIRS: "1234"}
+
+
+@pytest.mark.parametrize("key", [OURS, "plugins.*", "'*'"])
+@pytest.mark.parametrize("kind", ["application/yaml", "application/cbor", "application/smile"])
+async def test_ours_in_json_only(settings: httpx.AsyncClient, direct: httpx.AsyncClient, key: str, kind: str) -> None:
+    """A change of the service's keys in another notation than JSON is refused, and nothing of it is done."""
+    change = f"persistent:\n  {THEIRS}: 1234\n  {key}: null\n"
+    answer = await settings.put("/_cluster/settings", content=change.encode(), headers={"content-type": kind})
+
+    assert answer.status_code == 406
+    assert answer.json()["error"] == "plugins.ml_commons.* keys and keys with wildcards are taken in JSON only"
+    assert (await direct.get("/_cluster/settings")).json() == NOTHING
+
+
+async def test_shown_in_yaml(settings: httpx.AsyncClient) -> None:
+    """Settings and plugins of both sides are shown in YAML, too."""
+    await settings.put("/_cluster/settings", json={"persistent": {OURS: 7, THEIRS: 1234}})
+    shown = await settings.get("/_cluster/settings?flat_settings=true", headers={"accept": "application/yaml"})
+    plugins = await settings.get("/_nodes/plugins?format=yaml&filter_path=nodes.*.plugins.name")
+
+    assert shown.text == (
+        '---\npersistent:\n  cluster.max_shards_per_node: "1234"\n'
+        '  plugins.ml_commons.max_model_on_node: "7"\ntransient: {}\n'
+    )
+    assert plugins.headers["content-type"] == "application/yaml"
+    assert plugins.text.endswith('    plugins:\n    - name: "opensearch-ml"\n')
+
+
 @pytest.mark.parametrize(
     ("query", "text"),
     [

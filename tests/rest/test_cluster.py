@@ -140,11 +140,11 @@ async def test_reset_goes_before_a_value(client: httpx.AsyncClient, services: Se
             "action_request_validation_exception",
             "Validation Failed: 1: no settings to update;",
         ),
-        ({"persistent": {"a.b": 1}}, "illegal_argument_exception", "persistent setting [a.b], not recognized"),
-        ({"transient": {"a": None}}, "illegal_argument_exception", "transient setting [a], not recognized"),
+        ({"persistent": {"a.b": 1}}, "settings_exception", "persistent setting [a.b], not recognized"),
+        ({"transient": {"a": None}}, "settings_exception", "transient setting [a], not recognized"),
         (
             {"persistent": {"plugins.ml_commons.multi_tenancy_enabled": True}},
-            "illegal_argument_exception",
+            "settings_exception",
             "persistent setting [plugins.ml_commons.multi_tenancy_enabled], not dynamically updateable",
         ),
         (
@@ -155,7 +155,7 @@ async def test_reset_goes_before_a_value(client: httpx.AsyncClient, services: Se
         (
             {"persistent": {LOCAL: "maybe"}},
             "illegal_argument_exception",
-            f"Failed to parse value [maybe] for setting [{LOCAL}]: true or false is expected",
+            f"Failed to parse value [maybe] as only [true] or [false] are allowed. The setting is {LOCAL}.",
         ),
         (
             {"persistent": {MODELS: 3, "plugins": {"ml_commons": {"max_model_on_node": 4}}}},

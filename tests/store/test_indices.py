@@ -157,6 +157,16 @@ async def test_index_deleted_meanwhile(in_cluster: OpenSearchStore, http: httpx.
     assert made["properties"].keys() == wanted["properties"].keys() | {"x"}
 
 
+async def test_index_found_missing(in_cluster: OpenSearchStore, http: httpx.AsyncClient) -> None:
+    """Where a reader has met that an index was deleted, the next write makes it anew as it should be."""
+    for number, read in enumerate((in_cluster.get(MODELS, "a"), in_cluster.search(MODELS, {}))):
+        await in_cluster.put(MODELS, "a", {})
+        await http.delete(f"/{MODELS}")
+        await read
+        await in_cluster.put(MODELS, "b", {"name": f"{number}"})
+        assert (await mapping(http, MODELS))["properties"]["model_state"] == {"type": "keyword"}
+
+
 async def test_an_index_of_another_name(in_cluster: OpenSearchStore, http: httpx.AsyncClient) -> None:
     """An index that ML Commons does not have is the cluster's to shape."""
     await in_cluster.put("other", "a", {"x": 1})

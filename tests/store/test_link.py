@@ -16,6 +16,7 @@ from mlcommons_py.settings import Operator
 from mlcommons_py.store.link import Link, link_of
 from mlcommons_py.store.opensearch import OpenSearchStore
 from scripts.opensearch import Node
+from tests.gateway.peers import Wire, field, scripted
 from tests.opensearch import empty
 from tests.store.contract import INDEX
 from tests.store.faulty import Faults, proxied
@@ -114,6 +115,37 @@ async def test_token(secure: Faults, ca: Path) -> None:
     """So does a token."""
     await reach(store=secure.url, store_ca=ca, store_token=SECRET)
     assert {one.headers["Authorization"] for one in secure.heard} == {f"Bearer {SECRET}"}
+
+
+async def test_token_that_expires(tmp_path: Path) -> None:
+    """When the cluster refuses the token, the one that its file has by then is shown, to the same request, too."""
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    accepted = "first"
+    shown: list[bytes] = []
+
+    async def script(wire: Wire) -> None:
+        while head := await wire.head():
+            shown.append(field(head, b"authorization"))
+            known = shown[-1] == f"Bearer {accepted}".encode()
+            status, body = (b"404 Not Found", b'{"found":false}') if known else (b"401 Unauthorized", b"Unauthorized")
+            answer = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+            await wire.send(answer % (status, len(body), body))
+
+    async with scripted() as cluster:
+        cluster.script = script
+        store = OpenSearchStore.open(link_of(Operator(store=cluster.url, store_token_file=file)), patience=0.1)
+        assert await store.get(INDEX, "a") is None
+        accepted = "second"
+        with pytest.raises(Unavailable, match="does not accept the service's credentials"):
+            await store.get(INDEX, "a")
+        file.write_text("second\n")
+        assert await asyncio.gather(*(store.get(INDEX, "a") for _ in range(3))) == [None] * 3
+        assert await store.get(INDEX, "a") is None
+        await store.close()
+    assert shown[:2] == [b"Bearer first"] * 2
+    assert shown[-1] == b"Bearer second"
+    assert shown.count(b"Bearer second") == 4
 
 
 async def test_no_secret_is_shown(caplog: pytest.LogCaptureFixture) -> None:

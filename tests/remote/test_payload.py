@@ -306,5 +306,5 @@ def test_what_is_kept_with_a_connector_is_of_no_other_credential_or_request() ->
 
     first, second = {"key": "first-key"}, {"key": "second-key"}
     assert sent(first, "a") == ("a", "Bearer first-key", "*** second-key")
-    assert sent(first, "b") == ("b", "Bearer first-key", ("first-key",))
+    assert sent(first, "b") == ("b", "Bearer first-key", "*** second-key")
     assert sent(second, "b") == ("b", "Bearer second-key", "first-key ***")

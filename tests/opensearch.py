@@ -32,6 +32,7 @@ def clear(node: Node) -> None:
     if names > ours:
         _ask(node, "DELETE", ",".join(names - ours))
     if ours:
+        _ask(node, "POST", f"{','.join(ours)}/_refresh")
         everything: dict[str, Any] = {"query": {"match_all": {}}}
         _ask(node, "POST", f"{','.join(ours)}/_delete_by_query?refresh=true&conflicts=proceed", everything)
 

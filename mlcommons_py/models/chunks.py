@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from mlcommons_py.store.client_search import exactly, found
 
 Arrived = Callable[[Model, Beginning], None]
 """Is told what there is of a model's archive, when more of it is."""
+
+Marks = Mapping[str, Mark]
 
 
 class Chunks:
@@ -68,7 +70,8 @@ class Chunks:
             "chunk_number": number,
             "total_chunks": model.total_chunks,
         }
-        return await self._store.put(MODELS, chunk_id(model_id, number), document, content=content)
+        # It is found when somebody looks which are there; a refresh for each costs as much again as to write it.
+        return await self._store.put(MODELS, chunk_id(model_id, number), document, content=content, at_once=False)
 
     async def _keep(self, model_id: str, model: Model, number: int, content: bytes, arrived: Arrived | None) -> None:
         beginning = await self.kept.keep(model_id, number, content)
@@ -91,18 +94,21 @@ class Chunks:
             # To show a field of a hit a cluster reads all of it, content included.
             "aggs": {"numbers": {"terms": {"field": "chunk_number", "size": 10_000}}},
         }
-        answer = await self._store.search(MODELS, body)
+        answer = await self._store.search(MODELS, body, latest=True)
         return {int(bucket["key"]) for bucket in answer["aggregations"]["numbers"]["buckets"]}
 
-    async def marks(self, model_id: str) -> dict[str, Mark]:
-        """Return what changes when a chunk is written, of all of them, by their ids."""
+    async def marks(self, model_id: str, *, latest: bool = True) -> Marks:
+        """Return what changes when a chunk is written, of all of them, by their ids.
+
+        Not ``latest``, chunks of other services may be left out that were stored since the index was refreshed last.
+        """
         body = {
             "query": {"bool": {"filter": [exactly("model_id", model_id), {"exists": {"field": "chunk_number"}}]}},
             "size": 10_000,
             "_source": False,
             "seq_no_primary_term": True,
         }
-        hits = found(await self._store.search(MODELS, body))
+        hits = found(await self._store.search(MODELS, body, latest=latest))
         return {str(hit["_id"]): (int(hit["_primary_term"]), int(hit["_seq_no"])) for hit in hits}
 
     async def missing(self, model_id: str, model: Model) -> list[int]:
@@ -140,15 +146,18 @@ class Chunks:
                 raise InvalidModel(f"chunk {number} of model {model_id} is missing; upload it again")
             yield content
 
-    async def verify(self, model_id: str, model: Model, copy_to: Path | None = None) -> None:
+    async def verify(
+        self, model_id: str, model: Model, copy_to: Path | None = None, marks: Marks | None = None
+    ) -> None:
         """Compare the size and the SHA-256 of the whole content with what the model's document says.
 
-        With ``copy_to`` the content is written to that file on the way; memory holds one chunk at a time.
+        With ``copy_to`` the content is written to that file on the way; memory holds one chunk at a time. ``marks`` are
+        those of the chunks, where they are known.
 
         Raises:
             InvalidModel: a chunk is missing, or the size or the hash differs; the text names both values.
         """
-        size, digest = await self._measure(model_id, model, copy_to)
+        size, digest = await self._measure(model_id, model, copy_to, marks)
         wanted = model.model_content_size_in_bytes
         if wanted is not None and size != wanted:
             raise InvalidModel(
@@ -160,10 +169,10 @@ class Chunks:
                 f" the SHA-256 of the chunks is {digest}"
             )
 
-    async def _measure(self, model_id: str, model: Model, copy_to: Path | None) -> tuple[int, str]:
+    async def _measure(self, model_id: str, model: Model, copy_to: Path | None, marks: Marks | None) -> tuple[int, str]:
         """Return the size and the SHA-256 of the whole content, which was hashed already if all of it came here."""
         if copy_to is None and model_id in self.kept:
-            marks = await self.marks(model_id)
+            marks = await self.marks(model_id) if marks is None else marks
             numbers = {chunk_id(model_id, number): number for number in range(model.total_chunks or 0)}
             whole = self.kept.whole(model_id, {numbers[one]: mark for one, mark in marks.items() if one in numbers})
             if whole is not None and whole.chunks == model.total_chunks:
@@ -194,7 +203,7 @@ class Chunks:
             "size": 0,
             "aggs": {"models": {"terms": {"field": "model_id", "size": 10_000}}},
         }
-        answer = await self._store.search(MODELS, body)
+        answer = await self._store.search(MODELS, body, latest=True)
         owners = [str(bucket["key"]) for bucket in answer["aggregations"]["models"]["buckets"]]
         swept = 0
         for model_id in owners:

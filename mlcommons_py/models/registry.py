@@ -201,7 +201,7 @@ class Models:
         """Return the answer to a client's search; ``dashboards`` shows what only Dashboards keeps and reads."""
         hidden = [CONTENT, "content"] if dashboards else [CONTENT, "content", "ui_metadata"]
         shaped = api_body(body, hidden=hidden, concealed=["connector.credential"], searched=SEARCHED)
-        return await self._store.search(MODELS, shaped)
+        return await self._store.search(MODELS, shaped, latest=True)  # who uploads a chunk may look for it
 
     async def count(self) -> int:
         """Return how many models there are."""

@@ -5,10 +5,13 @@ from dataclasses import replace
 
 from mlcommons_py.errors import Conflict, ContentTooLong, IllegalArgument, InvalidModel, ResourceNotFound
 from mlcommons_py.models.chunks import Arrived
-from mlcommons_py.models.documents import CHUNK_SIZE, Model
+from mlcommons_py.models.documents import CHUNK_SIZE, Model, chunk_id
 from mlcommons_py.models.registry import Models, found
 from mlcommons_py.models.states import ModelState
 from mlcommons_py.store.record import now
+
+_MOST = 1000
+"""Models of which it is kept which chunks are there; of others it is looked up again."""
 
 
 class Uploads:
@@ -17,6 +20,7 @@ class Uploads:
     def __init__(self, models: Models) -> None:
         self._models = models
         self._chunks = models.chunks
+        self._stored: dict[str, set[int]] = {}
 
     async def upload(self, model_id: str, number: int, content: bytes, arrived: Arrived | None = None) -> bool:
         """Store one chunk; return whether it was the last that was missing, so that the model is now registered.
@@ -40,17 +44,34 @@ class Uploads:
                 return False
             await self._chunks.replace(before, model_id, model, number, content, arrived)
             # What is there is read after the chunk is stored, as every service does: one of them sees the last one.
-            document, missing = await asyncio.gather(
-                self._models.document(model_id), self._chunks.missing(model_id, model)
+            document, lacks = await asyncio.gather(
+                self._models.document(model_id), self._lacks(model_id, model, number)
             )
             if document is None:  # deleted meanwhile: leave nothing behind
+                self._stored.pop(model_id, None)
                 await self._chunks.remove(model_id, number)
                 raise ResourceNotFound("Failed to find model")
             model = Model.from_json(document.source)
             if not model.state.is_incomplete:  # by another service
                 await self._recheck(model_id)
                 return False
-            return not missing and await self._verified(model_id, model)
+            return not lacks and await self._verified(model_id, model)
+
+    async def _lacks(self, model_id: str, model: Model, number: int) -> bool:
+        """Return whether a chunk is missing, now that this one is there.
+
+        Reads by id know every write, searches only those that were refreshed: only where another service stored the
+        first chunk that is not known to be there, a search finds out what else is.
+        """
+        stored = self._stored.setdefault(model_id, set())
+        stored.add(number)
+        while len(self._stored) > _MOST:
+            del self._stored[next(iter(self._stored))]
+        wanted = range(model.total_chunks or 0)
+        first = next((one for one in wanted if one not in stored), None)
+        if first is not None and await self._chunks.before(model_id, first) is not None:
+            stored |= await self._chunks.present(model_id)
+        return not stored.issuperset(wanted)
 
     async def _reopen(self, model_id: str, model: Model, number: int, content: bytes) -> bool:
         """Take a registered model back to being registered if what is stored of it is not what it announced.
@@ -99,19 +120,17 @@ class Uploads:
                 says so too.
         """
         async with self._models.turn(model_id):
-            return await self._complete(model_id)
-
-    async def _complete(self, model_id: str) -> bool:
-        model = await self._models.model(model_id)
-        if not model.state.is_incomplete or await self._chunks.missing(model_id, model):
-            return False
-        return await self._verified(model_id, model)
+            model = await self._models.model(model_id)
+            return model.state.is_incomplete and await self._verified(model_id, model)
 
     async def _verified(self, model_id: str, model: Model) -> bool:
-        """Call a model registered whose chunks are all there, if they are right; return whether this call did it."""
+        """Call a model registered if its chunks are all there and right; return whether this call did it."""
         marks = await self._chunks.marks(model_id)
+        if not all(chunk_id(model_id, number) in marks for number in range(model.total_chunks or 0)):
+            self._stored.pop(model_id, None)  # what was there once is not any more
+            return False
         try:
-            await self._chunks.verify(model_id, model)
+            await self._chunks.verify(model_id, model, marks=marks)
         except InvalidModel as fault:
             reason = fault.reason
             await self._models.change(
@@ -119,8 +138,9 @@ class Uploads:
             )
             raise
         registered = await self._models.registered(model_id)
+        self._stored.pop(model_id, None)
         # Another service may have stored a chunk since: it looks at the state after it writes, we at the chunks.
-        if registered and await self._chunks.marks(model_id) != marks:
+        if registered and await self._chunks.marks(model_id, latest=False) != marks:
             await self._recheck(model_id)
         return registered
 

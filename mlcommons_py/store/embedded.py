@@ -57,8 +57,10 @@ class EmbeddedStore:
         if_seq_no: int | None = None,
         if_primary_term: int | None = None,
         content: bytes | None = None,
+        at_once: bool = True,
     ) -> Written:
-        """Store a whole document."""
+        """Store a whole document; searches find it at once in any case."""
+        del at_once
         expected = expected_state(if_seq_no, if_primary_term)
         chosen = doc_id if doc_id is not None else new_id()
         return await self._database.write(
@@ -91,13 +93,14 @@ class EmbeddedStore:
         """Return a document's binary content, or None where it has none."""
         return await self._database.read(lambda connection: _content(connection, index, doc_id))
 
-    async def search(self, index: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = False) -> dict[str, Any]:
         """Return what OpenSearch answers to a search body.
 
         Raises:
             IllegalArgument: the hits would show more than too many bytes of content.
             ResourceNotFound: stored queries are looked for, and there is no such index.
         """
+        del latest
 
         def read(connection: sqlite3.Connection) -> dict[str, Any]:
             shown = 0

@@ -30,11 +30,12 @@ _ROUNDS = 20
 class OpenSearchStore:
     """Documents in a cluster's indices; a document's content is its field :data:`CONTENT`, in base64.
 
-    Every write is refreshed at once, as ML Commons' are. Requests are tried again, with growing and random pauses,
-    where the cluster cannot be reached or has too much to do. If an answer is lost, trying again may meet the own first
-    try: a ``create`` that finds its very document in version 1 succeeded, a write under ``if_seq_no`` that finds its
-    very document, and a deletion of what was deleted just now too. Who writes under a condition what another might
-    write to the letter, a bare counter say, has to put something of its own into it.
+    Writes are refreshed at once, as ML Commons' are, but for those that may wait: each refresh makes a segment, and
+    segments are merged. Requests are tried again, with growing and random pauses, where the cluster cannot be reached
+    or has too much to do. If an answer is lost, trying again may meet the own first try: a ``create`` that finds its
+    very document in version 1 succeeded, a write under ``if_seq_no`` that finds its very document, and a deletion of
+    what was deleted just now too. Who writes under a condition what another might write to the letter, a bare counter
+    say, has to put something of its own into it.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -72,6 +73,7 @@ class OpenSearchStore:
         if_seq_no: int | None = None,
         if_primary_term: int | None = None,
         content: bytes | None = None,
+        at_once: bool = True,
     ) -> Written:
         """Store a whole document."""
         condition = expected(if_seq_no, if_primary_term)
@@ -85,7 +87,7 @@ class OpenSearchStore:
             index,
             "_create" if create else "_doc",
             chosen,
-            refresh=True,
+            refresh=at_once,
             if_seq_no=if_seq_no,
             if_primary_term=if_primary_term,
         )
@@ -157,8 +159,12 @@ class OpenSearchStore:
             except (binascii.Error, TypeError, ValueError) as fault:
                 raise Unavailable(f"[{CONTENT}] of [{doc_id}] in [{index}] is no base64: {fault}") from fault
 
-    async def search(self, index: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = False) -> dict[str, Any]:
         """Return what OpenSearch answers to a search body."""
+        if latest:
+            refused = (await self._cluster.ask("POST", path(index, "_refresh"))).refused
+            if refused is not None and not refused.of_missing_index:
+                raise refused.fault(index)
         sent, wanted = without_content(body)
         answer = await self._cluster.ask("POST", path(index, "_search"), encode("_search", sent))
         self._heed(answer, index)

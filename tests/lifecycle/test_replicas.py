@@ -253,6 +253,45 @@ async def test_wrong_chunk_through_another_node(join: Callable[..., Any], tiny: 
     assert (await model_of(first, model_id)).model_state == "REGISTERED"
 
 
+async def test_chunks_through_several_services(join: Callable[..., Any], tiny: bytes) -> None:
+    """A model is registered as soon as its last chunk is there, whichever came through which service, and when."""
+    houses = [await join(), await join()]
+    length = -(-len(tiny) // 5)
+    chunks = [tiny[start : start + length] for start in range(0, len(tiny), length)]
+
+    async def begin() -> str:
+        meta = await houses[0].app.services.registrar.register_meta({**description(tiny), "total_chunks": 5})
+        return str(meta["model_id"])
+
+    async def send(model_id: str, number: int, house: House) -> None:
+        await house.app.services.registrar.upload_chunk(model_id, number, chunks[number])
+
+    for order in ((0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 4, 1, 3)):
+        model_id = await begin()
+        for turn, number in enumerate(order):
+            assert await houses[0].state(model_id) == "REGISTERING"
+            await send(model_id, number, houses[turn % 2])
+        assert await houses[0].state(model_id) == "REGISTERED"
+    model_id = await begin()
+    await asyncio.gather(*(send(model_id, number, houses[number % 2]) for number in range(5)))
+    assert await houses[0].state(model_id) == "REGISTERED"
+
+
+async def test_chunk_that_was_there_once(join: Callable[..., Any], tiny: bytes) -> None:
+    """A model is not registered for a chunk that was stored and is gone; it is when the chunk comes again."""
+    first, second = await join(), await join()
+    half = len(tiny) // 2
+    meta = await first.app.services.registrar.register_meta({**description(tiny), "total_chunks": 2})
+    model_id = str(meta["model_id"])
+    await first.app.services.registrar.upload_chunk(model_id, 0, tiny[:half])
+    await second.app.services.models.chunks.remove(model_id, 0)
+
+    await first.app.services.registrar.upload_chunk(model_id, 1, tiny[half:])
+    assert await first.state(model_id) == "REGISTERING"
+    await first.app.services.registrar.upload_chunk(model_id, 0, tiny[:half])
+    assert await first.state(model_id) == "REGISTERED"
+
+
 async def test_fetch_of_a_gone_node_is_undone(join: Callable[..., Any], tiny: bytes) -> None:
     """A registration from a URL whose node dies fails, and leaves nothing of its model."""
     first, second = await join(), await join()

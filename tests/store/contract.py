@@ -67,6 +67,18 @@ class StoreContract:
         assert document is not None
         assert document.source == {"x": 3}
 
+    async def test_put_that_may_wait(self, store: Store) -> None:
+        """A document that need not be found at once is read by id, and found by a search for the latest."""
+        await store.put(INDEX, "a", {"x": 1})
+        for number in range(3):
+            await store.put(INDEX, "a", {"x": 2 + number}, at_once=False)
+            document = await store.get(INDEX, "a")
+            assert document is not None
+            assert document.source == {"x": 2 + number}
+            hits = (await store.search(INDEX, {}, latest=True))["hits"]["hits"]
+            assert [hit["_source"] for hit in hits] == [{"x": 2 + number}]
+        assert (await store.search(OTHER, {}, latest=True))["hits"]["hits"] == []
+
     async def test_new_ids(self, store: Store) -> None:
         """Documents stored without an id get different ones of 20 url-safe characters."""
         made = [(await store.put(INDEX, None, {})).id for _ in range(20)]

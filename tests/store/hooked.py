@@ -106,11 +106,11 @@ class HookedStore:
         await self._pass(Call("content", index), after=False)
         return await self._store.content(index, doc_id)
 
-    async def search(self, index: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = False) -> dict[str, Any]:
         """As the other store does."""
         call = Call("search", index, None, body)
         await self._pass(call, after=False)
-        answer = await self._store.search(index, body)
+        answer = await self._store.search(index, body, latest=latest)
         await self._pass(call, after=True)
         return answer
 

@@ -42,3 +42,13 @@ class TestSearches(SearchContract):
         if there != {doc_id: (1, source) for doc_id, source in MODELS.items()}:
             await asyncio.to_thread(empty, opensearch)
             await fill(store)
+
+
+async def test_latest_of_others(in_cluster: OpenSearchStore, opensearch: Node) -> None:
+    """A search for the latest finds what another service stored that might wait."""
+    other = OpenSearchStore.open(Link((opensearch.url,)))
+    for number in range(5):
+        await other.put(INDEX, f"{number}", {}, at_once=False)
+        found = await in_cluster.search(INDEX, {"size": 0}, latest=True)
+        assert found["hits"]["total"]["value"] == number + 1
+    await other.close()

@@ -26,6 +26,7 @@ both into a body, nothing else does. The tree::
     │   ├── Conflict                  409
     │   ├── Throttled                 429  a rate limit is reached; has ``Retry-After`` unless it is 0
     │   ├── Unavailable               503
+    │   │   └── StoreBusy             429  rejected_execution_exception   the cluster has too much to do
     │   ├── CredentialUnreadable      500  a credential whose key is not there, or that was made for another
     │   └── RemoteFailed              any  what a provider answered, or that it did not; says so in ``remote``
     ├── SwitchedOff                   400  illegal_state_exception      a feature that a setting switches off
@@ -241,6 +242,17 @@ class Unavailable(StatusError):
     def headers(self) -> Mapping[str, str]:
         """``Retry-After`` where it is known."""
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+class StoreBusy(Unavailable):
+    """The cluster has too much to do for the service's own requests; nothing of what it was asked was done."""
+
+    status = 429
+    type = "rejected_execution_exception"
+
+    def __init__(self, reason: str, kind: str = "") -> None:
+        super().__init__(reason, retry_after=1)
+        self.type = kind or self.type
 
 
 class CredentialUnreadable(StatusError):

@@ -35,7 +35,7 @@ both into a body, nothing else does. The tree::
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 _PRINTED = re.compile("[ -~]{1,64}")
 
@@ -282,6 +282,13 @@ class RemoteFailed(StatusError):
         self.remote = dict(remote or {})
         # It goes into a header of ours, and a provider may have written anything.
         self._retry_after = retry_after if retry_after is not None and _PRINTED.fullmatch(retry_after) else None
+
+    def without(self, hide: Callable[[str], str]) -> "RemoteFailed":
+        """Return the same fault with what ``hide`` makes of all that a provider may have written in it."""
+        remote = {name: hide(one) if isinstance(one, str) else one for name, one in self.remote.items()}
+        after = self._retry_after
+        after = after if after is None or hide(after) == after else None
+        return RemoteFailed(hide(self.reason), self.status, remote=remote, retry_after=after)
 
     def saying(self, reason: str) -> "RemoteFailed":
         """Return the same fault with another reason."""

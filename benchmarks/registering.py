@@ -79,6 +79,10 @@ def through(node: Node, service: Service, archive: bytes, number: int) -> Took:
     assert task["state"] == "COMPLETED", task
     service.ml("POST", f"/models/{model_id}/_undeploy")
     service.ml("DELETE", f"/models/{model_id}")
+    # What OpenSearch still has to do for the deletion is no part of the next turn, whose ever that is.
+    client = OpenSearch(node.url, timeout=120)
+    client.indices.forcemerge(index=".plugins-ml-model", only_expunge_deletes=True)
+    client.close()
     return took
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -139,8 +139,8 @@ def _converse_event(event: str, data: str) -> Delta | None:
     return None
 
 
-def _invoke_event(event: str, data: str) -> Delta | None:
-    """Read an event of ``invoke-with-response-stream``, which has Anthropic's own as base64."""
+def _invoke_event(read: Callable[[str, str], Delta | None], event: str, data: str) -> Delta | None:
+    """Read an event of ``invoke-with-response-stream``, which has the model's own as base64."""
     value = deltas.parsed(data)
     if isinstance(value, Delta):
         return value
@@ -150,7 +150,7 @@ def _invoke_event(event: str, data: str) -> Delta | None:
         inner = base64.b64decode(deltas.pick(value, "bytes") or "", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return Delta(is_last=True, error=f"the remote service sent an event that is no base64: {data[:200]}")
-    return deltas.of_messages("", inner) if inner else None
+    return read("", inner) if inner else None
 
 
 def _same(body: Any) -> Any:
@@ -308,12 +308,18 @@ PROVIDER = Provider(
             Streaming(name, _converse_event, _same, "aws", lambda url: f"{url.removesuffix('-stream')}-stream")
             for name in ("bedrock/converse", "bedrock/converse/claude", "bedrock/converse/deepseek_r1")
         ),
-        Streaming(
-            "bedrock/invoke/claude",
-            _invoke_event,
-            _same,
-            "aws",
-            lambda url: f"{url.removesuffix('-with-response-stream')}-with-response-stream",
+        *(
+            Streaming(
+                name,
+                partial(_invoke_event, read),
+                _same,
+                "aws",
+                lambda url: f"{url.removesuffix('-with-response-stream')}-with-response-stream",
+            )
+            for name, read in (
+                ("bedrock/invoke/claude", deltas.of_messages),
+                ("bedrock/invoke/openai", deltas.of_chat),
+            )
         ),
     ),
     batch_jobs=below("bedrock", "processedJobArn", "stop"),

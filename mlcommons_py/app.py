@@ -11,7 +11,8 @@ from mlcommons_py import __version__, garbage, malloc
 from mlcommons_py.api_servers.core import Core
 from mlcommons_py.node import hold
 from mlcommons_py.observe.logs import configure
-from mlcommons_py.rest.binding import tls_of
+from mlcommons_py.rest.binding import is_private, tls_of
+from mlcommons_py.rest.identity import require_users
 from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
 from mlcommons_py.rest.web import web_app
@@ -63,6 +64,8 @@ async def _run(operator: Operator) -> None:
     reconciling = asyncio.create_task(app.reconciler.run())
     core, at_once = None, True
     try:
+        if app.services.gateway is not None and not is_private(operator):
+            await require_users(app.services.gateway)
         if operator.api_servers > 1:
             core = await Core.open(door, routes, app.services, app.admission, listening)
         ends, turns = (None, None) if core is None else (core.stop, core.turns)
@@ -82,7 +85,8 @@ def run(operator: Operator) -> int:
 
     Raises:
         Unavailable: the address or the data directory cannot be used.
-        IllegalArgument: a certificate cannot be used, or the address is open to other machines without protection.
+        IllegalArgument: a certificate cannot be used, or the address is open to other machines without protection, or
+            before a cluster that knows nobody.
     """
     configure(operator.log_level)
     malloc.tune(mapped_from=1 << 20)  # chunks of models pass through, 10 MB each

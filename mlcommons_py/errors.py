@@ -26,6 +26,7 @@ both into a body, nothing else does. The tree::
     │   ├── Conflict                  409
     │   ├── Throttled                 429  a rate limit is reached; has ``Retry-After`` unless it is 0
     │   ├── Unavailable               503
+    │   │   └── StoreBusy             429  rejected_execution_exception   the cluster has too much to do
     │   ├── CredentialUnreadable      500  a credential whose key is not there, or that was made for another
     │   └── RemoteFailed              any  what a provider answered, or that it did not; says so in ``remote``
     ├── SwitchedOff                   400  illegal_state_exception      a feature that a setting switches off
@@ -34,7 +35,7 @@ both into a body, nothing else does. The tree::
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 _PRINTED = re.compile("[ -~]{1,64}")
 
@@ -243,6 +244,17 @@ class Unavailable(StatusError):
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
+class StoreBusy(Unavailable):
+    """The cluster has too much to do for the service's own requests; nothing of what it was asked was done."""
+
+    status = 429
+    type = "rejected_execution_exception"
+
+    def __init__(self, reason: str, kind: str = "") -> None:
+        super().__init__(reason, retry_after=1)
+        self.type = kind or self.type
+
+
 class CredentialUnreadable(StatusError):
     """A stored credential cannot be decrypted; the reason names the cause and the cure."""
 
@@ -270,6 +282,13 @@ class RemoteFailed(StatusError):
         self.remote = dict(remote or {})
         # It goes into a header of ours, and a provider may have written anything.
         self._retry_after = retry_after if retry_after is not None and _PRINTED.fullmatch(retry_after) else None
+
+    def without(self, hide: Callable[[str], str]) -> "RemoteFailed":
+        """Return the same fault with what ``hide`` makes of all that a provider may have written in it."""
+        remote = {name: hide(one) if isinstance(one, str) else one for name, one in self.remote.items()}
+        after = self._retry_after
+        after = after if after is None or hide(after) == after else None
+        return RemoteFailed(hide(self.reason), self.status, remote=remote, retry_after=after)
 
     def saying(self, reason: str) -> "RemoteFailed":
         """Return the same fault with another reason."""

@@ -9,6 +9,7 @@ they run is theirs.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -29,6 +30,9 @@ PATIENCE = 5
 
 _PAUSE = 0.2
 _FRESH = 0.5
+APART = 0.2
+"""Seconds between looks that calls of models give rise to."""
+
 _RECOGNISED = 15
 """Looks after which the cluster is asked again which of its nodes have the plugin."""
 
@@ -87,6 +91,8 @@ class Nodes:
         self._recognised = -_RECOGNISED
         self._looks = 0
         self._looked_at = 0.0
+        self._looking = asyncio.Lock()
+        self._tried = -math.inf
 
     @property
     def alone(self) -> bool:
@@ -195,7 +201,7 @@ class Nodes:
     async def addresses(self, model_id: str) -> list[str]:
         """Return where other nodes that run a model can be reached, after another look if none is known."""
         if not self._elsewhere(model_id):
-            await self._freshen()
+            await self._look_again()
         return [address for _, address in self._elsewhere(model_id) if address is not None]
 
     async def chosen(self, names: Collection[str]) -> dict[str, str | None]:
@@ -218,6 +224,21 @@ class Nodes:
     async def _freshen(self) -> None:
         """Take another look where the last is a while ago and the store answers."""
         if not self._alone and time.monotonic() - self._looked_at > _FRESH:
+            with suppress(TimeoutError, Unavailable):
+                async with asyncio.timeout(_FRESH):
+                    await self.look(ages=False)
+
+    async def _look_again(self) -> None:
+        """Take a look that begins after this call, if the store answers; all who ask within a moment share one.
+
+        Who was just told that a model is deployed may ask for it here before this node looked again by itself.
+        """
+        asked = time.monotonic()
+        async with self._looking:
+            if self._alone or self._tried > asked:
+                return
+            await asyncio.sleep(max(0.0, self._tried + APART - asked))
+            self._tried = time.monotonic()
             with suppress(TimeoutError, Unavailable):
                 async with asyncio.timeout(_FRESH):
                     await self.look(ages=False)

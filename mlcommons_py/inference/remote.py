@@ -232,6 +232,12 @@ class Caller:
 
     async def _exchange(self, call: Call, prepared: Prepared) -> dict[str, Any]:
         """Return one entry of the answer."""
+        try:
+            return await self._exchanged(call, prepared)
+        except RemoteFailed as fault:
+            raise fault.without(prepared.hidden.hide) from None
+
+    async def _exchanged(self, call: Call, prepared: Prepared) -> dict[str, Any]:
         began = time.monotonic()
         incoming = await self.transport.send(call.outgoing(prepared), call.connector.config, model_id=call.model_id)
         answered = time.monotonic()

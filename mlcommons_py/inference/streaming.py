@@ -70,9 +70,12 @@ class Streamer:
             call = await self._caller.begin(model_id, model, given, user)
             way = self._way(given.parameters or {}, call.connector.parameters or {})
             async with aclosing(self._pieces(call, way)) as pieces:
-                async for delta in pieces:
-                    self._remotes.touch(model_id)
-                    yield delta
+                try:
+                    async for delta in pieces:
+                        self._remotes.touch(model_id)
+                        yield delta
+                except RemoteFailed as fault:
+                    raise fault.without(call.prepared[0].hidden.hide) from None
 
     def _way(self, parameters: Mapping[str, Any], connector: Mapping[str, str]) -> Streaming:
         """Return how a provider streams, as the request's parameters or the connector's say."""

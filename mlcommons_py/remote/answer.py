@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _PIECE = 256 << 10
 """Most bytes that are decompressed in one go."""
 
+_OTHERS = frozenset({"aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress", "zstd"})
+"""Content codings that IANA knows, beside those that are undone."""
+
 _GZIP_OR_ZLIB = 47
 """Window bits with which zlib tells the two apart by itself."""
 
@@ -105,7 +108,8 @@ class Answer:
         if encoding in ("", "identity"):
             return None
         if encoding not in ("gzip", "x-gzip", "deflate"):
-            raise unreadable(f"the answer has the Content-Encoding [{encoding[:40]}]; gzip and deflate are understood")
+            name = encoding if encoding in _OTHERS else "unknown"  # it may be anything that the provider was sent
+            raise unreadable(f"the answer has the Content-Encoding [{name}]; gzip and deflate are understood")
         return _Inflated(encoding)
 
     def close(self) -> None:

@@ -94,8 +94,9 @@ class Call:
         """
         if isinstance(fault, RemoteFailed):
             fault.remote.setdefault("attempts", self.attempts)
-            return fault.reason if may_pass(fault) or self.status >= 500 else ""
-        if fault is not None:
+            if self.status < 500:
+                return fault.reason if may_pass(fault) else ""
+        elif fault is not None:
             return None
         return f"status {self.status}" if self.status >= 500 else ""
 

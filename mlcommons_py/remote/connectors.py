@@ -13,6 +13,7 @@ from mlcommons_py.errors import (
     MLCommonsError,
     NotFound,
     StatusError,
+    StoreBusy,
     Unavailable,
     VersionConflict,
 )
@@ -214,6 +215,8 @@ class Connectors:
                 if_seq_no=if_seq_no,
                 if_primary_term=if_primary_term,
             )
+        except StoreBusy:  # so may this be
+            raise StoreBusy(f"connector {connector_id} could not be stored: the cluster has too much to do") from None
         except (VersionConflict, Unavailable):
             raise
         except MLCommonsError as fault:  # the cluster quotes in its words what it was sent

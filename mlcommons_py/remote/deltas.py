@@ -25,7 +25,9 @@ class Pairs:
             RemoteFailed: it is no text, whatever the provider's file takes it for.
         """
         if not isinstance(piece, str):
-            raise RemoteFailed(f"Error from remote service: a piece of its answer is no text: {piece!r:.200}", 502)
+            raise RemoteFailed(
+                f"Error from remote service: a piece of its answer is no text but {type(piece).__name__}", 502
+            )
         text, self._half = self._half + piece, ""
         if not is_last and "\ud800" <= text[-1:] <= "\udbff":
             text, self._half = text[:-1], text[-1]

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from os.path import commonprefix
 from typing import Any
 
 from mlcommons_py.remote.spellings import spellings
@@ -107,10 +108,28 @@ class Secrets:
         return tuple((rare.encode(), [one.encode() for one in some]) for rare, some in self._by_character)
 
     def hide(self, text: str) -> str:
-        """Return the text of an error without secrets, however they are spelled."""
+        """Return the text of an error without secrets, however they are spelled, and without beginnings of long ones.
+
+        What an error quotes of an answer is often cut somewhere.
+        """
         for spelled in self._in_errors:
             text = text.replace(spelled, _HIDDEN)
-        return text
+        shown, done = [], 0
+        for found in self._cut.finditer(text):
+            if found.start() >= done:
+                shown += [text[done : found.start()], _HIDDEN]
+                done = found.start() + self._shared(text, found.start())
+        return "".join((*shown, text[done:]))
+
+    @cached_property
+    def _cut(self) -> re.Pattern[str]:
+        """What finds the beginnings of values that are twice as long."""
+        return re.compile("|".join(re.escape(one[:_SHORT]) for one in self._values if len(one) >= 2 * _SHORT) or "(?!)")
+
+    def _shared(self, text: str, start: int) -> int:
+        """Return how many characters of a text from ``start`` on begin a value."""
+        ends = (commonprefix((text[start : start + len(one)], one)) for one in self._values)  # noqa: RUF071 - of texts
+        return max(map(len, ends))
 
     def without(self, value: Any, body: bytes) -> Any:
         """Return what was made of an answer's body without secrets."""

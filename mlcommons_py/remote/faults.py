@@ -72,7 +72,8 @@ def _text(fault: BaseException, endpoint: Endpoint, connecting: float) -> str:
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
             return _CLOSED
         case aiohttp.ClientResponseError():
-            return f"the answer of {at} is no HTTP: {fault.message}"
+            # What follows its first line are the provider's own bytes.
+            return f"the answer of {at} is no HTTP: {fault.message.partition(chr(10))[0].removesuffix(':')}"
         case _:
             return f"{type(fault).__name__}: {fault}"
 

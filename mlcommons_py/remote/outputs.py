@@ -101,7 +101,7 @@ def outputs(prepared: Prepared, incoming: Incoming) -> dict[str, Any]:
         if made is None:
             made = [_of_answer(prepared, incoming)]
     except IllegalArgument as fault:  # it may quote the answer
-        raise IllegalArgument(hide(fault.reason, prepared)) from fault
+        raise IllegalArgument(hide(fault.reason, prepared)) from None
     for tensor in made:
         if "dataAsMap" in tensor and not exact.fits(tensor["dataAsMap"]):
             raise _unreadable(prepared, incoming, "values that nest too deep")

@@ -21,6 +21,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_private(operator: Operator) -> bool:
+    """Return whether callers need not be known: nobody else can reach the service, or the operator allows it."""
+    return operator.insecure or is_loopback(operator.host)
+
+
 def tls_of(operator: Operator) -> ssl.SSLContext | None:
     """Return how connections are encrypted, None where they are not.
 
@@ -45,7 +50,7 @@ def tls_of(operator: Operator) -> ssl.SSLContext | None:
 def _check(operator: Operator) -> None:
     if operator.tls_key is not None and operator.tls_cert is None:
         raise IllegalArgument("[tls_key] needs [tls_cert], the certificate that it is the key of")
-    if operator.insecure or is_loopback(operator.host):
+    if is_private(operator):
         return
     lacking = []
     if operator.tls_cert is None:

@@ -12,7 +12,7 @@ from functools import partial
 import orjson
 from starlette.requests import Request as StarletteRequest
 
-from mlcommons_py.errors import Rejected, Unavailable
+from mlcommons_py.errors import Forbidden, IllegalArgument, Rejected, Unavailable
 from mlcommons_py.gateway.headers import Fields, Headers
 from mlcommons_py.gateway.passing import Asker, Gateway, Reply
 from mlcommons_py.rest.answer import Answer
@@ -36,6 +36,10 @@ ASK_SECONDS = 10.0
 """How long the cluster may take to say who somebody is: to hash a password takes a loaded one seconds."""
 
 _PATIENCE_SECONDS = 2.0
+_NOBODY_KNOWN = (
+    "the cluster has no security plugin, so that nobody knows who calls, and other machines can reach this service;"
+    " listen on 127.0.0.1, or allow it with --insecure"
+)
 _AWAY_SECONDS = 2 * ASK_SECONDS  # by then it was asked again
 _ATTEMPTS = 4
 _ATTEMPTS_SECONDS = 0.5  # a node that is down is said to be within a second
@@ -87,8 +91,14 @@ class Identity:
         clock: Callable[[], float] = time.monotonic,
         seconds: float = ASK_SECONDS,
         patience: float = _PATIENCE_SECONDS,
+        *,
+        anonymous: bool = True,
     ) -> None:
-        """Wait so many seconds for an answer at most, and no longer than ``patience`` if somebody was known before."""
+        """Wait so many seconds for an answer at most, and no longer than ``patience`` if somebody was known before.
+
+        ``anonymous`` says whether everybody is let in where the cluster knows nobody, having no security plugin.
+        """
+        self._anonymous = anonymous
         self._gateway = gateway
         self._clock = clock
         self._seconds = seconds
@@ -103,6 +113,7 @@ class Identity:
 
         Raises:
             Unavailable: the cluster cannot be asked, and was not lately.
+            Forbidden: it knows nobody, and that does not do.
             Rejected: so it is, because too many requests are under way there.
         """
         now = self._clock()
@@ -172,6 +183,8 @@ class Identity:
 
     def _heeded(self, reply: Reply, key: bytes, known: _Known | None, now: float) -> Caller | Answer:
         if _has_no_security(reply):
+            if not self._anonymous:
+                raise Forbidden(_NOBODY_KNOWN)
             if self._everybody is None:
                 log.warning("the cluster has no security plugin: it lets everybody in, and so does the service")
             self._everybody = _Known(now, now)
@@ -188,6 +201,21 @@ class Identity:
             self._known.clear()
         self._known[key] = _Known(now, now, _name(reply))
         return Caller(self._known[key].user)
+
+
+async def require_users(gateway: Gateway) -> None:
+    """See to it that the cluster knows who calls; one that cannot be asked now is asked by the first who calls.
+
+    Raises:
+        IllegalArgument: it has no security plugin.
+    """
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            reply = await gateway.ask(Asker("GET", "unknown", "https"), PATH, [])
+    except (Rejected, Unavailable, TimeoutError):
+        return
+    if _has_no_security(reply):
+        raise IllegalArgument(_NOBODY_KNOWN)
 
 
 def _passes(reply: Reply) -> bool:

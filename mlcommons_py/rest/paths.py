@@ -78,13 +78,13 @@ class OwnPaths(Paths[tuple[T, Collection[str]]]):
 
         HEAD is taken where GET is.
         """
-        if _is_ours(path):
+        if is_ours(path):
             return False
         found = self.find(path)
         return found is None or ("GET" if method == "HEAD" else method) not in found[0][1]
 
 
-def _is_ours(path: str) -> bool:
+def is_ours(path: str) -> bool:
     """Return whether a path belongs to the plugin, whether or not a route is there."""
     if "%" not in path and "//" not in path:
         return path == ML or path.startswith(f"{ML}/")

@@ -7,11 +7,13 @@ from urllib.parse import unquote
 from starlette.requests import Request as StarletteRequest
 from starlette.types import Receive, Scope, Send
 
-from mlcommons_py.rest.answer import Answer, plain_error
+from mlcommons_py.errors import StatusError
+from mlcommons_py.rest.answer import Answer, error, plain_error
+from mlcommons_py.rest.binding import is_private
 from mlcommons_py.rest.body import Memory
 from mlcommons_py.rest.door import BODIES_AT_ONCE, TEXT, Door, Endpoint, Route, path_of
 from mlcommons_py.rest.identity import Identity
-from mlcommons_py.rest.paths import ML, OwnPaths
+from mlcommons_py.rest.paths import ML, OwnPaths, is_ours
 from mlcommons_py.rest.services import Services
 from mlcommons_py.rest.through import Through
 
@@ -19,11 +21,15 @@ _RAW_AT_ONCE = 2
 
 
 async def _nowhere(request: StarletteRequest) -> Answer:
-    """Return the answer where no route is."""
+    """Return the answer where no route is: outside ML Commons' own, a cluster's API that has no cluster here."""
     if request.method == "OPTIONS":
         return Answer(b"", media_type=TEXT)
-    text = f"no handler found for uri [{unquote(path_of(request.scope))}] and method [{request.method}]"
-    return plain_error(text, 400, bare=True)
+    path = path_of(request.scope)
+    text = f"no handler found for uri [{unquote(path)}] and method [{request.method}]"
+    if is_ours(path):
+        return plain_error(text, 400, bare=True)
+    cure = "there is no cluster behind this service; start it with --store and the address of one"
+    return error(StatusError(f"{text}: {cure}", 501))
 
 
 def web_app(services: Services, table: Iterable[Route]) -> "WebApp":
@@ -34,7 +40,7 @@ def web_app(services: Services, table: Iterable[Route]) -> "WebApp":
     for route in table:
         by_path.setdefault(route.path, []).append(route)
     gateway = services.gateway
-    identity = None if gateway is None else Identity(gateway)
+    identity = None if gateway is None else Identity(gateway, anonymous=is_private(services.operator))
     doors = OwnPaths(
         {
             path: (

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from base64 import b64encode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -83,9 +84,6 @@ class Cluster:
         self._where = ", ".join(link.urls)
         self._link = link
         self._token = link.token
-        options: dict[str, Any] = {}
-        if link.user:
-            options["http_auth"] = (link.user, link.password)
         self._client = AsyncOpenSearch(
             hosts=[_host(url, link) for url in link.urls],
             connection_class=_Connection,
@@ -96,7 +94,6 @@ class Cluster:
             max_retries=0,
             retry_on_timeout=True,
             dead_timeout=5,
-            **options,
         )
 
     async def ask(self, method: str, target: str, body: bytes | None = None, *, within: float = _TIMEOUT) -> Answer:
@@ -152,7 +149,8 @@ class Cluster:
         return await self._send(method, target, body, within)
 
     async def _send(self, method: str, target: str, body: bytes | None, within: float) -> Any:
-        headers = {"authorization": f"Bearer {self._token}"} if self._token else None
+        shown = self._shown()
+        headers = {"authorization": shown} if shown else None
         perform = self._client.transport.perform_request
         try:
             return await perform(method, target, body=body, timeout=within, headers=headers)
@@ -166,6 +164,14 @@ class Cluster:
             raise read_refusal(fault) from fault
         except SerializationError as fault:
             raise Unavailable(f"what is at {self._where} does not answer as OpenSearch does") from fault
+
+    def _shown(self) -> str:
+        """Return what the cluster knows the service by; OpenSearch reads names and passwords as UTF-8."""
+        if self._token:
+            return f"Bearer {self._token}"
+        if self._link.user:
+            return "Basic " + b64encode(f"{self._link.user}:{self._link.password}".encode()).decode()
+        return ""
 
     async def close(self) -> None:
         """Let go of the connections."""

@@ -54,6 +54,8 @@ def link_of(operator: Operator) -> Link:
             "[store_user] needs a password, and a password a user; give it by [store_password_file] or"
             " MLCOMMONS_STORE_PASSWORD"
         )
+    if operator.store_client_key is not None and operator.store_client_cert is None:
+        raise IllegalArgument("[store_client_key] needs [store_client_cert], the certificate that it is the key of")
     if (token or password) and not operator.store_insecure:
         for url in urls:
             if url.startswith("http:") and urlsplit(url).hostname not in _LOOPBACK:

@@ -14,12 +14,13 @@ from mlcommons_py.errors import (
     MLCommonsError,
     ParseFailed,
     ParsingFailed,
-    Rejected,
+    StoreBusy,
     Unavailable,
     VersionConflict,
 )
 
 _BLOCKED = "cluster_block_exception"
+_CLOSED = "index_closed_exception"
 _GONE = "index_not_found_exception"
 _PASSING = (429, 502, 503, 504)
 
@@ -62,6 +63,8 @@ class Refusal(Exception):
         """Return the error that a caller hears of."""
         if self.type == _BLOCKED and self.status in (403, 429):
             return _blocked(self, index)
+        if self.type == _CLOSED:
+            return Unavailable(f"the index [{index}] is closed; open it: POST /{index}/_open")
         if self.status == 409:
             return VersionConflict(index, doc_id, self.reason.partition("version conflict, ")[2] or self.reason)
         return _FAULTS.get(self.status, _other)(self)
@@ -114,8 +117,8 @@ def _malformed(refusal: Refusal) -> MLCommonsError:
 
 
 def _too_much(refusal: Refusal) -> MLCommonsError:
-    kind = CircuitBreaking if refusal.type == "circuit_breaking_exception" else Rejected
-    return kind(f"the cluster has too much to do: {refusal.reason}")
+    kind = CircuitBreaking.type if refusal.type == CircuitBreaking.type else StoreBusy.type
+    return StoreBusy(f"the cluster has too much to do: {refusal.reason}", kind)
 
 
 def _other(refusal: Refusal) -> MLCommonsError:

@@ -1,9 +1,6 @@
 """The real ML Commons, and what both it and the service are told."""
 
-import io
 import json
-import random
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,7 @@ import httpx
 import numpy as np
 
 from scripts.opensearch import Node
-from tests.e2e.api import PATIENCE, Api
+from tests.e2e.api import PATIENCE, Api, padded
 
 TEXTS: list[str | None] = ["rain", "Where does it rain in the spring?", "Ünïcödé, 東京, and a sentence that is longer."]
 _TRACED = Path(__file__).parents[1] / "data" / "traced"
@@ -39,10 +36,7 @@ class Archive:
 
     def padded(self) -> "Archive":
         """Return the same model in an archive of three chunks."""
-        filled = io.BytesIO(self.content)
-        with zipfile.ZipFile(filled, "a") as archive:
-            archive.writestr("filler.bin", random.Random(1).randbytes(21_000_000))
-        return Archive(filled.getvalue(), self.fields)
+        return Archive(padded(self.content, 21_000_000), self.fields)
 
 
 def traced(name: str) -> Archive:

@@ -63,6 +63,7 @@ WAYS: dict[str, list[tuple[str, str]]] = {
     "bedrock/converse/claude": CONVERSE,
     "bedrock/converse/deepseek_r1": CONVERSE,
     "bedrock/invoke/claude": [("chunk", invoked(orjson.loads(event))) for event in MESSAGES],
+    "bedrock/invoke/openai": [("chunk", invoked(orjson.loads(data))) for _, data in CHAT],
     "cohere/v2/chat": [
         ("message-start", '{"type":"message-start","delta":{"message":{"role":"assistant"}}}'),
         ("content-delta", '{"type":"content-delta","delta":{"message":{"content":{"text":"Grüße"}}}}'),
@@ -114,6 +115,7 @@ FAILURES = [
     ("anthropic/v1/messages", "error", '{"type":"error","error":{"message":"Overloaded"}}', "Overloaded"),
     ("bedrock/converse", "throttlingException", '{"message":"Overloaded"}', "Overloaded"),
     ("bedrock/invoke/claude", "modelStreamErrorException", '{"message":"Overloaded"}', "Overloaded"),
+    ("bedrock/invoke/openai", "chunk", invoked({"error": {"message": "Overloaded"}}), "Overloaded"),
     ("cohere/v1/chat", "", '{"event_type":"stream-end","finish_reason":"ERROR","error":{"message":"X"}}', "X"),
     ("cohere/v2/chat", "", '{"type":"message-end","delta":{"error":{"message":"X"}}}', "X"),
     ("gemini/generate_content", "", '{"error":{"code":503,"message":"Overloaded"}}', "Overloaded"),

@@ -1,8 +1,11 @@
 """ML Commons' REST API as tests call it: on the service, or on the real ML Commons."""
 
 import hashlib
+import io
+import random
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -22,6 +25,14 @@ def until(condition: Callable[[], T | None], what: str, patience: float = PATIEN
             return value
         threading.Event().wait(0.02)
     raise AssertionError(f"{what}: not within {patience:.0f} s")
+
+
+def padded(archive: bytes, length: int) -> bytes:
+    """Return the same model in an archive that is longer by so many bytes, and takes more chunks therefore."""
+    filled = io.BytesIO(archive)
+    with zipfile.ZipFile(filled, "a") as opened:
+        opened.writestr("filler.bin", random.Random(1).randbytes(length))
+    return filled.getvalue()
 
 
 class Api:

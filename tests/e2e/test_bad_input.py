@@ -182,6 +182,8 @@ def test_unknown_architecture(shared: Service, minilm_zip: Path) -> None:
         name = min((name for name in files if name.endswith("config.json")), key=len)
         config = json.loads(files[name])
         files[name] = json.dumps({**config, "model_type": "deberta-v2", "architectures": ["DebertaV2Model"]}).encode()
+        (weights,) = (name for name in files if name.endswith(".safetensors"))
+        files[weights] = files[weights][:1000]  # which of them there are does not matter
 
     task = shared.deploy(shared.register(rezip(minilm_zip.read_bytes(), rename), name="deberta"))
 

@@ -1,9 +1,6 @@
 """Services whose clocks are wrong, by minutes and against each other."""
 
-import io
-import random
 import time
-import zipfile
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.api import padded
 from tests.e2e.conftest import TINY, Start
 from tests.e2e.service import CHUNK, Service, until
 
@@ -92,17 +90,9 @@ def test_ten_minutes_apart(start: Start, ahead: Service, behind: Service, tiny: 
     assert {hit["_source"]["state"] for hit in tasks_of(ahead)} <= {"COMPLETED", "COMPLETED_WITH_ERROR"}
 
 
-def of_two_chunks(archive: bytes) -> bytes:
-    """Return the same model in an archive that is longer than a chunk."""
-    filled = io.BytesIO(archive)
-    with zipfile.ZipFile(filled, "a") as opened:
-        opened.writestr("filler.bin", random.Random(1).randbytes(CHUNK))
-    return filled.getvalue()
-
-
 def outlive(owner: Service, survivor: Service, model_id: str, tiny: bytes) -> None:
     """Kill a service amid an upload and a deploy, see the other end both, and start it again."""
-    content = of_two_chunks(tiny)
+    content = padded(tiny, CHUNK)
     half = owner.register_meta(content, **TINY, name=f"half of it through {owner.data.name}")
     owner.upload(half, content, 0)
     task_id = owner.ml("POST", f"/models/{model_id}/_deploy")["task_id"]

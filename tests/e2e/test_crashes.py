@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.e2e.api import padded
 from tests.e2e.service import CHUNK, Run, Service, until
 from tests.e2e.test_whole_path import TINY
 
@@ -56,12 +57,13 @@ def test_service_is_killed_while_deployed(tmp_path: Path, run: Run, tiny: bytes)
         assert service.embed(model_id, ["a cat"]) == before
 
 
-def test_service_is_killed_between_chunks(tmp_path: Path, run: Run, minilm_zip: Path) -> None:
+def test_service_is_killed_between_chunks(tmp_path: Path, run: Run, tiny: bytes) -> None:
     """Chunks that were answered are there after a kill; the upload goes on with the others."""
-    archive = minilm_zip.read_bytes()
+    archive = padded(tiny, 3 * CHUNK)
     total = -(-len(archive) // CHUNK)
+    assert total == 4
     with run(tmp_path) as service:
-        model_id = service.register_meta(archive, name="resumed")
+        model_id = service.register_meta(archive, **TINY)
         for number in range(total // 2):
             service.upload(model_id, archive, number)
 
@@ -78,14 +80,19 @@ def test_service_is_killed_between_chunks(tmp_path: Path, run: Run, minilm_zip: 
             service.upload(model_id, archive, number)
 
         assert service.deploy(model_id)["state"] == "COMPLETED"
-        assert len(service.embed(model_id, ["a cat"])[0]) == 384
+        assert len(service.embed(model_id, ["a cat"])[0]) == 32
 
 
-@pytest.mark.parametrize("after", [0.0, 0.1, 0.3, 0.6, 1.0])
-def test_service_is_killed_while_deploying(tmp_path: Path, run: Run, minilm_zip: Path, after: float) -> None:
+@pytest.mark.parametrize(("after", "large"), [(0.0, False), (0.1, False), (0.3, True), (0.6, False), (1.0, True)])
+def test_service_is_killed_while_deploying(
+    tmp_path: Path, run: Run, tiny: bytes, minilm_zip: Path, after: float, large: bool
+) -> None:
     """A deploy that a kill interrupted ends by itself after the start: the model deployed, its task completed."""
     with run(tmp_path) as service:
-        model_id = service.register(minilm_zip.read_bytes(), name="interrupted")
+        if large:
+            model_id = service.register(minilm_zip.read_bytes(), name="interrupted")
+        else:
+            model_id = service.register(tiny, **TINY)
         task_id = service.ml("POST", f"/models/{model_id}/_deploy")["task_id"]
 
         threading.Event().wait(after)
@@ -94,7 +101,7 @@ def test_service_is_killed_while_deploying(tmp_path: Path, run: Run, minilm_zip:
 
         assert service.task(task_id)["state"] == "COMPLETED"
         assert service.ml("GET", f"/models/{model_id}")["model_state"] == "DEPLOYED"
-        assert len(service.embed(model_id, ["a cat"])[0]) == 384
+        assert len(service.embed(model_id, ["a cat"])[0]) == (384 if large else 32)
 
 
 def test_service_is_killed_while_predicting(tmp_path: Path, run: Run, minilm_zip: Path) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 import httpx
 import pytest
 
+from mlcommons_py.store.recent import FRESH
 from scripts.opensearch import Node, placed
 from tests.e2e.conftest import TINY, Start
 from tests.e2e.proxy import faulty
@@ -190,6 +191,9 @@ def test_faulty_link(start: Start, tiny: bytes, opensearch: Node) -> None:
             assert len(service.embed(model_id, ["rain"])) == 1
         service.ml("POST", f"/models/{models[0]}/_undeploy")
         service.ml("DELETE", f"/models/{models[0]}")
+        faults.busy, end = 1.0, time.monotonic() + 2 * FRESH
+        while time.monotonic() < end:  # what was read counts as fresh no more
+            assert len(service.embed(models[1], ["rain"])) == 1
         faults.busy = faults.lost = faults.slow = 0.0
         assert min(faults.done.values()) > 10
 

@@ -136,27 +136,26 @@ def test_answer_has_what_was_asked_for(shared: Service, minilm: str) -> None:
     assert placed[2]["output"][0]["data"] == full[2]["output"][0]["data"]
 
 
-def test_prefixes(service: Service, minilm_zip: Path) -> None:
+def test_prefixes(shared: Service, minilm: str, minilm_zip: Path) -> None:
     """Queries and passages get the prefixes that the model was registered with, verbatim."""
-    archive = minilm_zip.read_bytes()
     config = {"query_prefix": "query: ", "passage_prefix": "passage: "}
-    asymmetric = service.deployed(archive, name="asymmetric", model_config=config)
-    plain = service.deployed(archive, name="plain")
+    asymmetric = shared.deployed(minilm_zip.read_bytes(), name="asymmetric", model_config=config)
 
-    asked = service.embed(asymmetric, ["a cat"], parameters={"content_type": "query"})
-    told = service.embed(asymmetric, ["a cat"], parameters={"content_type": "PASSAGE"})
-    expected = service.embed(plain, ["query: a cat", "passage: a cat"])
+    asked = shared.embed(asymmetric, ["a cat"], parameters={"content_type": "query"})
+    told = shared.embed(asymmetric, ["a cat"], parameters={"content_type": "PASSAGE"})
+    expected = shared.embed(minilm, ["query: a cat", "passage: a cat"])
 
     np.testing.assert_allclose([*asked, *told], expected, atol=1e-6)
-    refusal = service.ml("POST", f"/models/{asymmetric}/_predict", 400, json={"text_docs": ["a cat"]})
+    refusal = shared.ml("POST", f"/models/{asymmetric}/_predict", 400, json={"text_docs": ["a cat"]})
     assert "asymmetric" in refusal["error"]["caused_by"]["reason"]
-    refusal = service.ml(
+    refusal = shared.ml(
         "POST",
-        f"/models/{plain}/_predict",
+        f"/models/{minilm}/_predict",
         400,
         json={"text_docs": ["a"], "parameters": {"content_type": "query"}},
     )
     assert "query_prefix" in refusal["error"]["caused_by"]["reason"]
+    shared.ml("POST", f"/models/{asymmetric}/_undeploy")
 
 
 def test_stop_and_start(tmp_path: Path, run: Run, tiny: bytes) -> None:
@@ -176,15 +175,14 @@ def test_stop_and_start(tmp_path: Path, run: Run, tiny: bytes) -> None:
         assert len(service.workers()) == 1
 
 
-def test_int8_is_chosen_by_the_config(service: Service, minilm_zip: Path) -> None:
+def test_int8_is_chosen_by_the_config(shared: Service, minilm: str, minilm_zip: Path) -> None:
     """compute_type int8 runs the model in int8: near the float32 vectors, and not equal to them."""
-    archive = minilm_zip.read_bytes()
-    exact = service.deployed(archive, name="float32")
-    small = service.deployed(archive, name="int8", model_config={"compute_type": "int8"})
+    small = shared.deployed(minilm_zip.read_bytes(), name="int8", model_config={"compute_type": "int8"})
     texts: list[str | None] = ["the quick brown fox jumps over the lazy dog", "rain is expected over the weekend"]
 
-    one, other = np.array(service.embed(exact, texts)), np.array(service.embed(small, texts))
+    one, other = np.array(shared.embed(minilm, texts)), np.array(shared.embed(small, texts))
 
     cosines = (one * other).sum(1)
     assert (cosines > 0.98).all()
     assert (cosines < 0.999999).any()
+    shared.ml("POST", f"/models/{small}/_undeploy")

@@ -2,7 +2,13 @@
 
 import asyncio
 
-from mlcommons_py.rest.identity import PATH
+import pytest
+from starlette.requests import Request
+
+from mlcommons_py.errors import Forbidden, IllegalArgument
+from mlcommons_py.gateway.passing import Gateway
+from mlcommons_py.gateway.pool import Pool
+from mlcommons_py.rest.identity import PATH, Identity, require_users
 from mlcommons_py.wiring import App
 from tests.gateway.conftest import Connect
 from tests.gateway.peers import Fake, Wire, field
@@ -95,6 +101,35 @@ async def test_no_security(connect: Connect, fake: Fake) -> None:
     await fake.stop()
     assert (await call(wire, "/_plugins/_ml/stats", "eDp5"))[0] == b"200"
     await fake.start()
+
+
+async def test_no_security_before_other_machines(fake: Fake) -> None:
+    """Where other machines can reach the service, a cluster that knows nobody ends its start, and lets nobody in."""
+
+    async def script(wire: Wire) -> None:
+        while await wire.head():
+            head = b"HTTP/1.1 400 Bad Request\r\ncontent-length: %d\r\n\r\n" % len(NO_HANDLER)
+            await wire.send(head + NO_HANDLER)
+
+    fake.script = script
+    gateway = Gateway(Pool((fake.url,), None))
+    with pytest.raises(IllegalArgument, match=r"nobody knows who calls.*--insecure"):
+        await require_users(gateway)
+    scope = {"type": "http", "scheme": "https", "path": "/", "query_string": b"", "headers": []}
+    with pytest.raises(Forbidden, match="nobody knows who calls"):
+        await Identity(gateway, anonymous=False).of(Request(scope))
+    gateway.close()
+
+
+async def test_users_behind_other_machines(fake: Fake) -> None:
+    """A cluster that asks who calls, and one that is down, let the service start."""
+    fake.script = Guard().script
+    gateway = Gateway(Pool((fake.url,), None))
+    await require_users(gateway)
+    await fake.stop()
+    await require_users(gateway)
+    await fake.start()
+    gateway.close()
 
 
 async def test_open_routes(connect: Connect, fake: Fake) -> None:

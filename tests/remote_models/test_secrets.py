@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mlcommons_py.remote.breaker import FAULTS
 from mlcommons_py.remote.documents import CONNECTORS
 from mlcommons_py.remote.keys import CONFIG, MASTER_KEY, Key
 from mlcommons_py.remote.rotation import Rotation
@@ -49,6 +50,46 @@ def forget(client: Client) -> None:
     secrets = client.app.services.connectors._secrets
     secrets._plain.clear()
     secrets.keys._kept = None
+
+
+BROKEN = {
+    "status line": Answer(raw=f"HTTP/1.1 {CANARY}\r\n\r\n".encode()),
+    "no HTTP": Answer(raw=f"{CANARY}\r\n\r\n".encode()),
+    "length": Answer(raw=f"HTTP/1.1 200 OK\r\nContent-Length: {CANARY}\r\n\r\n".encode()),
+    "chunk": Answer(raw=f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{CANARY}\r\n".encode()),
+    "coding": Answer(200, {}, headers={"Content-Encoding": CANARY}),
+    "coding of a fault": Answer(500, {}, headers={"Content-Encoding": "x" * 20 + CANARY}),
+    "its name for the request": Answer(500, {}, headers={"X-Request-Id": CANARY}),
+    "its name for the request of an answer": Answer(200, {"error_code": 1}, headers={"X-Request-Id": CANARY}),
+    "when to try again": Answer(429, {}, headers={"Retry-After": CANARY}),
+    "what a function quotes": Answer(200, {"error_code": 1, "error_msg": CANARY}),
+    "what is cut": Answer(200, "x" * 85 + CANARY, headers={"Content-Type": "text/plain"}),
+    "an event that is cut": events("{" + "x" * 185 + CANARY),
+    "a piece that is no text": events(f'{{"choices":[{{"text":{{"a":"{CANARY}"}}}}]}}'),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_a_canary_in_place_of_an_answer(client: Client, broken: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Where what the provider sends is broken or cut, nothing that is told of it has the secret, or the half of it."""
+    caplog.set_level(logging.DEBUG)
+    client.fake.on("/chat", BROKEN[broken])
+    model_id = await client.deployed(
+        credential={"key": CANARY},
+        parameters={"model": "m", "_llm_interface": "openai/v1/completions"},
+        post_process_function="connector.post_process.qianfan.embedding",
+    )
+    path = f"/_plugins/_ml/models/{model_id}/_predict"
+
+    shown = []
+    for way in [path, f"{path}/stream"] + [path] * FAULTS:
+        answer = await client.http.post(way, json={"parameters": ASK})
+        shown += [answer.text, str(answer.headers)]
+
+    halves = [CANARY[at : at + 8] for at in range(len(CANARY) - 7)]
+    assert not [half for half in halves if any(half in one for one in (*shown, caplog.text))]
+    assert "not filled" not in shown[0]
+    assert "suspended" in shown[-2] or broken not in ("status line", "no HTTP")
 
 
 async def test_a_canary(client: Client, caplog: pytest.LogCaptureFixture) -> None:

@@ -115,7 +115,7 @@ async def test_a_piece_that_is_no_text(client: Client) -> None:
     frames = await _streamed(client, model_id, {"messages": [], "_llm_interface": "openai/v1/completions"})
 
     assert _contents(frames[:1]) == [("a", False)]
-    assert frames[1:] == [{"error": "Error from remote service: a piece of its answer is no text: 5"}]
+    assert frames[1:] == [{"error": "Error from remote service: a piece of its answer is no text but int"}]
 
 
 async def test_a_guarded_stream_has_an_end(client: Client) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from opensearchpy import OpenSearch
-from opensearchpy.exceptions import NotFoundError, RequestError
+from opensearchpy.exceptions import NotFoundError, RequestError, TransportError
 
 from mlcommons_py.rest.routes import table
 from mlcommons_py.rest.server import listen, serve
@@ -73,7 +73,7 @@ async def test_indices_of_stop_words(port: int) -> None:
             with pytest.raises(NotFoundError) as missing:
                 client.get(index="stop", id="2")
             assert missing.value.info == {"_index": "stop", "_id": "2", "found": False}
-            with pytest.raises(RequestError, match="no handler found"):
+            with pytest.raises(TransportError, match="no handler found"):
                 client.bulk(body=[{"delete": {"_index": "stop", "_id": "1"}}])
 
     await asyncio.to_thread(talk)

@@ -18,11 +18,27 @@ pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PATCH"])
 async def test_unknown_route(small: httpx.AsyncClient, method: str) -> None:
-    """A path that no route has is 400; the error is a text and there is no status in the body."""
-    answer = await small.request(method, "/nowhere/a%20b?x=1")
+    """A path of ML Commons that no route has is 400; the error is a text and there is no status in the body."""
+    answer = await small.request(method, "/_plugins/_ml/a%20b?x=1")
 
     assert answer.status_code == 400
-    assert answer.json() == {"error": f"no handler found for uri [/nowhere/a b] and method [{method}]"}
+    assert answer.json() == {"error": f"no handler found for uri [/_plugins/_ml/a b] and method [{method}]"}
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/_cat/plugins"), ("POST", "/_bulk"), ("PUT", "/a/_mapping")])
+async def test_a_cluster_s_route(small: httpx.AsyncClient, method: str, path: str) -> None:
+    """A path of a cluster's, where there is none, is 501, and the text says how to have one."""
+    answer = await small.request(method, path)
+
+    reason = (
+        f"no handler found for uri [{path}] and method [{method}]: there is no cluster behind this service;"
+        " start it with --store and the address of one"
+    )
+    described = {"type": "status_exception", "reason": reason}
+    assert (answer.status_code, answer.json()) == (
+        501,
+        {"error": {"root_cause": [described], **described}, "status": 501},
+    )
 
 
 async def test_wrong_method(small: httpx.AsyncClient) -> None:
@@ -225,7 +241,7 @@ async def test_measured_by_template(services: Services, small: httpx.AsyncClient
 
     text = services.metrics.render().decode()
     assert 'mlcommons_http_request_seconds_count{method="GET",route="/things/{thing_id}",status="200"} 3.0' in text
-    assert 'mlcommons_http_request_seconds_count{method="GET",route="none",status="400"} 1.0' in text
+    assert 'mlcommons_http_request_seconds_count{method="GET",route="none",status="501"} 1.0' in text
     assert 'mlcommons_http_request_seconds_count{method="other",route="/echo",status="405"} 1.0' in text
     assert "secret-name" not in text
 

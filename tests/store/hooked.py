@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlcommons_py.errors import MLCommonsError, Unavailable
-from mlcommons_py.store import Document, Operation, Source, Store, Written
+from mlcommons_py.store import Document, Operation, Put, Source, Store, Written
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,11 @@ class HookedStore:
         return answer
 
     async def bulk(self, operations: Sequence[Operation]) -> list[Written | MLCommonsError]:
-        """As the other store does."""
+        """As the other store does; each document that is stored counts as a ``put``, too."""
         await self._pass(Call("bulk", ""), after=False)
+        for one in operations:
+            if isinstance(one, Put):
+                await self._pass(Call("put", one.index, one.id, one.source), after=False)
         return await self._store.bulk(operations)
 
     async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:

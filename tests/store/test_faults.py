@@ -11,7 +11,6 @@ from mlcommons_py.errors import (
     Forbidden,
     IllegalArgument,
     MLCommonsError,
-    Rejected,
     Unavailable,
     VersionConflict,
 )
@@ -166,15 +165,13 @@ async def test_busy_for_a_while(store: OpenSearchStore, faults: Faults) -> None:
     assert sum(writes(one.method, one.path.split("?")[0]) for one in faults.heard) == 4
 
 
-@pytest.mark.parametrize(
-    ("kind", "raised"), [("rejected_execution_exception", Rejected), ("circuit_breaking_exception", CircuitBreaking)]
-)
-async def test_busy_for_ever(store: OpenSearchStore, faults: Faults, kind: str, raised: type[Rejected]) -> None:
-    """A cluster that stays busy is a 429 with the cluster's reason, and a time to come again."""
+@pytest.mark.parametrize("kind", ["rejected_execution_exception", "circuit_breaking_exception"])
+async def test_busy_for_ever(store: OpenSearchStore, faults: Faults, kind: str) -> None:
+    """A cluster that stays busy is a 429 with the cluster's reason, and a time to come again; it counts as away."""
     faults.always = error(kind, "too many", 429)
-    with pytest.raises(raised, match=r"^the cluster has too much to do: too many$") as caught:
+    with pytest.raises(Unavailable, match=r"^the cluster has too much to do: too many$") as caught:
         await store.put(INDEX, "a", {})
-    assert (type(caught.value), caught.value.headers) == (raised, {"Retry-After": "1"})
+    assert (caught.value.type, caught.value.status, caught.value.headers) == (kind, 429, {"Retry-After": "1"})
 
 
 async def test_nobody_there() -> None:
@@ -243,6 +240,19 @@ async def test_blocked(in_cluster: OpenSearchStore, block: str, raised: type[MLC
     finally:
         await set_block(in_cluster, block, None)
     assert (await in_cluster.put(INDEX, "a", {"x": 2})).result == "updated"
+
+
+async def test_closed(in_cluster: OpenSearchStore) -> None:
+    """An index that somebody closed counts as away, and the text says how it is opened; then all goes on."""
+    await in_cluster.put(INDEX, "a", {"x": 1})
+    assert (await in_cluster._cluster.ask("POST", f"/{INDEX}/_close")).refused is None
+    try:
+        for call in (in_cluster.get(INDEX, "a"), in_cluster.put(INDEX, "a", {"x": 2}), in_cluster.search(INDEX, {})):
+            with pytest.raises(Unavailable, match=rf"^the index \[{INDEX}\] is closed; open it: POST /{INDEX}/_open$"):
+                await call
+    finally:
+        assert (await in_cluster._cluster.ask("POST", f"/{INDEX}/_open")).refused is None
+    assert await source(in_cluster, "a") == {"x": 1}
 
 
 async def set_block(store: OpenSearchStore, block: str, value: bool | None) -> None:

@@ -103,11 +103,11 @@ async def test_client_certificate(opensearch: Node, authority: trustme.CA, ca: P
 
 
 async def test_user_and_password(secure: Faults, ca: Path, tmp_path: Path) -> None:
-    """User and password, from a file without its last line break, go with every request."""
+    """User and password, from a file without its last line break, go with every request, as UTF-8."""
     file = tmp_path / "password"
-    file.write_text(f"{SECRET}\n")
-    await reach(store=secure.url, store_ca=ca, store_user="ml", store_password_file=file)
-    packed = base64.b64encode(f"ml:{SECRET}".encode()).decode()
+    file.write_text(f"{SECRET}é€\n")
+    await reach(store=secure.url, store_ca=ca, store_user="mü", store_password_file=file)
+    packed = base64.b64encode(f"mü:{SECRET}é€".encode()).decode()
     assert {one.headers["Authorization"] for one in secure.heard} == {f"Basic {packed}"}
 
 
@@ -179,6 +179,7 @@ def test_a_link() -> None:
         ({"store_user": "ml", "store_password_file": Path("nowhere")}, "[store_password_file] cannot be read"),
         ({"store_token_file": Path("/dev/null")}, "[store_token_file] /dev/null is empty"),
         ({"store_ca": Path("nowhere")}, "[store_ca] nowhere cannot be used"),
+        ({"store_client_key": Path("/dev/null")}, "[store_client_key] needs [store_client_cert]"),
         ({"store_client_cert": Path("/dev/null")}, "[store_client_cert] /dev/null with its key cannot be used"),
     ],
 )

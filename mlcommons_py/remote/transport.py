@@ -11,7 +11,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from mlcommons_py.errors import IllegalArgument
@@ -77,7 +77,6 @@ class Transport:
         self._reads = reads
         self._observe = observe
         self._connections = Connections(self._system if lookup is None else lookup, trust, kept)
-        self._careless = _believing_anybody()
         self._tls: dict[Identity | None, asyncio.Future[ssl.SSLContext]] = {}
 
     async def send(
@@ -179,7 +178,7 @@ class Transport:
     async def _verification(self, call: Call) -> ssl.SSLContext:
         identity = call.outgoing.identity
         if call.config.skip_ssl_verification and identity is None:
-            return self._careless
+            return _believing_anybody()
         tls = self._tls.get(identity)
         if tls is None or (tls.done() and tls.exception() is not None):
             if len(self._tls) >= _MOST_IDENTITIES:
@@ -202,6 +201,7 @@ async def _load(module: str) -> None:
         await asyncio.to_thread(importlib.import_module, module)
 
 
+@cache
 def _believing_anybody() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

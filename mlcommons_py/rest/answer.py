@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
-from isal import isal_zlib
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -176,6 +175,8 @@ async def _frames(values: AsyncGenerator[Any]) -> AsyncIterator[bytes]:
 
 
 def _compress(content: bytes) -> bytes:
+    from isal import isal_zlib  # whose clients are all content with plain answers needs no memory for it
+
     return isal_zlib.compress(content, _LEVEL, _GZIP)
 
 

@@ -234,7 +234,10 @@ class Keeper:
             failed = model.state is ModelState.DEPLOY_FAILED  # it was given up before the task was known here
             raise _Unwanted(model.state_reason if failed and model.state_reason else UNDEPLOYED)
         await self._residents.bring(model_id, model, asked=model_id in self._waiting)
-        await self._nodes.beat()  # who is told that the model is deployed can call it through any node
+        # Told before it looks: of nodes that come up at the same time, the last sees all, and counts them. So who is
+        # told that the model is deployed finds it so, and can call it through any node.
+        await self._nodes.beat()
+        await self._nodes.look(ages=False)
 
         def make(read: Model) -> Model | None:
             if not self._is_wanted(model_id, read):

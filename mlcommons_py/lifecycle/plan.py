@@ -35,13 +35,13 @@ def joined(model: Model, node_id: str) -> Model:
 
 
 def deployed(model: Model, running: Collection[str]) -> Model:
-    """Return a model that has just come up on a node; ``running`` are all that run it."""
+    """Return a model that has just come up on a node; ``running`` are all that run it, as far as is known here.
+
+    Another node that came up at the same time may have counted more; that coming up makes fewer of them, nobody says.
+    """
     at = now()
-    return observed(
-        replace(model, last_deployed_time=at, last_updated_time=at, auto_redeploy_retry_times=0, state_reason=None),
-        running,
-        coming=True,
-    )
+    up = replace(model, last_deployed_time=at, last_updated_time=at, auto_redeploy_retry_times=0, state_reason=None)
+    return _counted(up, max(_count(up, running), model.current_worker_node_count or 0), coming=True)
 
 
 def observed(model: Model, running: Collection[str], *, coming: bool) -> Model:
@@ -50,11 +50,17 @@ def observed(model: Model, running: Collection[str], *, coming: bool) -> Model:
     A model that runs nowhere at the moment keeps its state: its nodes are on their way back, or the reason why not
     was noted.
     """
-    wanted = model.planning_worker_nodes or ()
-    count = len(set(wanted) & set(running))
-    state = model.state
-    if count == len(wanted):
-        state = ModelState.DEPLOYED
+    return _counted(model, _count(model, running), coming=coming)
+
+
+def _count(model: Model, running: Collection[str]) -> int:
+    return len(set(model.planning_worker_nodes or ()).intersection(running))
+
+
+def _counted(model: Model, count: int, *, coming: bool) -> Model:
+    wanted, state = model.planning_worker_nodes or (), model.state
+    if count >= len(wanted):
+        count, state = len(wanted), ModelState.DEPLOYED
     elif count and not (coming and state is ModelState.DEPLOYING):
         state = ModelState.PARTIALLY_DEPLOYED
     return replace(model, model_state=state, current_worker_node_count=count)

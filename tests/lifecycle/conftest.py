@@ -43,11 +43,15 @@ class House:
             for _ in range(PATIENCE + 1):
                 await reconciler.step()
 
-    async def close(self) -> None:
-        """End the service, once."""
+    async def rest(self) -> None:
+        """Look at nothing any more by itself, and tell nothing."""
         if self.reconciling is not None:
             self.reconciling.cancel()
             await asyncio.wait([self.reconciling])
+
+    async def close(self) -> None:
+        """End the service, once."""
+        await self.rest()
         if not self.closed:
             self.closed = True
             await self.app.close()

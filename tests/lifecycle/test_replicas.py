@@ -26,7 +26,7 @@ def running(house: House) -> list[str]:
 
 
 async def test_deploy_is_for_all(join: Callable[..., Any], tiny: bytes) -> None:
-    """A deploy through one service runs the model on all, and its task ends when the last has it."""
+    """A deploy through one service runs the model on all; once its task ended, the model is deployed on every one."""
     first, second = await join(), await join()
     model_id = await first.proven(tiny)
 
@@ -35,14 +35,25 @@ async def test_deploy_is_for_all(join: Callable[..., Any], tiny: bytes) -> None:
     nodes = sorted([first.node_id, second.node_id])
     assert (task["state"], sorted(task["worker_node"])) == ("COMPLETED", nodes)
     assert (running(first), running(second)) == ([model_id], [model_id])
-
-    async def counted() -> bool:
-        return (await model_of(first, model_id)).current_worker_node_count == 2
-
-    await first.until(counted)
     model = await model_of(second, model_id)
     assert (model.model_state, sorted(model.planning_worker_nodes or ())) == ("DEPLOYED", nodes)
-    assert (model.planning_worker_node_count, model.deploy_to_all_nodes) == (2, True)
+    assert (model.planning_worker_node_count, model.current_worker_node_count) == (2, 2)
+    assert model.deploy_to_all_nodes is True
+
+
+async def test_deployed_when_the_task_says_so(join: Callable[..., Any], tiny: bytes) -> None:
+    """The last node to come up counts those that did since it looked at them: when the task ends, all are counted."""
+    first, second = await join(), await join()
+    model_id = await first.proven(tiny)
+    await asyncio.gather(first.rest(), second.rest())
+
+    task_id = (await first.app.services.deployer.deploy(model_id, {}))["task_id"]
+    await first.app.services.keeper.settled(model_id, 30)
+    await second.app.services.keeper.reconcile()
+    task = await first.end(task_id)
+
+    model = await model_of(first, model_id)
+    assert (task["state"], model.model_state, model.current_worker_node_count) == ("COMPLETED", "DEPLOYED", 2)
 
 
 async def test_undeploy_is_for_all(join: Callable[..., Any], tiny: bytes) -> None:

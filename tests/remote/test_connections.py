@@ -47,10 +47,15 @@ async def serving(serve: Serve) -> AsyncIterator[str]:
         (b"HTTP/1.0 200\r\n\r\nold", b"old"),
         (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"hi"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2 \r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n", b"hi"),
+        (b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nhi", b"hi"),
+        (
+            b"HTTP/1.1 104 More\nContent-Length: 1\n\nxHTTP/1.1 200 OK\nContent-Length: 2\n\nhi",
+            b"hi",
+        ),
     ],
 )
 async def test_what_else_is_an_answer(fake: Fake, transport: Transport, raw: bytes, body: bytes) -> None:
-    """Lines without CR, a body that the end ends, hints before the answer, blanks and trailers can be read."""
+    """Lines without CR or in two, a body that the end ends, hints in advance, blanks and trailers can be read."""
     fake.on("/", Answer(raw=raw))
 
     incoming = await transport.send(asking(f"{fake.url}/"), ONCE, model_id="m")

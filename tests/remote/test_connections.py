@@ -116,6 +116,34 @@ async def test_who_speaks_first_speaks_no_http(transport: Transport) -> None:
             await transport.send(asking(url), ONCE, model_id="m")
 
 
+async def test_nobody_gets_what_follows_an_answer_without_a_body(transport: Transport) -> None:
+    """A connection on which the answer of status 204 speaks of a body, which may still come, is not used again."""
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await reader.read()
+
+    async with serving(serve) as url:
+        for _ in range(2):
+            answer = await transport.send(asking(url, b"", method="GET"), ClientConfig(read_timeout=1), model_id="m")
+            assert (answer.status, answer.body) == (204, b"")
+        await transport.close()
+
+    assert served == 2
+
+
+async def test_who_changes_the_protocol_speaks_no_http(fake: Fake, transport: Transport) -> None:
+    """Nobody asked for another protocol, and the error says what the server did."""
+    fake.on("/", Answer(raw=b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"))
+
+    with pytest.raises(RemoteFailed, match="is no HTTP: the server changes to another protocol"):
+        await transport.send(asking(f"{fake.url}/"), ONCE, model_id="m")
+
+
 async def test_who_answers_early_need_not_read_the_request(transport: Transport) -> None:
     """The refusal of a long body is the answer, and the connection is not used again."""
     connections = 0

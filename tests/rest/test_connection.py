@@ -424,40 +424,6 @@ async def test_answer_that_is_not_taken(connect: Open, fake: Fake) -> None:
     await asyncio.wait_for(over.wait(), PATIENCE)
 
 
-async def test_the_end_of_an_answer_that_is_not_taken(connect: Open) -> None:
-    """A client that leaves the little that is written before the connection closes is hung up on as well."""
-    wire = await connect(Impatient)
-    wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    body = bytes(8 << 10)
-    head = b"POST /own HTTP/1.1\r\nHost: me\r\nContent-Length: %d\r\n" % len(body)
-    sent = 0
-
-    async def ask(field: bytes) -> None:
-        nonlocal sent
-        request = head + field + b"\r\n" + body
-        await wire.send(request)
-        sent += len(request)
-        await Seen.has_read(sent)
-        async with asyncio.timeout(PATIENCE):
-            while not one.cycle.response_complete:
-                await asyncio.sleep(0.001)
-
-    async with asyncio.timeout(PATIENCE):
-        while not Seen.open:
-            await asyncio.sleep(0.001)
-    (one,) = Seen.open
-    one.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    while one.transport.get_write_buffer_size() < 24 << 10:
-        await ask(b"")
-    await ask(b"Connection: close\r\n")
-    assert one.transport.is_closing()
-    assert not one.flow.write_paused
-
-    async with asyncio.timeout(PATIENCE):
-        while Seen.open:
-            await asyncio.sleep(0.001)
-
-
 async def test_vanished_clients_are_noticed(connect: Open) -> None:
     """The system asks a client that says nothing whether it is still there."""
     wire = await connect()

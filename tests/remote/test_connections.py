@@ -91,17 +91,18 @@ async def test_what_was_not_asked_for_is_nobody_s_answer(transport: Transport) -
         if served > 1:
             await writer.drain()
             await asyncio.sleep(0)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfake")
+        writer.write(b"HTTP/1.1 500 Fake\r\nContent-Length: 4\r\n\r\nfake")
         await reader.read()
 
     async with serving(serve) as url:
         answers = []
         for _ in range(4):
-            answers.append((await transport.send(asking(url, b"", method="GET"), ONCE, model_id="m")).body)
+            answer = await transport.send(asking(url, b"", method="GET"), ONCE, model_id="m")
+            answers.append((answer.status, answer.body))
             await asyncio.sleep(0.02)
         await transport.close()
 
-    assert (answers, served) == ([b"true"] * 4, 4)
+    assert (answers, served) == ([(200, b"true")] * 4, 4)
 
 
 async def test_who_speaks_first_speaks_no_http(transport: Transport) -> None:
@@ -144,16 +145,20 @@ async def test_who_changes_the_protocol_speaks_no_http(fake: Fake, transport: Tr
         await transport.send(asking(f"{fake.url}/"), ONCE, model_id="m")
 
 
-async def test_who_answers_early_need_not_read_the_request(transport: Transport) -> None:
-    """The refusal of a long body is the answer, and the connection is not used again."""
+@pytest.mark.parametrize("reads", [False, True])
+async def test_who_answers_early_need_not_read_the_request(transport: Transport, reads: bool) -> None:
+    """The refusal of a long body is the answer; the connection is not used again, though all that was sent was read."""
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
         connections += 1
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
-        await writer.drain()
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbi")
+        with contextlib.suppress(TimeoutError):
+            while reads:
+                await asyncio.wait_for(reader.read(1 << 20), 0.1)
+        writer.write(b"g")
         await done.wait()
 
     done = asyncio.Event()

@@ -103,6 +103,7 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read on."""
         if self.complete:
+            self.misread = httptools.HttpParserError("something came that was not asked for")
             self.abort("the server sent more than was asked for")
             return
         self._head_bytes += len(data)

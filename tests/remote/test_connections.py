@@ -99,6 +99,18 @@ async def test_what_was_not_asked_for_is_nobody_s_answer(transport: Transport) -
     assert (answers, served) == ([b"true"] * 4, 4)
 
 
+async def test_who_speaks_first_speaks_no_http(transport: Transport) -> None:
+    """A server that greets, as those of mail do, is told apart from one that hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await reader.read()
+
+    async with serving(serve) as url:
+        with pytest.raises(RemoteFailed, match="is no HTTP"):
+            await transport.send(asking(url), ONCE, model_id="m")
+
+
 async def test_who_answers_early_need_not_read_the_request(transport: Transport) -> None:
     """The refusal of a long body is the answer, and the connection is not used again."""
     connections = 0

@@ -81,6 +81,7 @@ async def test_a_head_that_never_ends_is_not_waited_for() -> None:
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         dripping.append(asyncio.current_task())
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
         with contextlib.suppress(ConnectionError):
             while not (writer.is_closing() or reader.at_eof()):

@@ -76,6 +76,7 @@ def tiny() -> bytes:
 def start(opensearch: Node, tmp_path: Path) -> Iterator[Start]:
     """Starts services, by name, on the cluster."""
     services: dict[str, Service] = {}
+    empty(opensearch)
 
     def make(
         name: str,

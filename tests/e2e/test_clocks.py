@@ -70,7 +70,8 @@ def test_ten_minutes_apart(start: Start, ahead: Service, behind: Service, tiny: 
     assert off == [pytest.approx(SKEW, abs=60), pytest.approx(-SKEW, abs=60)]
     both = [ahead.node_id, behind.node_id]
     model_id = ahead.register(tiny, **TINY, name="used")
-    assert behind.deploy(model_id)["state"] == "COMPLETED"
+    task = behind.deploy(model_id)
+    assert task["state"] == "COMPLETED", task
     until(partial(is_at, ahead, model_id, both), "the model on both")
     assert ahead.embed(model_id, ["rain"]) == behind.embed(model_id, ["rain"])
     idle = behind.register(tiny, **TINY, name="idle", deploy_setting={"model_ttl_minutes": 1})

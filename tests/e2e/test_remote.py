@@ -117,7 +117,8 @@ def test_a_stream_comes_piece_by_piece(service: Service, provider: Provider) -> 
     path = f"/_plugins/_ml/models/{model_id}/_predict/stream"
 
     with service.http.stream("POST", path, json={"parameters": HELLO}) as answer:
-        first = next(answer.iter_lines())
+        lines = answer.iter_lines()  # which hangs up when it is let go
+        first = next(lines)
         assert json.loads(first.removeprefix("data: "))["inference_results"][0]["output"][0]["dataAsMap"] == {
             "content": "one",
             "is_last": False,

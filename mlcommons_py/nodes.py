@@ -238,10 +238,11 @@ class Nodes:
             if self._alone or self._tried > asked:
                 return
             await asyncio.sleep(max(0.0, self._tried + APART - asked))
-            self._tried = time.monotonic()
+            began = time.monotonic()
             with suppress(TimeoutError, Unavailable):
                 async with asyncio.timeout(_FRESH):
                     await self.look(ages=False)
+            self._tried = began  # a look that was cancelled, as its client went away, is nobody's
 
     def _elsewhere(self, model_id: str) -> list[tuple[str, str | None]]:
         return [

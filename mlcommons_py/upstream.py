@@ -63,7 +63,10 @@ class Upstream(asyncio.Protocol):
         lost: why it is gone, if it is.
         misread: what was wrong with an answer that is no HTTP.
         may_write: whether the server reads what is sent.
+        lenient: whether a header field of an answer may go on in a second line, or have control characters in it.
     """
+
+    lenient = False
 
     def __init__(self, authority: bytes, home: "list[Upstream]") -> None:
         self.authority = authority
@@ -112,8 +115,9 @@ class Upstream(asyncio.Protocol):
             if self._head_bytes > HEAD_BYTES and not self.complete:
                 raise httptools.HttpParserError(f"more than {HEAD_BYTES} bytes came beside its body")
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
-            self.misread = fault
-            self.abort(f"the server's answer is no HTTP: {fault}")
+            is_other = isinstance(fault, httptools.HttpParserUpgrade)
+            self.misread = httptools.HttpParserError("the server changes to another protocol") if is_other else fault
+            self.abort(f"the server's answer is no HTTP: {self.misread}")
         self._came()
 
     def eof_received(self) -> None:
@@ -167,6 +171,8 @@ class Upstream(asyncio.Protocol):
         bodiless = self._is_head or status in (204, 304)
         length = 0 if bodiless else int(lengths[0]) if lengths and not in_chunks else None
         self._keep = self._parser.should_keep_alive() and (length is not None or in_chunks)
+        if status == 204 and (in_chunks or lengths not in ([], [b"0"])):
+            self._keep = False  # what it must not have may follow all the same
         self._head_bytes = 0
         self.head = Head(status, self._reason, fields, length, in_chunks and not bodiless)
         if self._is_head:
@@ -177,7 +183,7 @@ class Upstream(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Keep a part of the body until it is taken."""
-        if self._is_head or self._extra:
+        if self._is_head or self._extra or self.head is None:
             self._keep = False
             return
         self._head_bytes = 0
@@ -202,7 +208,9 @@ class Upstream(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether it can take another request once this answer is read."""
-        return self._keep and not self._body and self.idle
+        if not self._keep or self._body or not self.idle or self._transport is None:
+            return False
+        return not self._transport.get_write_buffer_size()  # else it was answered early, and may never read the rest
 
     def begin(self, method: str, data: bytes, came: Callable[[], None], resumed: Callable[[], None] = _nothing) -> None:
         """Send the head of a request, with what there is of its body, on a connection that is idle.
@@ -263,5 +271,7 @@ class Upstream(asyncio.Protocol):
 def _parser(target: Upstream) -> httptools.HttpResponseParser:
     """Return what reads answers; lines may end without CR, and blanks may follow the size of a chunk."""
     parser = httptools.HttpResponseParser(target)
-    parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
+    parser.set_dangerous_leniencies(
+        lenient_headers=target.lenient, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+    )
     return parser

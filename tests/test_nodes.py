@@ -5,6 +5,7 @@ import asyncio
 from mlcommons_py.node import Node
 from mlcommons_py.nodes import APART, Nodes
 from mlcommons_py.store import Store
+from tests.store.hooked import HookedStore
 
 MODEL = "m" * 20
 
@@ -25,6 +26,21 @@ async def test_address_of_a_model_deployed_this_moment(store: Store) -> None:
     await one.beat()
 
     assert await other.addresses(MODEL) == ["http://one"]
+
+
+async def test_a_look_whose_client_goes_away(store: Store) -> None:
+    """Who shares a look with a client that goes away takes one of their own."""
+    hooked = HookedStore(store)
+    one, other = joined(store, "one", [MODEL]), joined(hooked, "other", [])
+    await one.beat()
+    async with hooked.stopped(lambda call: call.name == "search", after=False) as stop:
+        left = asyncio.create_task(other.addresses(MODEL))
+        await stop.reached.wait()
+        stays = asyncio.create_task(other.addresses(MODEL))
+        await asyncio.sleep(0)
+        left.cancel()
+
+        assert await stays == ["http://one"]
 
 
 async def test_many_ask_for_one_look(store: Store) -> None:

@@ -12,14 +12,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvloop
 
 from mlcommons_py import garbage, malloc
 from mlcommons_py.api_servers.beginning import Beginning
-from mlcommons_py.api_servers.channel import Channel
+from mlcommons_py.api_servers.channel import Answers, Channel
 from mlcommons_py.api_servers.handing import address, handing
 from mlcommons_py.api_servers.parts import Parts
 from mlcommons_py.api_servers.turns import Turns
@@ -48,7 +47,7 @@ def main() -> None:
 
 
 async def _run(wire: socket.socket, listening: socket.socket, turns: Turns) -> None:
-    answers: dict[str, Callable[[Any], Awaitable[Any]]] = {"stop": _stop}
+    answers = dict(AT_FIRST)
     channel = await Channel.open(wire, answers)
     # Without the core nothing that is known here holds: nobody is answered any more, not even those who wait.
     channel.ended.add_done_callback(lambda _: os._exit(0))
@@ -86,6 +85,14 @@ async def _run(wire: socket.socket, listening: socket.socket, turns: Turns) -> N
 async def _stop(_value: Any) -> None:
     """End as if told so by a signal."""
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _ignore(_value: Any) -> None:
+    """Hear nothing of models: none is known yet, and what is suspended is told again when this process serves."""
+
+
+AT_FIRST: Answers = {"stop": _stop, "changed": _ignore, "removed": _ignore, "suspended": _ignore}
+"""What is answered before the core has said how to begin; it tells things from the moment the process runs."""
 
 
 async def _tell(channel: Channel, parts: Parts) -> None:

@@ -27,7 +27,7 @@ class Pulse:
 
         That is a worker that says nothing at all between :data:`PINGS` pings, so many seconds apart: one that computes
         does, for another thread answers. Or one whose every answer to them is that a batch has been computed for longer
-        than ``limit`` seconds: the engine does not come back.
+        than ``limit`` seconds, one and the same, so that it was longer each time: the engine does not come back.
         """
         silent = stuck = 0
         while True:
@@ -35,7 +35,9 @@ class Pulse:
             ping()
             await asyncio.sleep(seconds)
             silent = silent + 1 if self._frames == before else 0
-            stuck = stuck + 1 if self._pong is not None and self._pong.busy > limit else 0
+            busy = 0.0 if self._pong is None else self._pong.busy
+            # A batch that was begun since the last answer is not that old.
+            stuck = stuck + 1 if busy > limit + stuck * seconds else int(busy > limit)
             if silent == PINGS:
                 return "did not answer any more"
             if stuck == PINGS:

@@ -17,6 +17,8 @@ from mlcommons_py.remote.documents import Connector
 Deploy = Callable[[str], Awaitable[None]]
 """Deploys a model that is called before anybody deployed it."""
 
+_OWN = "connector"
+
 
 class StoredAdmission:
     """Admission by the documents of the store."""
@@ -43,7 +45,9 @@ class StoredAdmission:
         """Return what leads to a model's provider."""
         if model.connector_id is not None:
             return await self._connectors.recent(model.connector_id)
-        return await self._connectors.own.opened(Connector.from_json(model.connector or {}), model_id)
+        if (own := model.kept.get(_OWN)) is None:
+            own = model.kept[_OWN] = Connector.from_json(model.connector or {})
+        return await self._connectors.own.opened(own, model_id)
 
     def is_deployed(self, model_id: str, model: Model) -> bool:
         """Return whether a model may be called; what one node has deployed, any of them may call."""

@@ -8,6 +8,7 @@ from typing import Any
 from mlcommons_py import exact, fields
 from mlcommons_py.errors import (
     BadRequest,
+    Conflict,
     IllegalArgument,
     LimitExceeded,
     MLCommonsError,
@@ -54,6 +55,7 @@ class BatchJobs:
         self._settings = settings
         self._counters = counters
         self._noted: dict[str, int | None] = {}
+        self._untold: dict[str, Mapping[str, Any] | None] = {}
 
     async def start(self, model_id: str, body: Mapping[str, Any], user: str | None = None) -> dict[str, Any]:
         """Start a job, and return the answer of ``_batch_predict``.
@@ -86,11 +88,26 @@ class BatchJobs:
             with self._counters.counted(model.algorithm, "batch_predict", model_id):
                 job = await self._begun(model_id, model, given, body.get("dlq"), user)
         except BaseException:
+            self._untold[task_id] = None
             with contextlib.suppress(MLCommonsError):  # what happened first is what is to be told
-                await self._tasks.delete(task_id)
+                await self.settle()
             raise
-        await self._tasks.follow(task_id, job, None)
+        self._untold[task_id] = job
+        try:
+            await self.settle()
+        except Unavailable as fault:  # the job is begun all the same: who hears of an error would begin another
+            log.warning("cannot store yet which job task %s stands for: %s", task_id, fault.reason)
         return {"task_id": task_id, "status": TaskState.CREATED, "remote_job": job}
+
+    async def settle(self) -> None:
+        """Write into the tasks of jobs that were to begin here what became of them, as far as the store did not yet."""
+        for task_id, job in list(self._untold.items()):
+            if job is not None:
+                await self._tasks.follow(task_id, job, None)
+            else:
+                with contextlib.suppress(NotFound, Conflict):
+                    await self._tasks.delete(task_id)
+            self._untold.pop(task_id, None)
 
     async def _begun(
         self, model_id: str, model: Model, given: ModelInput, dlq: Any, user: str | None

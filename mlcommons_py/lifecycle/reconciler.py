@@ -57,7 +57,7 @@ class Reconciler:
         """Restore, then reconcile for ever; who is alone has only what nobody asks for to look after then."""
         if self._nodes.alone:
             await self.restore()
-            await self._repeat(self._look_after)
+            await self._repeat(self._look_alone)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(self._beat))
             await self._until_done(self._restore_models)
@@ -125,6 +125,7 @@ class Reconciler:
         """Bring this node to what the documents say, and, where this node leads, end what gone nodes began."""
         await self._cluster_settings.load()
         await self._keeper.reconcile()
+        await self._batch_jobs.settle()
         if self._nodes.leads():
             await self._nodes.recognise(now=False)
             tasks = await self._tasks.unfinished(everywhere=True)
@@ -133,6 +134,10 @@ class Reconciler:
             await self._recovery.mend(PATIENCE)
             await self._look_after()
             await self._nodes.forget()
+
+    async def _look_alone(self) -> None:
+        await self._batch_jobs.settle()
+        await self._look_after()
 
     async def _look_after(self) -> None:
         """See to what nobody asks for: idle models, and batch jobs."""

@@ -5,6 +5,7 @@ Field names, their types and their order are those of ``MLModelGroup.java`` and 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mlcommons_py.models.states import FunctionName, ModelState
@@ -101,6 +102,11 @@ class Model(Record):
     current_worker_node_count: int | None = None
     planning_worker_nodes: Sequence[str] | None = None
     deploy_to_all_nodes: bool | None = None
+
+    @cached_property
+    def kept(self) -> dict[str, Any]:
+        """What was worked out of it, for whoever works it out; gone with it, and so never of an older state."""
+        return {}
 
     @property
     def state(self) -> ModelState:

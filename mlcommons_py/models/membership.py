@@ -11,7 +11,7 @@ from dataclasses import replace
 from mlcommons_py.errors import MLCommonsError, NotFound, VersionConflict
 from mlcommons_py.models.documents import GROUPS, Model, ModelGroup
 from mlcommons_py.models.names import Names
-from mlcommons_py.store import Delete, Document, Put, Store, Written, new_id
+from mlcommons_py.store import Document, Put, Store, Written, new_id
 from mlcommons_py.store.record import change, now
 
 _TRIES = 5
@@ -69,19 +69,31 @@ class Membership:
             while True:
                 if (taken := await self._names.take(name, group_id, founder=model.id)) is not None:
                     return taken
-                await self._found(Put(GROUPS, group_id, group.to_json(), create=True), name, model)
+                stored = await self._found(Put(GROUPS, group_id, group.to_json(), create=True), name, model)
                 if await self._names.holds(name, group_id):
                     return None
                 # Another service took the name over, as if this one had died.
-                await self._store.bulk([Delete(GROUPS, group_id), Delete(model.index, model.id)])
+                await self._take_back(stored)
 
-    async def _found(self, group: Put, name: str, model: Put) -> None:
+    async def _found(self, group: Put, name: str, model: Put) -> list[Written]:
         outcomes = await self._store.bulk([group, model])
+        stored = [one for one in outcomes if isinstance(one, Written)]
         faults = [one for one in outcomes if isinstance(one, MLCommonsError)]
         if faults:
-            await self._store.bulk([Delete(one.index, one.id) for one in outcomes if isinstance(one, Written)])
-            await self._names.release(name, group.id)
+            if await self._take_back(stored):
+                await self._names.release(name, group.id)
             raise faults[0]
+        return stored
+
+    async def _take_back(self, stored: list[Written]) -> bool:
+        """Delete what was stored a moment ago; return whether all of it is gone: a group that others joined stays."""
+        is_gone = True
+        for one in stored:
+            try:
+                await self._store.delete(one.index, one.id, if_seq_no=one.seq_no, if_primary_term=one.primary_term)
+            except VersionConflict:
+                is_gone = False
+        return is_gone
 
     async def next_version(self, group_id: str) -> int | None:
         """Count a group's version up by one and return it; None where there is no such group.

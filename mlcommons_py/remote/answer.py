@@ -28,6 +28,9 @@ _OTHERS = frozenset({"aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack20
 _GZIP_OR_ZLIB = 47
 """Window bits with which zlib tells the two apart by itself."""
 
+_BARE = -15
+"""Window bits for what ``deflate`` is to some servers: neither zlib's head nor its end."""
+
 
 class Answer:
     """An answer on its way, from the moment its request goes out.
@@ -238,6 +241,8 @@ class _Inflated:
             while part:
                 if self._member.eof:  # another member follows
                     self._member = zlib.decompressobj(_GZIP_OR_ZLIB)
+                elif not self._began and self._encoding == "deflate" and _is_bare(part[0]):
+                    self._member = zlib.decompressobj(_BARE)
                 self._began = True
                 yield self._member.decompress(part, _PIECE)
                 part = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
@@ -256,6 +261,11 @@ class _Inflated:
             raise unreadable(f"the answer's {self._encoding} data ends in the midst")
 
 
+def _is_bare(first: int) -> bool:
+    """Return whether compressed data that begin with this byte have neither zlib's head nor gzip's."""
+    return first & 0x0F != 8 and first != 0x1F
+
+
 def too_long(most: int) -> RemoteFailed:
     """Return the error for an answer that is longer than ``max_json_size`` says."""
     return unreadable(f"the answer is longer than {most} bytes; raise [plugins.ml_commons.max_json_size] to take it")
@@ -264,6 +274,6 @@ def too_long(most: int) -> RemoteFailed:
 def _headers(fields: Fields) -> Headers:
     headers: dict[str, str] = {}
     for name, (_, value) in zip(fields.names, fields.pairs, strict=True):
-        key, text = name.decode("ascii"), value.decode("utf-8", "replace")
+        key, text = name.decode("ascii"), value.rstrip(b" \t").decode("utf-8", "replace")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers

@@ -132,6 +132,8 @@ class Breaker:
         state = self._states.get(model_id)
         if state is not None and state.origin != origin:
             self._drop(model_id)
+            if state.pause:
+                self._tell(model_id, state, 0.0)
             return False
         if state is None or not state.pause:
             return False

@@ -38,7 +38,7 @@ class ChosenAction:
     def of(cls, connector: Connector, wanted: str, credential: Mapping[str, str], functions: Functions) -> Self:
         """Return what was worked out for this state of a connector, or work it out."""
         kept: Self | None = connector.kept.get(wanted)
-        if kept is None or kept.credential is not credential:
+        if kept is None or kept.credential != credential:
             kept = connector.kept[wanted] = cls(connector, find_action(connector, wanted, functions), credential)
         return kept
 

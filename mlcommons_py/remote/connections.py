@@ -30,6 +30,8 @@ class Line(Upstream):
         is_late: whether it was given up because what was to come did not come in time.
     """
 
+    lenient = True
+
     def __init__(self, authority: bytes) -> None:
         super().__init__(authority, [])
         self.is_late = False
@@ -70,6 +72,9 @@ class _Kept:
     idle: list[Upstream] = field(default_factory=list)
     lines: set[Line] = field(default_factory=set)
 
+
+AddrInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
+"""An address as :func:`socket.getaddrinfo` has it."""
 
 _Key = tuple[str, int, ssl.SSLContext | None]
 """Origin, reach and certificates: who may not go to private addresses, or shows or believes other certificates, shares
@@ -164,26 +169,43 @@ class Connections:
 
     @staticmethod
     async def _connected(endpoint: Endpoint, addresses: Sequence[Address], tls: ssl.SSLContext | None) -> Line:
+        """Return a connection to the first address that has one; where TLS does not come about, the next is tried."""
         import aiohappyeyeballs
 
-        places = [
-            (
-                socket.AF_INET if one.version == 4 else socket.AF_INET6,
-                socket.SOCK_STREAM,
-                socket.IPPROTO_TCP,
-                "",
-                (str(one), endpoint.port) if one.version == 4 else (str(one), endpoint.port, 0, 0),
-            )
-            for one in addresses
-        ]
-        try:
-            wire = await aiohappyeyeballs.start_connection(places, happy_eyeballs_delay=_NEXT_SECONDS, interleave=1)
-            _, line = await asyncio.get_running_loop().create_connection(
-                lambda: Line(endpoint.authority.encode()),
-                sock=wire,
-                ssl=tls,
-                server_hostname=None if tls is None else endpoint.host,
-            )
-        except OSError as fault:  # so are those of TLS
-            raise faults.unreachable(endpoint, fault) from fault
-        return line
+        left = [_place(one, endpoint.port) for one in addresses]
+        places: dict[socket.socket, AddrInfo] = {}
+
+        def opened(place: AddrInfo) -> socket.socket:
+            wire = socket.socket(*place[:3])
+            places[wire] = place
+            return wire
+
+        fault: OSError | None = None
+        while left:
+            try:
+                wire = await aiohappyeyeballs.start_connection(
+                    left, happy_eyeballs_delay=_NEXT_SECONDS, interleave=1, socket_factory=opened
+                )
+            except OSError as refused:
+                fault = fault or refused
+                break
+            try:
+                _, line = await asyncio.get_running_loop().create_connection(
+                    lambda: Line(endpoint.authority.encode()),
+                    sock=wire,
+                    ssl=tls,
+                    server_hostname=None if tls is None else endpoint.host,
+                )
+            except OSError as broken:  # so are the faults of TLS
+                fault = fault or broken
+                left.remove(places[wire])
+            else:
+                return line
+        assert fault is not None
+        raise faults.unreachable(endpoint, fault) from fault
+
+
+def _place(address: Address, port: int) -> AddrInfo:
+    if address.version == 4:
+        return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port)
+    return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port, 0, 0)

@@ -20,6 +20,8 @@ _SHORT, _LONG = 8, 20
 """Characters that a value must have to be hidden in an answer: with a digit in it, and without. An answer is what
 was asked for, and what stands for a key where none is needed may be a word of it, such as ``none``."""
 
+_NUMBERS = frozenset((float, int))
+
 _RARE = "%&\\~^|`QZXJKqzVYWjxHGkUFB"
 """Characters that answers have little of, the rarest first: what has one is looked for where that is."""
 
@@ -147,6 +149,8 @@ class Secrets:
         if isinstance(value, Mapping):
             return {self._without(key): self._without(one) for key, one in value.items()}
         if isinstance(value, list | tuple):
+            if _NUMBERS.issuperset(map(type, value)):  # a vector: answers may have hundreds, of thousands each
+                return value
             return [self._without(one) for one in value]
         return value
 

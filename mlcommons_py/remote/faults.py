@@ -45,7 +45,7 @@ def unreachable(endpoint: Endpoint, fault: OSError) -> RemoteFailed:
         return _failed(f"Connection refused: {at}")
     if fault.errno == errno.ETIMEDOUT:
         return _failed(f"Connection timed out: {at}")
-    return _failed(f"{fault.strerror or fault}: {at}")
+    return _failed(f"{fault.strerror or str(fault) or 'The connection was closed'}: {at}")
 
 
 def unreachable_in_time(endpoint: Endpoint, seconds: float) -> RemoteFailed:

@@ -89,12 +89,12 @@ class Connection(Reading):
     def pause_writing(self) -> None:
         """Have the answer wait, and see to it that the client reads some of it."""
         super().pause_writing()
-        self._unread = Unread(self.transport, self.body_seconds)
+        self._see_it_read()
 
     def resume_writing(self) -> None:
         """Have the answer go on."""
         super().resume_writing()
-        if self._unread is not None:
+        if self._unread is not None and not self.transport.is_closing():
             self._unread.cancel()
             self._unread = None
         self._under_way.resumed()
@@ -230,6 +230,7 @@ class Connection(Reading):
         self._under_way.done()
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._hang_up()
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -248,7 +249,7 @@ class Connection(Reading):
             return
         elif self.expect_100_continue and not self._has_body:
             # Whether the body comes although it was refused is for the client alone to know.
-            self.transport.close()
+            self._hang_up()
         else:
             self._wait(self.rest_seconds)
 
@@ -265,13 +266,24 @@ class Connection(Reading):
         content = orjson.dumps({"error": msg, "status": 400})
         head = b"content-type: application/json; charset=UTF-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[400] + head % len(content) + content)
-        self.transport.close()
+        self._hang_up()
 
     def _is_first(self) -> bool:
         """Return whether nothing is under way but the request whose body is being read, and it is not answered yet."""
         if len(self._under_way) > 1 or not self._in_message or self._in_head:
             return False
         return not self._under_way.is_answered()
+
+    def _hang_up(self) -> None:
+        """Close the connection once the client has read what is written."""
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._see_it_read()
+
+    def _see_it_read(self) -> None:
+        """Hang up on the client at once where it reads nothing more of what is written."""
+        if self._unread is None:
+            self._unread = Unread(self.transport, self.body_seconds)
 
     # what is waited for
 
@@ -284,7 +296,7 @@ class Connection(Reading):
         """Hang up, or refuse what is passed on and came too slowly."""
         sending = self._sending()
         if sending is None:
-            self.transport.close()
+            self._hang_up()
         elif sending.driven is None:
             self._pace = None  # before its turn it keeps nobody from anything
             self._await_body()

@@ -23,7 +23,8 @@ T = TypeVar("T")
 class Recent(Generic[T]):
     """Values by id, each as it was at most :data:`FRESH` seconds ago, or as this process last changed it.
 
-    While the store does not answer, a value is what it was when last known.
+    While the store does not answer, a value is what it was when last known. One that is read anew and has not changed
+    is the same object as before, with all that was worked out of it.
 
     Args:
         read: reads one; an :class:`~mlcommons_py.errors.MLCommonsError` other than ``Unavailable`` is an answer too.
@@ -61,6 +62,8 @@ class Recent(Generic[T]):
 
         async def read() -> T:
             value = await self._read(one_id)
+            if (kept := self._kept.get(one_id)) is not None and kept[1] == value:
+                value = kept[1]
             if changes == self._changes:  # else it may be older than what this process wrote meanwhile
                 self._kept[one_id] = (at, value)
             return value

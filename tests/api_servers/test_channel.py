@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mlcommons_py.api_servers.channel import Answers, Channel
+from mlcommons_py.api_servers.process import AT_FIRST
 from mlcommons_py.errors import NotFound, StatusError, Unavailable
 
 Pair = Callable[[Answers], Awaitable[tuple[Channel, Channel]]]
@@ -103,3 +104,15 @@ async def test_what_is_told_last_arrives() -> None:
     await asyncio.wait_for(taker.ended, 20)
 
     assert told == list(range(100))
+
+
+async def test_what_an_api_server_is_told_before_it_has_begun(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    """News of models of which it knows nothing yet are no failure."""
+    core, other = await pair(AT_FIRST)
+
+    for kind in ("changed", "removed", "suspended"):
+        core.tell(kind, "m")
+    await core.close()
+    await other.ended
+
+    assert not caplog.records

@@ -11,7 +11,7 @@ from mlcommons_py.inference.wire import Failed, Message, Pong
 STUCK, FINE, OTHER = Pong(busy=61), Pong(busy=59), Failed(1, "x")
 
 
-async def told(answers: Sequence[Message | None]) -> tuple[str, int]:
+async def told(answers: Sequence[Message | None], seconds: float = 0) -> tuple[str, int]:
     """Return what a worker's answers to pings show, the last of them for ever and None for none, and after how many."""
     pulse, pings = Pulse(), 0
 
@@ -21,7 +21,7 @@ async def told(answers: Sequence[Message | None]) -> tuple[str, int]:
             pulse.felt(answer)
         pings += 1
 
-    return await asyncio.wait_for(pulse.fails(ping, 0, 60), 20), pings
+    return await asyncio.wait_for(pulse.fails(ping, seconds, 60), 20), pings
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,11 @@ async def told(answers: Sequence[Message | None]) -> tuple[str, int]:
 async def test_failures(answers: Sequence[Message | None], why: str, pings: int) -> None:
     """A worker fails when so many pings in a row go unanswered, or are answered by how long a batch takes."""
     assert await told(answers) == (why, pings)
+
+
+async def test_batches_that_all_take_long() -> None:
+    """A worker that gets on is left at it, though each of its batches takes longer than anybody waits."""
+    young, old = Pong(busy=60.005), (Pong(busy=60.005), Pong(busy=60.015), Pong(busy=60.025))
+
+    assert await told([young] * 2 * PINGS + [None], 0.01) == ("did not answer any more", 3 * PINGS)
+    assert await told([young, *old], 0.01) == ("computed one batch for more than 60 s", 1 + PINGS)

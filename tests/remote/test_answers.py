@@ -40,20 +40,24 @@ async def test_a_wish_to_wait_is_handed_on_as_it_is(
 
 
 async def test_an_answer_is_decompressed(fake: Fake, transport: Transport) -> None:
-    """Compressed with gzip (of one member or more) or zlib, whole or in parts, it comes out as it was."""
+    """Compressed with gzip (of one member or more), zlib or bare deflate, whole or in parts, it comes out as it was."""
     text = "жжж".encode() * 100_000
     fake.on("/gzip", gzipped(Answer(200, text)))
     both = gzip.compress(text[:1000]) + gzip.compress(text[1000:])
     fake.on("/parts", Answer(200, parts=split(both, 1001), headers={"Content-Encoding": "GZIP"}))
     fake.on("/zlib", Answer(200, zlib.compress(text), headers={"Content-Encoding": "deflate"}))
+    bare = zlib.compressobj(wbits=-15)
+    parts = split(bare.compress(text) + bare.flush(), 7)
+    fake.on("/bare", Answer(200, parts=parts, headers={"Content-Encoding": "deflate"}))
+    fake.on("/blank", gzipped(Answer(200, text), encoding="gzip \t"))
     fake.on("/empty", Answer(200, b"", headers={"Content-Encoding": "gzip"}))
 
     bodies = [
         (await transport.send(asking(f"{fake.url}/{path}"), ONCE, model_id="m")).body
-        for path in ("gzip", "parts", "zlib", "empty")
+        for path in ("gzip", "parts", "zlib", "bare", "blank", "empty")
     ]
 
-    assert bodies == [text, text, text, b""]
+    assert bodies == [text, text, text, text, text, b""]
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,23 @@ def test_another_provider_begins_anew() -> None:
     assert (breaker.open(), changes) == ([], [("m", True), ("m", False)])
 
 
+def test_another_provider_begins_anew_in_every_process() -> None:
+    """Where one process finds a model called at another origin, no process shows it as suspended any more."""
+    told = list[Suspension]()
+    one, other = Breaker(1, 5.0, Clock(), found=told.append), Breaker(1, 5.0, Clock())
+    with one.call("m", "http://wrong") as verdict:
+        verdict.fault = "Connection refused"
+    other.hear(told[0])
+    assert other.open() == ["m"]
+
+    with one.call("m", "http://right") as verdict:
+        verdict.fault = ""
+    for suspension in told[1:]:
+        other.hear(suspension)
+
+    assert other.open() == []
+
+
 async def test_only_faults_of_the_provider_count(fake: Fake) -> None:
     """Answers of 5xx and broken connections open a model's breaker; 4xx, cancelled calls and other models do not."""
     settings = settings_of()

@@ -57,6 +57,31 @@ async def test_certificates_are_checked(authority: trustme.CA, tmp_path: Path) -
         await transport.close()
 
 
+async def test_one_address_with_tls_will_do(authority: trustme.CA, tmp_path: Path) -> None:
+    """A name of which one address hangs up on TLS is called at the next one; the fault is told where there is none."""
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    settings = settings_of()
+
+    async def look_up(_host: str, _port: int) -> list[str]:
+        return addresses
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1 << 16)
+        writer.close()
+
+    transport = Transport(Trust(settings), settings, authorities=tmp_path / "ca.pem", lookup=look_up)
+    async with Fake(tls=server_side(authority, "two.example")) as fake:
+        fake.on("/", Answer(200, {}))
+        async with await asyncio.start_server(hang_up, "127.0.0.3", fake.port):
+            url = f"https://two.example:{fake.port}/"
+            addresses = ["127.0.0.3", "127.0.0.1"]
+            assert (await transport.send(asking(url), ONCE, model_id="m")).status == 200
+            await transport.close()
+            addresses = ["127.0.0.3", "127.0.0.4"]
+            with pytest.raises(RemoteFailed, match=r"remote model: [A-Z].* [a-z]+: two\.example:"):
+                await transport.send(asking(url), ONCE, model_id="m")
+
+
 async def test_plain_http_behind_https_is_told(transport: Transport) -> None:
     """A server that speaks no TLS is named as such."""
 

@@ -47,10 +47,15 @@ async def serving(serve: Serve) -> AsyncIterator[str]:
         (b"HTTP/1.0 200\r\n\r\nold", b"old"),
         (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"hi"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2 \r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n", b"hi"),
+        (b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nhi", b"hi"),
+        (
+            b"HTTP/1.1 104 More\nContent-Length: 1\n\nxHTTP/1.1 200 OK\nContent-Length: 2\n\nhi",
+            b"hi",
+        ),
     ],
 )
 async def test_what_else_is_an_answer(fake: Fake, transport: Transport, raw: bytes, body: bytes) -> None:
-    """Lines without CR, a body that the end ends, hints before the answer, blanks and trailers can be read."""
+    """Lines without CR or in two, a body that the end ends, hints in advance, blanks and trailers can be read."""
     fake.on("/", Answer(raw=raw))
 
     incoming = await transport.send(asking(f"{fake.url}/"), ONCE, model_id="m")
@@ -86,17 +91,18 @@ async def test_what_was_not_asked_for_is_nobody_s_answer(transport: Transport) -
         if served > 1:
             await writer.drain()
             await asyncio.sleep(0)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfake")
+        writer.write(b"HTTP/1.1 500 Fake\r\nContent-Length: 4\r\n\r\nfake")
         await reader.read()
 
     async with serving(serve) as url:
         answers = []
         for _ in range(4):
-            answers.append((await transport.send(asking(url, b"", method="GET"), ONCE, model_id="m")).body)
+            answer = await transport.send(asking(url, b"", method="GET"), ONCE, model_id="m")
+            answers.append((answer.status, answer.body))
             await asyncio.sleep(0.02)
         await transport.close()
 
-    assert (answers, served) == ([b"true"] * 4, 4)
+    assert (answers, served) == ([(200, b"true")] * 4, 4)
 
 
 async def test_who_speaks_first_speaks_no_http(transport: Transport) -> None:
@@ -111,16 +117,48 @@ async def test_who_speaks_first_speaks_no_http(transport: Transport) -> None:
             await transport.send(asking(url), ONCE, model_id="m")
 
 
-async def test_who_answers_early_need_not_read_the_request(transport: Transport) -> None:
-    """The refusal of a long body is the answer, and the connection is not used again."""
+async def test_nobody_gets_what_follows_an_answer_without_a_body(transport: Transport) -> None:
+    """A connection on which the answer of status 204 speaks of a body, which may still come, is not used again."""
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await reader.read()
+
+    async with serving(serve) as url:
+        for _ in range(2):
+            answer = await transport.send(asking(url, b"", method="GET"), ClientConfig(read_timeout=1), model_id="m")
+            assert (answer.status, answer.body) == (204, b"")
+        await transport.close()
+
+    assert served == 2
+
+
+async def test_who_changes_the_protocol_speaks_no_http(fake: Fake, transport: Transport) -> None:
+    """Nobody asked for another protocol, and the error says what the server did."""
+    fake.on("/", Answer(raw=b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"))
+
+    with pytest.raises(RemoteFailed, match="is no HTTP: the server changes to another protocol"):
+        await transport.send(asking(f"{fake.url}/"), ONCE, model_id="m")
+
+
+@pytest.mark.parametrize("reads", [False, True])
+async def test_who_answers_early_need_not_read_the_request(transport: Transport, reads: bool) -> None:
+    """The refusal of a long body is the answer; the connection is not used again, though all that was sent was read."""
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
         connections += 1
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
-        await writer.drain()
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbi")
+        with contextlib.suppress(TimeoutError):
+            while reads:
+                await asyncio.wait_for(reader.read(1 << 20), 0.1)
+        writer.write(b"g")
         await done.wait()
 
     done = asyncio.Event()

@@ -51,6 +51,16 @@ def test_an_answer_with_it(spelled: str) -> None:
     assert repr(tensor["dataAsMap"]["b"][1]) == "1.10"
 
 
+def test_vectors_beside_it() -> None:
+    """Vectors are not looked through, number by number, where a text beside them has to be."""
+    value: dict[str, Any] = {"vectors": [[0.5, 1], []], "texts": [f"a\nb {SECRET}"], "mixed": [0.5, SECRET]}
+
+    shown = Secrets(CREDENTIAL).without(value, json.dumps(value).encode())
+
+    assert shown == {**value, "texts": ["a\nb ***"], "mixed": [0.5, "***"]}
+    assert shown["vectors"][0] is value["vectors"][0]
+
+
 def test_answers_that_are_texts_and_those_of_functions() -> None:
     """The same holds for an answer that is no JSON, in any character set, and for what a function makes."""
     chat = {"choices": [{"message": {"content": f"your key is {SECRET}"}}]}

@@ -1,6 +1,7 @@
 """Batch jobs: started, followed and cancelled."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from mlcommons_py.tasks.board import TASKS, Tasks, TaskType
 from tests.remote.fake import Answer
 from tests.remote_models.conftest import Client
+from tests.store.hooked import HookedStore
 
 
 def _actions(client: Client, *types: str) -> list[dict[str, Any]]:
@@ -183,6 +185,34 @@ async def test_a_service_that_ended_while_a_job_began(client: Client) -> None:
         "the service ended before the provider told which job it began",
     )
     assert job["state"] == "CREATED"
+
+
+@pytest.mark.parametrize(("status", "job"), [(200, {"id": "j1"}), (400, {"error": "no such file"})])
+async def test_a_store_that_is_away_when_the_provider_answers(client: Client, status: int, job: dict[str, str]) -> None:
+    """A job that was begun is told, and followed once the store is back; one that was not leaves no task."""
+    answered = asyncio.Event()
+    client.fake.on("/jobs", Answer(status, parts=[json.dumps(job).encode()], after=answered))
+    client.fake.on("/jobs/j1", Answer(200, {"status": "completed"}))
+    model_id = await job_model(client, *ALL)
+    body = {"parameters": {"file": "f1"}}
+    starting = asyncio.create_task(client.http.post(f"/_plugins/_ml/models/{model_id}/_batch_predict", json=body))
+    async with asyncio.timeout(30):
+        while not client.fake.requests:
+            await asyncio.sleep(0.01)
+
+        store = client.app.store
+        assert isinstance(store, HookedStore)
+        store.cut()
+        answered.set()
+        answer = await starting
+        store.mend()
+        while [one for one in await _jobs(client) if "remote_job" not in one]:
+            await asyncio.sleep(0.01)
+
+    assert (answer.status_code, answer.json().get("remote_job")) == (status, job if status == 200 else None)
+    assert [one["remote_job"]["id"] for one in await _jobs(client)] == (["j1"] if status == 200 else [])
+    if status == 200:
+        assert (await client.ml("GET", f"/tasks/{answer.json()['task_id']}"))["state"] == "COMPLETED"
 
 
 async def test_no_more_jobs_than_the_cluster_allows(client: Client) -> None:

@@ -3,7 +3,10 @@
 import asyncio
 from typing import Any
 
+from mlcommons_py import content
+from mlcommons_py.remote.chosen_action import ChosenAction
 from mlcommons_py.remote.documents import CONNECTORS
+from mlcommons_py.remote.functions import Functions
 from tests.remote.fake import SILENT, Answer, Asked, Fake, events
 from tests.remote.test_identity import PEM, strictly
 from tests.remote_models.conftest import Client
@@ -144,6 +147,18 @@ async def test_a_model_with_a_connector_of_its_own(client: Client) -> None:
     assert "credential" not in model["connector"]
     assert "credential" not in found["hits"]["hits"][0]["_source"]["connector"]
     assert model["connector"]["name"] == "a connector"
+
+
+async def test_what_calls_of_an_own_connector_have_in_common(client: Client) -> None:
+    """What is worked out of a model's own connector and its credential is kept for as long as they stay as they are."""
+    model_id = await client.register(connector=client.connector())
+    models, functions, chosen = client.app.services.models, Functions(content.providers()), list[ChosenAction]()
+    for _ in range(2):
+        connector, credential = await client.app.admission.connection(model_id, await models.called(model_id))
+        chosen.append(ChosenAction.of(connector, "predict", credential, functions))
+        await models.change(model_id, lambda _: None)  # what was read a moment ago counts no more
+
+    assert chosen[0] is chosen[1]
 
 
 async def test_what_a_registration_must_have(client: Client) -> None:

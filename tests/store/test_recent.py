@@ -32,3 +32,21 @@ async def test_nobody_waits_for_what_is_in_use() -> None:
             await asyncio.sleep(0.01)
 
     assert reads == 2
+
+
+async def test_what_did_not_change_is_what_it_was() -> None:
+    """A value that is read anew, and is as before, is the same object; one that is not is the new one."""
+    values = [{"a": 1}, {"a": 1}, {"a": 2}]
+
+    async def read(_one_id: str) -> dict[str, int]:
+        return values.pop(0)
+
+    recent = Recent(read)
+    read_values = []
+    for _ in range(3):
+        read_values.append(await recent.get("a"))
+        recent.changed("a")
+
+    assert read_values[0] is read_values[1]
+    assert read_values[2] == {"a": 2}
+    assert not values

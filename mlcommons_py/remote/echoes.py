@@ -20,6 +20,9 @@ _SHORT, _LONG = 8, 20
 """Characters that a value must have to be hidden in an answer: with a digit in it, and without. An answer is what
 was asked for, and what stands for a key where none is needed may be a word of it, such as ``none``."""
 
+_NAME = re.compile(r"arn:|[A-Za-z][A-Za-z0-9+.-]*://")
+"""How an ARN or a URL begins."""
+
 _NUMBERS = frozenset((float, int))
 
 _RARE = "%&\\~^|`QZXJKqzVYWjxHGkUFB"
@@ -126,11 +129,16 @@ class Secrets:
     @cached_property
     def _cut(self) -> re.Pattern[str]:
         """What finds the beginnings of values that are twice as long."""
-        return re.compile("|".join(re.escape(one[:_SHORT]) for one in self._values if len(one) >= 2 * _SHORT) or "(?!)")
+        return re.compile("|".join(re.escape(one[:_SHORT]) for one in self._telling) or "(?!)")
+
+    @cached_property
+    def _telling(self) -> Sequence[str]:
+        """Values of which the beginning tells something; every ARN and URL begins alike."""
+        return [one for one in self._values if len(one) >= 2 * _SHORT and _NAME.match(one) is None]
 
     def _shared(self, text: str, start: int) -> int:
         """Return how many characters of a text from ``start`` on begin a value."""
-        ends = (commonprefix((text[start : start + len(one)], one)) for one in self._values)  # noqa: RUF071 - of texts
+        ends = (commonprefix((text[start : start + len(one)], one)) for one in self._telling)  # noqa: RUF071 - of texts
         return max(map(len, ends))
 
     def without(self, value: Any, body: bytes) -> Any:

@@ -171,6 +171,17 @@ def test_streams(parts: list[str], cuts: list[int]) -> None:
     assert not any(key in "".join(shown) for key in KEYS)
 
 
+def test_what_all_names_begin_with_is_shown() -> None:
+    """An error shows the ARNs and URLs of others where the credential has one, too, and hides its own."""
+    own = {"roleArn": "arn:aws:iam::123456789012:role/ours", "endpoint": "https://ours.example/path"}
+    others = "User: arn:aws:sts::1:assumed-role/x may not call https://bedrock.example"
+
+    secrets = Secrets(own)
+
+    assert secrets.hide(others) == others
+    assert secrets.hide(f"{own['roleArn']} at {own['endpoint']}") == "*** at ***"
+
+
 def test_a_stream_waits_for_nothing_else() -> None:
     """Only what may be the beginning of a secret is kept back, and no longer than it may be."""
     hider = Hider(Secrets({"key": SECRET, "short": "none"}))

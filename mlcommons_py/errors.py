@@ -325,3 +325,12 @@ class InferenceFailed(MLCommonsError):
         super().__init__(f"Failed to inference {function_name} model: {model_id}")
         self.__cause__ = cause
         self.status = cause.status
+
+
+def reason_of(fault: Exception) -> str:
+    """Return what a task or a model's document tells of a fault, which may be one that nobody foresaw.
+
+    >>> reason_of(NotFound("Failed to find model")), reason_of(KeyError("a"))
+    ('Failed to find model', "KeyError: 'a'")
+    """
+    return fault.reason if isinstance(fault, MLCommonsError) else f"{type(fault).__name__}: {fault}"

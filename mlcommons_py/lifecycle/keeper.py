@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 
-from mlcommons_py.errors import InvalidModel, MLCommonsError
+from mlcommons_py.errors import InvalidModel, MLCommonsError, reason_of
 from mlcommons_py.lifecycle import plan
 from mlcommons_py.lifecycle.residents import Residents
 from mlcommons_py.models.documents import Model
@@ -189,7 +189,7 @@ class Keeper:
                 await self._settle(model_id)
             except Exception as fault:  # noqa: BLE001 - whatever it was, it may be gone the next time
                 failures += 1
-                reason = fault.reason if isinstance(fault, MLCommonsError) else f"{type(fault).__name__}: {fault}"
+                reason = reason_of(fault)
                 log.warning("deploying model %s failed (attempt %d): %s", model_id, failures, reason)
                 if failures >= PATIENCE:
                     with suppress(MLCommonsError):  # of the store; the next attempt notes it again

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
-from mlcommons_py.errors import LimitExceeded, MLCommonsError
+from mlcommons_py.errors import LimitExceeded, MLCommonsError, reason_of
 from mlcommons_py.lifecycle.deploying import Deployer
 from mlcommons_py.lifecycle.intake import Intake
 from mlcommons_py.lifecycle.proof import Proof
@@ -136,7 +136,7 @@ class Registrations:
         except asyncio.CancelledError:
             raise
         except Exception as fault:  # noqa: BLE001 - whatever it was, the task tells it
-            reason = _reason(fault)
+            reason = reason_of(fault)
             log.warning("model %s is not fit to be deployed: %s", model_id, reason)
             with suppress(MLCommonsError):  # the task tells it too
                 await self._proof.note(model_id, reason)
@@ -154,7 +154,7 @@ class Registrations:
         except asyncio.CancelledError:
             raise
         except Exception as fault:  # noqa: BLE001 - whatever it was, the task tells it
-            end = partial(self._tasks.fail, task_id, _reason(fault))
+            end = partial(self._tasks.fail, task_id, reason_of(fault))
         else:
             end = partial(self._tasks.complete, task_id, model_id)
         finally:
@@ -188,7 +188,3 @@ class Registrations:
                 return
             else:
                 return
-
-
-def _reason(fault: Exception) -> str:
-    return fault.reason if isinstance(fault, MLCommonsError) else f"{type(fault).__name__}: {fault}"

@@ -66,19 +66,21 @@ class UnderWay:
 
     def came(self, *, paused: bool) -> None:
         """Go on: something came from the client."""
-        if self._starting is not None:
-            starting, self._starting = self._starting, None
-            self.pass_on(*starting, paused=paused)
-        elif self._passing is not None and self._passing.driven is not None:
+        if not self._started(paused=paused) and self._passing is not None and self._passing.driven is not None:
             self._passing.driven.came()
 
     def resumed(self) -> None:
         """Go on: the client reads again."""
-        if self._starting is not None:
-            starting, self._starting = self._starting, None
-            self.pass_on(*starting, paused=False)
-        elif self._passing is not None and self._passing.driven is not None:
+        if not self._started(paused=False) and self._passing is not None and self._passing.driven is not None:
             self._passing.driven.resumed()
+
+    def _started(self, *, paused: bool) -> bool:
+        """Pass on what waited to be, and return whether there was anything."""
+        if self._starting is None:
+            return False
+        starting, self._starting = self._starting, None
+        self.pass_on(*starting, paused=paused)
+        return True
 
     def give_up(self, fault: MLCommonsError) -> bool:
         """Begin no more of them, and end what is passed on with a fault; return whether anything is."""

@@ -57,7 +57,7 @@ class Route:
         handler: returns a JSON value, an :class:`Answer` or :class:`Events`.
         query: query parameters it takes beside those that every route takes; with ``source`` among them, the body may
             come as that parameter.
-        body: ``raw`` takes a chunk's bytes, ``any`` what OpenSearch takes, ``json`` JSON alone.
+        body: ``raw`` takes a chunk's bytes, ``yaml`` JSON and YAML, ``json`` JSON alone.
         abandon: whether the work stops when the client goes away.
         formed: whether the handler itself heeds ``format`` and ``pretty``.
     """

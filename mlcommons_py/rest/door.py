@@ -22,6 +22,7 @@ from mlcommons_py.rest.identity import Caller, Identity
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.waiting import Client
 from mlcommons_py.settings import Operator
+from mlcommons_py.store.patience import awaited
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +191,8 @@ class Endpoint:
         )
         work = route.handler(self._services, known)
         client = request.client
-        done = await (_abandonable(work, client) if route.abandon and client is not None else work)
+        with awaited():
+            done = await (_abandonable(work, client) if route.abandon and client is not None else work)
         if done is _ABANDONED:
             return None
         return done if isinstance(done, Answer | Events) else Answer(done)

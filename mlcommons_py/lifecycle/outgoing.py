@@ -54,7 +54,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
             async with asyncio.timeout(timeout):
                 listed = await _addresses(host, port, private=self._private, lookup=self._lookup)
         except TimeoutError as fault:
-            raise httpcore.ConnectTimeout(f"no name server answered for {host} within {timeout:.0f} s") from fault
+            raise httpcore.ConnectTimeout(f"no name server answered for {host} in time") from fault
         except OSError as fault:
             raise httpcore.ConnectError(f"cannot resolve {host}: {fault}") from fault
         for address in listed[:-1]:

@@ -12,6 +12,7 @@ from typing import IO, Literal
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from mlcommons_py.content_coding import CODINGS, Decoder
 from mlcommons_py.errors import CircuitBreaking, ContentTooLong, ParseFailed, StatusError
 from mlcommons_py.rest.answer import Answer, plain_error
 from mlcommons_py.rest.asked import Asked
@@ -141,7 +142,7 @@ async def read_body(
     if encoding in ("identity", ""):
         return parts[0] if len(parts) == 1 else b"".join(parts)
     # A few bytes may expand to millions: never on the event loop.
-    body = await asyncio.to_thread(_inflate, parts, limit, too_long)
+    body = await asyncio.to_thread(_inflate, encoding, parts, limit, too_long)
     if share is not None:
         share.grow(len(body))
     return body
@@ -153,7 +154,7 @@ def _check_head(request: Asked, limit: int, too_long: str) -> str:
     if announced.isdecimal() and int(announced) > limit:
         raise ContentTooLong(too_long)
     encoding: str = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+    if encoding not in ("identity", "") and encoding not in CODINGS:
         raise StatusError(f"Content-Encoding [{encoding}] is not supported; use gzip", 415)
     return encoding
 
@@ -185,7 +186,7 @@ async def spooled(
             body = bytes(parts) if size == len(parts) else await asyncio.to_thread(_read, file, parts)
             if encoding in ("identity", ""):
                 return body
-            return await asyncio.to_thread(_inflate, [body], limit, too_long)
+            return await asyncio.to_thread(_inflate, encoding, [body], limit, too_long)
 
         yield load
 
@@ -253,21 +254,19 @@ class _Arriving:
         return part or None
 
 
-def _inflate(parts: list[bytes], limit: int, too_long: str) -> bytes:
-    inflate = zlib.decompressobj(wbits=47)
-    whole = bytearray()
-    for part in parts:
-        if inflate.eof:
-            raise ParseFailed("the compressed body goes on after its end")
-        try:
-            # One byte more than there is room for is enough to know that it is too much.
-            whole += inflate.decompress(part, limit - len(whole) + 1)
-        except zlib.error as fault:
-            raise ParseFailed(f"the compressed body is broken: {fault}") from fault
-        if len(whole) > limit:
-            raise ContentTooLong(too_long)
-    if inflate.unused_data:
-        raise ParseFailed("the compressed body goes on after its end")
-    if parts and not inflate.eof:
+def _inflate(encoding: str, parts: list[bytes], limit: int, too_long: str) -> bytes:
+    decoder = Decoder(encoding)
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        for part in parts:
+            for piece in decoder.decoded(part):
+                size += len(piece)
+                if size > limit:
+                    raise ContentTooLong(too_long)
+                pieces.append(piece)
+    except zlib.error as fault:
+        raise ParseFailed(f"the compressed body is broken: {fault}") from fault
+    if not decoder.complete:
         raise ParseFailed("the compressed body ends too early")
-    return bytes(whole)
+    return b"".join(pieces)

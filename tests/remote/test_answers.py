@@ -81,10 +81,11 @@ async def test_a_long_answer_is_not_decompressed_on_the_loop(fake: Fake, transpo
 
     watching = asyncio.ensure_future(watch())
     answer = await transport.send(asking(f"{fake.url}/"), ONCE, model_id="m")
+    await asyncio.sleep(0)  # for what was done last
     watching.cancel()
 
     assert answer.body == text
-    assert longest < whole / 3
+    assert longest < whole / 8
 
 
 @pytest.mark.parametrize(

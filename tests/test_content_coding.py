@@ -17,7 +17,10 @@ def bare(text: bytes) -> bytes:
     return deflating.compress(text) + deflating.flush()
 
 
-MADE: dict[str, list[Callable[[bytes], bytes]]] = {"gzip": [gzip.compress, zlib.compress], "deflate": [zlib.compress, bare, gzip.compress]}
+MADE: dict[str, list[Callable[[bytes], bytes]]] = {
+    "gzip": [gzip.compress, zlib.compress],
+    "deflate": [zlib.compress, bare, gzip.compress],
+}
 
 
 @given(st.data())

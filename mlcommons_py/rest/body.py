@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Literal
 
+from mlcommons_py.content_coding import CODINGS, Decoder
 from mlcommons_py.errors import CircuitBreaking, ContentTooLong, ParseFailed, StatusError
 from mlcommons_py.rest.answer import Answer, plain_error
 from mlcommons_py.rest.arriving import SLOWEST, Arriving
@@ -125,7 +126,7 @@ async def read_body(
         parts.append(part)
     if not encoding:
         return parts[0] if len(parts) == 1 else b"".join(parts)
-    body = await inflated(parts, limit, too_long)
+    body = await inflated(encoding, parts, limit, too_long)
     if share is not None:
         share.grow(len(body))
     return body
@@ -138,37 +139,35 @@ def encoding_of(request: Asked) -> str:
         StatusError: it is compressed in a way that is not known (415).
     """
     encoding: str = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+    if encoding not in ("identity", "") and encoding not in CODINGS:
         raise StatusError(f"Content-Encoding [{encoding}] is not supported; use gzip", 415)
     return "" if encoding == "identity" else encoding
 
 
-async def inflated(parts: list[bytes], limit: int, too_long: str) -> bytes:
-    """Return a compressed body as it was before.
+async def inflated(encoding: str, parts: list[bytes], limit: int, too_long: str) -> bytes:
+    """Return a body that is compressed, as :func:`encoding_of` says, as it was before.
 
     Raises:
         ContentTooLong: it is longer than ``limit`` bytes.
         ParseFailed: it is broken.
     """
     # A few bytes may expand to millions: never on the event loop.
-    return await asyncio.to_thread(_inflate, parts, limit, too_long)
+    return await asyncio.to_thread(_inflate, encoding, parts, limit, too_long)
 
 
-def _inflate(parts: list[bytes], limit: int, too_long: str) -> bytes:
-    inflate = zlib.decompressobj(wbits=47)
-    whole = bytearray()
-    for part in parts:
-        if inflate.eof:
-            raise ParseFailed("the compressed body goes on after its end")
-        try:
-            # One byte more than there is room for is enough to know that it is too much.
-            whole += inflate.decompress(part, limit - len(whole) + 1)
-        except zlib.error as fault:
-            raise ParseFailed(f"the compressed body is broken: {fault}") from fault
-        if len(whole) > limit:
-            raise ContentTooLong(too_long)
-    if inflate.unused_data:
-        raise ParseFailed("the compressed body goes on after its end")
-    if parts and not inflate.eof:
+def _inflate(encoding: str, parts: list[bytes], limit: int, too_long: str) -> bytes:
+    decoder = Decoder(encoding)
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        for part in parts:
+            for piece in decoder.decoded(part):
+                size += len(piece)
+                if size > limit:
+                    raise ContentTooLong(too_long)
+                pieces.append(piece)
+    except zlib.error as fault:
+        raise ParseFailed(f"the compressed body is broken: {fault}") from fault
+    if not decoder.complete:
         raise ParseFailed("the compressed body ends too early")
-    return bytes(whole)
+    return b"".join(pieces)

@@ -47,7 +47,7 @@ async def raw_body(
     encoding = encoding_of(request)
 
     async def plain(body: bytes) -> bytes:
-        return await inflated([body], limit, too_long) if encoding else body
+        return await inflated(encoding, [body], limit, too_long) if encoding else body
 
     begun: bytes | IO[bytes]
     if places.locked():

@@ -17,7 +17,8 @@ from mlcommons_py.rest.paths import ML, OwnPaths, is_ours
 from mlcommons_py.rest.services import Services
 from mlcommons_py.rest.through import Through
 
-_RAW_AT_ONCE = 2
+_RAW_AT_ONCE = 3
+"""Chunks in memory at a time: two that are stored (:mod:`~mlcommons_py.store.opensearch`), and one that comes in."""
 
 
 async def _nowhere(request: Asked) -> Answer:

@@ -18,6 +18,7 @@ from opensearchpy.serializer import JSONSerializer
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from mlcommons_py.errors import IllegalArgument, Unavailable
+from mlcommons_py.store.filled import Filled, FilledPayload
 from mlcommons_py.store.link import Link
 from mlcommons_py.store.refusals import Refusal, read_refusal
 
@@ -96,7 +97,9 @@ class Cluster:
             dead_timeout=5,
         )
 
-    async def ask(self, method: str, target: str, body: bytes | None = None, *, within: float = _TIMEOUT) -> Answer:
+    async def ask(
+        self, method: str, target: str, body: bytes | Filled | None = None, *, within: float = _TIMEOUT
+    ) -> Answer:
         """Send a request until it is answered, and return the answer, which may be a refusal.
 
         The caller sees to it that a second sending does no harm.
@@ -132,7 +135,7 @@ class Cluster:
             raise Unavailable(f"the cluster at {self._where} {lost.reason}") from lost
         raise AssertionError("unreachable")
 
-    async def _known(self, method: str, target: str, body: bytes | None, within: float) -> Any:
+    async def _known(self, method: str, target: str, body: bytes | Filled | None, within: float) -> Any:
         """Send a request, once more if the token was refused and its file has another by now: tokens expire."""
         shown = self._token
         try:
@@ -148,7 +151,7 @@ class Cluster:
                 raise
         return await self._send(method, target, body, within)
 
-    async def _send(self, method: str, target: str, body: bytes | None, within: float) -> Any:
+    async def _send(self, method: str, target: str, body: bytes | Filled | None, within: float) -> Any:
         shown = self._shown()
         headers = {"authorization": shown} if shown else None
         perform = self._client.transport.perform_request
@@ -196,6 +199,9 @@ def _host(url: str, link: Link) -> Mapping[str, Any]:
 class _Serializer(JSONSerializer):
     """orjson takes bytes as they come; bodies are made by who asks."""
 
+    def dumps(self, data: Any) -> Any:
+        return data
+
     def loads(self, s: str | bytes) -> Any:
         try:
             return orjson.loads(s)
@@ -232,13 +238,17 @@ class _Connection(AIOHttpConnection):
         method: str,
         url: str,
         params: Mapping[str, Any] | None = None,
-        body: bytes | None = None,
+        body: Any = None,
         timeout: float | None = None,  # noqa: ASYNC109 - it is opensearch-py's
         ignore: Collection[int] = (),
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Send a request, a long body piece by piece."""
-        sent: Any = BytesIO(body) if body is not None and len(body) > _LARGE else body
+        sent = body
+        if isinstance(body, Filled):
+            sent = FilledPayload(body)
+        elif body is not None and len(body) > _LARGE:
+            sent = BytesIO(body)
         return await super().perform_request(method, url, params, sent, timeout, ignore, headers)
 
     async def _create_aiohttp_session(self) -> None:

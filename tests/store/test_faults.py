@@ -262,6 +262,19 @@ async def set_block(store: OpenSearchStore, block: str, value: bool | None) -> N
     assert answer.refused is None
 
 
+async def test_content_is_sent_again(store: OpenSearchStore, faults: Faults) -> None:
+    """A chunk that was refused, or whose answer was lost, is sent again to the last byte, in the same state."""
+    content = bytes(range(256)) * 10_000
+    faults.acts = [error("rejected_execution_exception", "queue capacity 1000", 429), Drop(), Lose()]
+    written = await store.put(INDEX, "a", {"n": 1}, content=content)
+    sent = [one for one in faults.heard if writes(one.method, one.path)]
+    assert len(sent) == 4
+    assert {one.body for one in sent} == {sent[0].body}
+    assert {one.headers["Content-Length"] for one in sent} == {str(len(sent[0].body))}
+    assert await store.content(INDEX, "a") == content
+    assert written.version == 2
+
+
 async def test_get_reads_no_content(store: OpenSearchStore, faults: Faults) -> None:
     """To read a document its content does not travel."""
     await store.put(INDEX, "a", {"x": 1}, content=b"x" * 3_000_000)

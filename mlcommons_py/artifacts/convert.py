@@ -49,10 +49,12 @@ def convert(
         opened.unpack(select(opened, model_format), unpacked, ready)
     shutil.rmtree(early, ignore_errors=True)
     checkpoint = describe.read(unpacked / "model.pt") if model_format == "TORCH_SCRIPT" else hugging_face.read(unpacked)
-    tokenizer = _write_tokenizer(unpacked, directory, lower_case=checkpoint.lower_case)
-    manifest = _write(checkpoint, tokenizer, unpacked, directory, compute_type)
-    del checkpoint
     with ThreadPoolExecutor(1) as beside:
+        opening = beside.submit(_write_tokenizer, unpacked, directory, lower_case=checkpoint.lower_case)
+        encoder = _write(checkpoint, unpacked, directory, compute_type)
+        tokenizer = opening.result()
+        manifest = _describe(checkpoint, encoder, tokenizer, compute_type)
+        del checkpoint, encoder
         files = beside.submit(_digests_alone, directory, unpacked)
         dimension = measure(directory, manifest, tokenizer)
     manifest = replace(manifest, dimension=dimension, files=files.result())
@@ -76,10 +78,8 @@ def digests(directory: Path) -> dict[str, str]:
     return found
 
 
-def _write(
-    checkpoint: Checkpoint, tokenizer: Tokenizer, unpacked: Path, directory: Path, compute_type: str
-) -> Manifest:
-    """Write the weights, and return the manifest without what is to be measured."""
+def _write(checkpoint: Checkpoint, unpacked: Path, directory: Path, compute_type: str) -> Encoder:
+    """Write the weights, and return them."""
     encoder = encoders.build(
         checkpoint.architecture, checkpoint.tensors, checkpoint.prefix, writable=compute_type == "int8"
     )
@@ -87,6 +87,11 @@ def _write(
     encoders.save(encoder, directory, compute_type, _WIDENING * size + _SLACK)
     for name, array in checkpoint.arrays.items():
         np.save(directory / name, np.ascontiguousarray(array, np.float32), allow_pickle=False)
+    return encoder
+
+
+def _describe(checkpoint: Checkpoint, encoder: Encoder, tokenizer: Tokenizer, compute_type: str) -> Manifest:
+    """Return the manifest, without what is to be measured."""
     return Manifest(
         family=checkpoint.architecture.family,
         inside=checkpoint.inside,

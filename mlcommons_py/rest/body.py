@@ -12,12 +12,12 @@ from mlcommons_py.rest.arriving import SLOWEST, Arriving
 from mlcommons_py.rest.asked import Asked
 from mlcommons_py.rest.pace import BODY_SECONDS
 
-Kind = Literal["json", "any", "raw"]
+Kind = Literal["json", "yaml", "raw"]
 
 _JSON_TYPES = frozenset({"application/json", "application/x-ndjson"})
-_ANY_TYPES = _JSON_TYPES | {"application/yaml", "application/cbor", "application/smile"}
-_RAW_TYPES = _ANY_TYPES | {"application/octet-stream", "application/zip"}
-_TYPES: Mapping[Kind, frozenset[str]] = {"json": _JSON_TYPES, "any": _ANY_TYPES, "raw": _RAW_TYPES}
+_YAML_TYPES = _JSON_TYPES | {"application/yaml"}
+_RAW_TYPES = _YAML_TYPES | {"application/cbor", "application/smile", "application/octet-stream", "application/zip"}
+_TYPES: Mapping[Kind, frozenset[str]] = {"json": _JSON_TYPES, "yaml": _YAML_TYPES, "raw": _RAW_TYPES}
 
 
 class Memory:
@@ -77,7 +77,7 @@ class Share:
 def refuse_type(kind: Kind, request: Asked) -> Answer | None:
     """Return OpenSearch's answer to a body whose content type the route does not take, or None if it takes it.
 
-    ``any`` stands for OpenSearch's own types; a raw body may be binary, too, or of no type.
+    ``yaml`` takes JSON, too; a raw body may be of any of OpenSearch's types, binary, or of no type.
     """
     given = request.headers.get("content-type")
     if given is None:

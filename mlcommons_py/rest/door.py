@@ -23,6 +23,7 @@ from mlcommons_py.rest.raw_body import raw_body
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.waiting import Client
 from mlcommons_py.settings import Operator
+from mlcommons_py.store.patience import awaited
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Route:
         handler: returns a JSON value, an :class:`Answer` or :class:`Events`.
         query: query parameters it takes beside those that every route takes; with ``source`` among them, the body may
             come as that parameter.
-        body: ``raw`` takes a chunk's bytes, ``any`` what OpenSearch takes, ``json`` JSON alone.
+        body: ``raw`` takes a chunk's bytes, ``yaml`` JSON and YAML, ``json`` JSON alone.
         abandon: whether the work stops when the client goes away.
         formed: whether the handler itself heeds ``format`` and ``pretty``.
     """
@@ -190,7 +191,8 @@ class Endpoint:
         )
         work = route.handler(self._services, known)
         client = request.client
-        done = await (_abandonable(work, client) if route.abandon and client is not None else work)
+        with awaited():
+            done = await (_abandonable(work, client) if route.abandon and client is not None else work)
         if done is _ABANDONED:
             return None
         return done if isinstance(done, Answer | Events) else Answer(done)

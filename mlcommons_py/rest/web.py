@@ -9,10 +9,9 @@ from starlette.types import Receive, Scope, Send
 from mlcommons_py.errors import StatusError
 from mlcommons_py.rest.answer import Answer, error, plain_error
 from mlcommons_py.rest.asked import Asked, path_of
-from mlcommons_py.rest.binding import is_private
 from mlcommons_py.rest.body import Memory
 from mlcommons_py.rest.door import BODIES_AT_ONCE, TEXT, Door, Endpoint, Route
-from mlcommons_py.rest.identity import Identity
+from mlcommons_py.rest.identity import identity_of
 from mlcommons_py.rest.paths import ML, OwnPaths, is_ours
 from mlcommons_py.rest.services import Services
 from mlcommons_py.rest.through import Through
@@ -40,7 +39,7 @@ def web_app(services: Services, table: Iterable[Route]) -> "WebApp":
     for route in table:
         by_path.setdefault(route.path, []).append(route)
     gateway = services.gateway
-    identity = None if gateway is None else Identity(gateway, anonymous=is_private(services.operator))
+    identity = None if gateway is None else identity_of(gateway, services.operator)
     doors = OwnPaths(
         {
             path: (

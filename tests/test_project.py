@@ -1,13 +1,18 @@
 """What holds for every file of the project."""
 
 import ast
+import doctest
+import importlib
 import os
 import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 MOST_LINES = 450
+PACKAGES = ("mlcommons_py", "connectors", "guardrails")
 
 # Spelled so that this file does not find itself.
 FOREIGN = tuple(
@@ -85,6 +90,20 @@ def test_documents_name_what_exists() -> None:
 
     assert {"scripts/demo", "scripts/test"} <= named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def _with_examples() -> list[str]:
+    paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if ">>> " in path.read_text()]
+    return sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)
+
+
+@pytest.mark.parametrize("name", _with_examples())
+def test_examples_in_docstrings(name: str) -> None:
+    """What docstrings show is what happens."""
+    done = doctest.testmod(importlib.import_module(name))
+
+    assert done.attempted
+    assert done.failed == 0
 
 
 def test_two_hundred_sentences() -> None:

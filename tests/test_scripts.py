@@ -1,11 +1,15 @@
 """Scripts on a machine whose network fails now and then."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.api import until
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,6 +56,52 @@ def test_a_mirror_that_is_down(mirror: Path) -> None:
     assert (done.returncode, calls) == (7, 4)
     assert "failed four times" in done.stderr
     assert "mvn x" in done.stderr
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout whose fetches take for ever, and whose tests fail when one has begun."""
+    begins = "echo $$ > fetching.new && mv fetching.new fetching"
+    scripts = {
+        "bin/python3": "",
+        "bin/mvn": "",
+        "scripts/install": "",
+        "scripts/opensearch": f"{begins} && exec sleep 1000",
+        "scripts/test": "until test -e fetching; do sleep 0.05; done; exit 7",
+        "scripts/test-compat": "touch compat",
+    }
+    for name, body in scripts.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci" / "run").write_bytes((ROOT / ".ci" / "run").read_bytes())
+    return tmp_path
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process is there, and no mere entry in the table."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(") ")[2][0] != "Z"
+
+
+def test_fetch_ends_with_the_tests(checkout: Path) -> None:
+    """What is fetched beside the tests of CI is ended when they fail, and their status is that of the whole."""
+    environment = {**os.environ, "PATH": f"{checkout / 'bin'}:{os.environ['PATH']}"}
+    with (checkout / "said").open("wb") as said:  # who is left would keep a pipe open
+        done = subprocess.run(["bash", ".ci/run"], cwd=checkout, env=environment, stdout=said, stderr=said, check=False)
+    fetching = int((checkout / "fetching").read_text())
+    try:
+        until(lambda: not is_running(fetching), "the end of the fetch", 10)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(fetching, signal.SIGKILL)
+    assert (done.returncode, (checkout / "said").read_bytes()) == (7, b"")
+    assert not (checkout / "compat").exists()
 
 
 def test_maven_fails(mirror: Path) -> None:

@@ -70,8 +70,7 @@ class Chunks:
             "chunk_number": number,
             "total_chunks": model.total_chunks,
         }
-        # It is found when somebody looks which are there; a refresh for each costs as much again as to write it.
-        return await self._store.put(MODELS, chunk_id(model_id, number), document, content=content, at_once=False)
+        return await self._store.put(MODELS, chunk_id(model_id, number), document, content=content)
 
     async def _keep(self, model_id: str, model: Model, number: int, content: bytes, arrived: Arrived | None) -> None:
         beginning = await self.kept.keep(model_id, number, content)
@@ -94,21 +93,18 @@ class Chunks:
             # To show a field of a hit a cluster reads all of it, content included.
             "aggs": {"numbers": {"terms": {"field": "chunk_number", "size": 10_000}}},
         }
-        answer = await self._store.search(MODELS, body, latest=True)
+        answer = await self._store.search(MODELS, body)
         return {int(bucket["key"]) for bucket in answer["aggregations"]["numbers"]["buckets"]}
 
-    async def marks(self, model_id: str, *, latest: bool = True) -> Marks:
-        """Return what changes when a chunk is written, of all of them, by their ids.
-
-        Not ``latest``, chunks of other services may be left out that were stored since the index was refreshed last.
-        """
+    async def marks(self, model_id: str) -> Marks:
+        """Return what changes when a chunk is written, of all of them, by their ids."""
         body = {
             "query": {"bool": {"filter": [exactly("model_id", model_id), {"exists": {"field": "chunk_number"}}]}},
             "size": 10_000,
             "_source": False,
             "seq_no_primary_term": True,
         }
-        hits = found(await self._store.search(MODELS, body, latest=latest))
+        hits = found(await self._store.search(MODELS, body))
         return {str(hit["_id"]): (int(hit["_primary_term"]), int(hit["_seq_no"])) for hit in hits}
 
     async def missing(self, model_id: str, model: Model) -> list[int]:
@@ -203,7 +199,7 @@ class Chunks:
             "size": 0,
             "aggs": {"models": {"terms": {"field": "model_id", "size": 10_000}}},
         }
-        answer = await self._store.search(MODELS, body, latest=True)
+        answer = await self._store.search(MODELS, body)
         owners = [str(bucket["key"]) for bucket in answer["aggregations"]["models"]["buckets"]]
         swept = 0
         for model_id in owners:

@@ -107,7 +107,7 @@ def _batches(lines: Sequence[_Line]) -> Iterator[list[_Line]]:
 async def _send(cluster: Cluster, batch: list[_Line], outcomes: dict[int, Outcome], earlier: Earlier) -> None:
     """Send a batch, and again what the cluster had no room for."""
     for number in range(_ROUNDS):
-        answer = await cluster.ask("POST", path("_bulk", refresh=True), b"".join(line.encoded for line in batch))
+        answer = await cluster.ask("POST", path("_bulk"), b"".join(line.encoded for line in batch))
         if answer.refused is not None:
             outcomes |= {line.place: answer.refused.fault(line.operation.index, line.operation.id) for line in batch}
             return

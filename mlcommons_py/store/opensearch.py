@@ -30,12 +30,14 @@ _ROUNDS = 20
 class OpenSearchStore:
     """Documents in a cluster's indices; a document's content is its field :data:`CONTENT`, in base64.
 
-    Writes are refreshed at once, as ML Commons' are, but for those that may wait: each refresh makes a segment, and
-    segments are merged. Requests are tried again, with growing and random pauses, where the cluster cannot be reached
-    or has too much to do. If an answer is lost, trying again may meet the own first try: a ``create`` that finds its
-    very document in version 1 succeeded, a write under ``if_seq_no`` that finds its very document, and a deletion of
-    what was deleted just now too. Who writes under a condition what another might write to the letter, a bare counter
-    say, has to put something of its own into it.
+    ML Commons refreshes with each write; here it is the searches that do. A refresh makes a segment, which takes the
+    cluster ten times as long as the write; one of nothing new takes it next to nothing.
+
+    Requests are tried again, with growing and random pauses, where the cluster cannot be reached or has too much to do.
+    If an answer is lost, trying again may meet the own first try: a ``create`` that finds its very document in version
+    1 succeeded, a write under ``if_seq_no`` that finds its very document, and a deletion of what was deleted just now
+    too. Who writes under a condition what another might write to the letter, a bare counter say, has to put something
+    of its own into it.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -73,7 +75,6 @@ class OpenSearchStore:
         if_seq_no: int | None = None,
         if_primary_term: int | None = None,
         content: bytes | None = None,
-        at_once: bool = True,
     ) -> Written:
         """Store a whole document."""
         condition = expected(if_seq_no, if_primary_term)
@@ -87,7 +88,6 @@ class OpenSearchStore:
             index,
             "_create" if create else "_doc",
             chosen,
-            refresh=at_once,
             if_seq_no=if_seq_no,
             if_primary_term=if_primary_term,
         )
@@ -123,7 +123,6 @@ class OpenSearchStore:
             index,
             "_update",
             doc_id,
-            refresh=True,
             retry_on_conflict=_MOST_CONFLICTS if if_seq_no is None else None,
             if_seq_no=if_seq_no,
             if_primary_term=if_primary_term,
@@ -159,12 +158,10 @@ class OpenSearchStore:
             except (binascii.Error, TypeError, ValueError) as fault:
                 raise Unavailable(f"[{CONTENT}] of [{doc_id}] in [{index}] is no base64: {fault}") from fault
 
-    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = False) -> dict[str, Any]:
+    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = True) -> dict[str, Any]:
         """Return what OpenSearch answers to a search body."""
         if latest:
-            refused = (await self._cluster.ask("POST", path(index, "_refresh"))).refused
-            if refused is not None and not refused.of_missing_index:
-                raise refused.fault(index)
+            await self._refresh(index)
         sent, wanted = without_content(body)
         answer = await self._cluster.ask("POST", path(index, "_search"), encode("_search", sent))
         self._heed(answer, index)
@@ -184,9 +181,10 @@ class OpenSearchStore:
     async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:
         """Delete every document that a query finds; return how many."""
         body = encode("_delete_by_query", {"query": query})
-        target = path(index, "_delete_by_query", refresh=True, conflicts="proceed")
+        target = path(index, "_delete_by_query", conflicts="proceed")
         deleted = 0
         for _ in range(_ROUNDS):
+            await self._refresh(index)
             answer = await self._cluster.ask("POST", target, body, within=_LONG)
             if answer.refused is not None:
                 if answer.refused.of_missing_index:
@@ -219,6 +217,12 @@ class OpenSearchStore:
     async def close(self) -> None:
         """Let go of the connections."""
         await self._cluster.close()
+
+    async def _refresh(self, index: str) -> None:
+        """Let the next search find all that was written until now."""
+        refused = (await self._cluster.ask("POST", path(index, "_refresh"))).refused
+        if refused is not None and not refused.of_missing_index:
+            raise refused.fault(index)
 
     def _heed(self, answer: Answer, index: str) -> None:
         """Have the next write make the index, with its mapping, where the cluster says that it is not there."""

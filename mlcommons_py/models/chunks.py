@@ -107,6 +107,21 @@ class Chunks:
         hits = found(await self._store.search(MODELS, body))
         return {str(hit["_id"]): (int(hit["_primary_term"]), int(hit["_seq_no"])) for hit in hits}
 
+    def own_marks(self, model_id: str, model: Model) -> Marks | None:
+        """Return the marks of all chunks as they were when this process had stored the last of them.
+
+        None where it did not store them all, or anything else was written to the index since the first: a sequence
+        number counts the index's writes.
+        """
+        marks = {chunk_id(model_id, number): mark for number, mark in self.kept.marks(model_id).items()}
+        wanted = {chunk_id(model_id, number) for number in range(model.total_chunks or 0)}
+        (first_term, first), (last_term, last) = (
+            min(marks.values(), default=(0, 0)),
+            max(marks.values(), default=(0, 0)),
+        )
+        is_run = first_term == last_term and last - first == len(marks) - 1
+        return marks if is_run and marks.keys() == wanted else None
+
     async def missing(self, model_id: str, model: Model) -> list[int]:
         """Return the numbers of the chunks that are not there, ascending."""
         return sorted(set(range(model.total_chunks or 0)) - await self.present(model_id))

@@ -130,7 +130,7 @@ class Uploads:
     async def _verified(self, model_id: str, document: Document) -> bool:
         """Call a model registered if its chunks are all there and right; return whether this call did it."""
         model = Model.from_json(document.source)
-        marks = await self._chunks.marks(model_id)
+        marks = self._chunks.own_marks(model_id, model) or await self._chunks.marks(model_id)
         if not all(chunk_id(model_id, number) in marks for number in range(model.total_chunks or 0)):
             self._stored.pop(model_id, None)  # what was there once is not any more
             return False

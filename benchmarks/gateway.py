@@ -4,10 +4,13 @@
     mlcommons serve --port 9251 --store http://127.0.0.1:9250 &
     python -m benchmarks.gateway http://127.0.0.1:9250 http://127.0.0.1:9251 --pid $!
 
-Each round measures both ways for a few seconds, or by one request each where a request is long, so that whatever else
-the machine does meets both. Requests/s are the median over rounds; the ratio is that of each round's pair, its median.
-With the service's process id the last column is the CPU time that a request costs it, in milliseconds: it depends less
-than rates on what else the machine does.
+Further URLs are other ways to the same cluster. A proxy in C, such as HAProxy with ``server os 127.0.0.1:9250`` and
+``nbthread 1``, shows what of the cost is the further hop, on this machine, whoever makes it.
+
+Each round measures every way for a few seconds, or by one request each where a request is long, so that whatever else
+the machine does meets them all. Requests/s are the median over rounds; the ratio is that of each round's pair, its
+median. With a process id for each way the last column is the CPU time that a request costs it, in milliseconds: it
+depends less than rates on what else the machine does.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import itertools
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -129,21 +133,21 @@ async def load(session: aiohttp.ClientSession, url: str, work: Work, clients: in
 
 
 async def measure(
-    urls: tuple[str, str], work: Work, clients: int, rounds: int, seconds: float, pid: int | None
+    urls: Sequence[str], work: Work, clients: int, rounds: int, seconds: float, pids: Sequence[int | None]
 ) -> list[Measured]:
-    """Measure both ways in turns; who begins changes with each round."""
-    found = [Measured(), Measured()]
+    """Measure all ways in turns; who begins changes with each round."""
+    found = [Measured() for _ in urls]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         for url in urls:
             await load(session, url, work, clients, seconds / 4)
         for turn in range(rounds):
-            for way in ((0, 1), (1, 0))[turn % 2]:
-                began, had = time.perf_counter(), used(pid)
+            for way in range(len(urls)) if turn % 2 == 0 else reversed(range(len(urls))):
+                began, had = time.perf_counter(), used(pids[way])
                 took = await load(session, urls[way], work, clients, seconds)
                 busy = sum(took) / clients if work.count else time.perf_counter() - began
                 found[way].rates.append(len(took) / busy)
                 found[way].seconds += took
-                found[way].cpu += used(pid) - had
+                found[way].cpu += used(pids[way]) - had
     return found
 
 
@@ -162,10 +166,11 @@ async def empty(url: str) -> None:
         await session.delete(f"{url}/{INDEX}-*")
 
 
-def row(work: Work, clients: int, direct: Measured, through: Measured) -> dict[str, object]:
+def row(work: Work, clients: int, url: str, direct: Measured, through: Measured) -> dict[str, object]:
     """Return the numbers of one line."""
     return {
         "request": work.name,
+        "through": url,
         "clients": clients,
         "direct_per_s": round(statistics.median(direct.rates), 1),
         "through_per_s": round(statistics.median(through.rates), 1),
@@ -179,11 +184,12 @@ def row(work: Work, clients: int, direct: Measured, through: Measured) -> dict[s
 
 async def run(options: argparse.Namespace) -> None:
     """Measure everything and print a table."""
-    urls = (options.direct, options.through)
+    urls = (options.direct, *options.through)
+    pids = (None, *(options.pid or ()), *[None] * len(urls))
     await prepare(options.direct)
     rows = []
     print(
-        f"{'':16}{'clients':>8}{'direct/s':>10}{'through/s':>10}{'ratio':>7}{'p50 ms':>8}{'+p50':>7}{'+p99':>7}"
+        f"{'':16}{'clients':>8}{'direct/s':>10}  {'through':24}{'/s':>8}{'ratio':>7}{'p50 ms':>8}{'+p50':>7}{'+p99':>7}"
         f"{'cpu':>8}"
     )
     for work in works():
@@ -191,15 +197,16 @@ async def run(options: argparse.Namespace) -> None:
             if clients > work.most_clients:
                 continue
             await empty(options.direct)
-            direct, through = await measure(urls, work, clients, options.rounds, options.seconds, options.pid)
-            one = row(work, clients, direct, through)
-            rows.append(one)
-            print(
-                f"{one['request']:16}{clients:>8}{one['direct_per_s']:>10}{one['through_per_s']:>10}{one['ratio']:>7}"
-                f"{one['direct_p50_ms']:>8}{one['added_p50_ms']:>7}{one['added_p99_ms']:>7}"
-                f"{one['cpu_ms'] if options.pid else '':>8}",
-                flush=True,
-            )
+            direct, *ways = await measure(urls, work, clients, options.rounds, options.seconds, pids)
+            for url, pid, through in zip(options.through, pids[1:], ways, strict=False):
+                one = row(work, clients, url, direct, through)
+                rows.append(one)
+                print(
+                    f"{one['request']:16}{clients:>8}{one['direct_per_s']:>10}  {url:24}{one['through_per_s']:>8}"
+                    f"{one['ratio']:>7}{one['direct_p50_ms']:>8}{one['added_p50_ms']:>7}{one['added_p99_ms']:>7}"
+                    f"{one['cpu_ms'] if pid else '':>8}",
+                    flush=True,
+                )
     if options.json:
         print(json.dumps(rows))
     async with aiohttp.ClientSession() as session:
@@ -210,11 +217,11 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("direct", help="the cluster, such as http://127.0.0.1:9200")
-    parser.add_argument("through", help="the service before it, such as http://127.0.0.1:9201")
+    parser.add_argument("through", nargs="+", help="the service before it, such as http://127.0.0.1:9201")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each way is measured in a round")
-    parser.add_argument("--pid", type=int, help="the service's process, whose CPU time is shown")
+    parser.add_argument("--pid", type=int, nargs="+", help="the process of each way, whose CPU time is shown")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON, too")
     asyncio.run(run(parser.parse_args()))
 

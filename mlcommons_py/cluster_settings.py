@@ -1,10 +1,10 @@
 """The ``plugins.ml_commons.*`` settings as the settings API changes them, kept in the store."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol
 
 from mlcommons_py.errors import ParsingFailed, SettingRefused, ValidationFailed, VersionConflict
 from mlcommons_py.plugin_settings import SETTINGS, PluginSettings, flatten, parse
@@ -66,6 +66,19 @@ def scopes_of(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {scope: flatten(body.get(scope) or {}) for scope in SCOPES}
 
 
+class Beside(Protocol):
+    """What somebody else does of the same change; no other change of this process comes in between."""
+
+    async def prepare(self) -> None:
+        """Note what the change would take back; what is raised ends the change."""
+
+    async def do(self) -> None:
+        """Do it: the service's part was found right, and nothing of it was written. What is raised ends the change."""
+
+    async def undo(self) -> None:
+        """Take back what was done: the service's part could not be written."""
+
+
 class ClusterSettings:
     """Reads and changes the settings; a change is all or nothing."""
 
@@ -95,13 +108,11 @@ class ClusterSettings:
         """Return what holds for the keys that neither scope sets, in the form it is shown."""
         return {key: shown(value) for key, value in self._settings.defaults().items()}
 
-    async def change(
-        self, body: Mapping[str, Any], *, first: Callable[[], Awaitable[None]] | None = None
-    ) -> dict[str, dict[str, Any]]:
+    async def change(self, body: Mapping[str, Any], *, beside: Beside | None = None) -> dict[str, dict[str, Any]]:
         """Change settings and return what was changed, by scope and full key.
 
-        A null resets a key; a key may have wildcards then. ``first`` is called once, when the change was found right
-        and nothing was written; what it raises ends the change.
+        A null resets a key; a key may have wildcards then. ``beside`` does its part first, and takes it back where
+        this one fails.
 
         Raises:
             SettingRefused: a key is unknown, or cannot be changed while the service runs.
@@ -113,15 +124,20 @@ class ClusterSettings:
         if not any(given.values()):
             raise ValidationFailed("no settings to update")
         async with self._changing:
-            changes = await self._change(given, first)
+            if beside is not None:
+                await beside.prepare()
+            try:
+                changes = await self._change(given, beside)
+            except BaseException:
+                if beside is not None:
+                    await beside.undo()
+                raise
         return {
             scope: {key: shown(value) for key, value in values.items() if value is not None}
             for scope, values in changes.items()
         }
 
-    async def _change(
-        self, given: Mapping[str, Mapping[str, Any]], first: Callable[[], Awaitable[None]] | None
-    ) -> dict[str, dict[str, Any]]:
+    async def _change(self, given: Mapping[str, Mapping[str, Any]], beside: Beside | None) -> dict[str, dict[str, Any]]:
         """Change what is stored now, whoever changed it before, and put it into force."""
         while True:
             document = await self._store.get(INDEX, DOCUMENT)
@@ -135,9 +151,9 @@ class ClusterSettings:
             stored = replace(
                 before, persistent=after["persistent"], transient=after["transient"] if self._shared else None
             )
-            if first is not None:
-                await first()
-                first = None
+            if beside is not None:
+                await beside.do()
+                beside = None
             try:
                 if document is None:
                     await self._store.put(INDEX, DOCUMENT, stored.to_json(), create=True)

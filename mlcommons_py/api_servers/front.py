@@ -17,10 +17,9 @@ from mlcommons_py.remote.provider import Delta
 from mlcommons_py.rest.answer import Answer, Events
 from mlcommons_py.rest.answering import predicted, streamed
 from mlcommons_py.rest.asked import path_of
-from mlcommons_py.rest.binding import is_private
 from mlcommons_py.rest.body import Memory
 from mlcommons_py.rest.door import BODIES_AT_ONCE, Door, Endpoint, Route
-from mlcommons_py.rest.identity import Identity
+from mlcommons_py.rest.identity import identity_of
 from mlcommons_py.rest.paths import OwnPaths
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.through import Through
@@ -43,7 +42,7 @@ class Front:
         self._cards = cards
         self._core = Through(core, None)
         self._through = None if gateway is None else Through(gateway, metrics)
-        identity = None if gateway is None else Identity(gateway, anonymous=is_private(beginning.operator))
+        identity = None if gateway is None else identity_of(gateway, beginning.operator)
         chunks = asyncio.Semaphore(1)  # none comes here
         bodies = Memory(BODIES_AT_ONCE * beginning.operator.max_body_bytes)
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from mlcommons_py.errors import MLCommonsError, StatusError, Unavailable
@@ -47,6 +47,7 @@ class Passage:
         "_ended",
         "_entered",
         "_exchange",
+        "_first",
         "_fresh",
         "_held_back",
         "_in_chunks",
@@ -59,11 +60,20 @@ class Passage:
         "_upstream",
     )
 
-    def __init__(self, pool: Pool, dress: Dress, exchange: Exchange, ended: Ended) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        dress: Dress,
+        exchange: Exchange,
+        ended: Ended,
+        first: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Make a passage that ends with the fault that ``first`` raises, if that does, before anything is sent."""
         self._pool = pool
         self._dress = dress
         self._exchange = exchange
         self._ended = ended
+        self._first = first
         self._upstream: Upstream | None = None
         self._seeking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -83,6 +93,9 @@ class Passage:
         except MLCommonsError as fault:
             self._fail(fault)
             return
+        if self._first is not None:
+            self._seek()
+            return
         self._entered = self._pool.entered()
         if self._entered and (kept := self._pool.kept()) is not None:
             self._begin(kept)
@@ -95,8 +108,12 @@ class Passage:
     async def _find(self) -> None:
         try:
             found = None
+            if self._first is not None:
+                await self._first()
+                self._first = None
             if not self._entered:
-                await self._pool.enter()
+                if not self._pool.entered():
+                    await self._pool.enter()
                 self._entered = True
                 found = self._pool.kept()
             found = found or await self._pool.connect()

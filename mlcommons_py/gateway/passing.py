@@ -1,6 +1,7 @@
 """The way to the cluster: passing a client's request on, or asking something in its name."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from mlcommons_py.errors import Unavailable
@@ -50,15 +51,31 @@ class Gateway:
         self._pool = pool
         self._dress = dress
         self._places = ASKED_AT_ONCE
+        self._condition: Callable[[], Awaitable[None]] | None = None
+
+    def require(self, condition: Callable[[], Awaitable[None]]) -> None:
+        """Pass nothing on until ``condition`` has once raised nothing; it may ask the cluster."""
+        self._condition = condition
+
+    async def permitted(self) -> None:
+        """Return when something may be passed on.
+
+        Raises:
+            MLCommonsError: it may not.
+        """
+        if self._condition is not None:
+            await self._condition()
+            self._condition = None
 
     def pass_on(self, exchange: Exchange, ended: Ended) -> None:
         """Pass one request on and its answer back, as they come; ``ended`` is called once when that is over.
 
         What it is called with where nothing was written: :class:`Unavailable` when no node can be reached, or the
         connection broke before an answer; :class:`Rejected` when too many requests are under way;
-        :class:`BadRequest` when it is not clear where the request ends.
+        :class:`BadRequest` when it is not clear where the request ends; what :meth:`permitted` raises.
         """
-        Passage(self._pool, self._dress, exchange, ended).start()
+        first = None if self._condition is None else self.permitted
+        Passage(self._pool, self._dress, exchange, ended, first).start()
 
     async def ask(
         self, asker: Asker, target: str, headers: Headers, body: bytes = b"", *, content_type: bytes = b""

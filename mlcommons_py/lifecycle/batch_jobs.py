@@ -103,7 +103,7 @@ class BatchJobs:
         """Write into the tasks of jobs that were to begin here what became of them, as far as the store did not yet."""
         for task_id, job in list(self._untold.items()):
             if job is not None:
-                await self._tasks.follow(task_id, job, None)
+                await self._tasks.begun(task_id, job)
             else:
                 with contextlib.suppress(NotFound, Conflict):
                     await self._tasks.delete(task_id)
@@ -123,7 +123,10 @@ class BatchJobs:
             await self.give_up(task_id, task)
 
     async def give_up(self, task_id: str, task: Task) -> None:
-        """End a task whose job a node was beginning that is gone; nobody knows whether the provider began it."""
+        """End a task whose job a node was beginning that is gone; nobody knows whether the provider began it.
+
+        Should the node be there after all, it says so itself once the provider has answered it.
+        """
         if task.task_type == TaskType.BATCH_PREDICTION and task.remote_job is None:
             await self._tasks.fail(task_id, "the service ended before the provider told which job it began")
 

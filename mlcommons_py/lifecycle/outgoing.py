@@ -6,7 +6,6 @@ that resolves differently the next time gains nothing. Redirects are not followe
 
 import asyncio
 import ipaddress
-import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,17 +14,16 @@ import httpcore
 from mlcommons_py.errors import IllegalArgument
 from mlcommons_py.plugin_settings import PREFIX
 from mlcommons_py.remote.addresses import is_public
+from mlcommons_py.remote.resolver import Lookup, SystemLookup
 
 
-async def addresses(host: str, port: int, *, private: bool) -> list[str]:
+async def _addresses(host: str, port: int, *, private: bool, lookup: Lookup) -> list[str]:
     """Return the addresses of a host that may be connected to.
 
     Raises:
         IllegalArgument: one of them is not public, and ``private`` is not allowed.
     """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    listed = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    listed = await lookup(host, port)
     if not private and not all(is_public(ipaddress.ip_address(one.partition("%")[0])) for one in listed):
         raise IllegalArgument(
             f"Remote inference host name has private ip address: {host}. It may be called where the setting"
@@ -37,8 +35,10 @@ async def addresses(host: str, port: int, *, private: bool) -> list[str]:
 class CheckedBackend(httpcore.AsyncNetworkBackend):
     """Resolves a host, checks its addresses, and connects to what it checked."""
 
-    def __init__(self, *, private: bool) -> None:
+    def __init__(self, *, private: bool, lookup: Lookup | None = None) -> None:
+        """Allow addresses that are ``private``, or not; ``lookup`` finds them, None for the system."""
         self._private = private
+        self._lookup = SystemLookup() if lookup is None else lookup
         self._plain = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -51,7 +51,10 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first address of a host that answers, all of them being allowed."""
         try:
-            listed = await addresses(host, port, private=self._private)
+            async with asyncio.timeout(timeout):
+                listed = await _addresses(host, port, private=self._private, lookup=self._lookup)
+        except TimeoutError as fault:
+            raise httpcore.ConnectTimeout(f"no name server answered for {host} in time") from fault
         except OSError as fault:
             raise httpcore.ConnectError(f"cannot resolve {host}: {fault}") from fault
         for address in listed[:-1]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
+from mlcommons_py.content_coding import CODINGS, Decoder
 from mlcommons_py.errors import RemoteFailed
 from mlcommons_py.header_fields import Fields
 from mlcommons_py.remote import faults
@@ -19,17 +20,14 @@ _PART = 256 << 10
 _AHEAD = 256 << 10
 """Bytes of an answer that may wait for who reads it."""
 
-_PIECE = 256 << 10
-"""Most bytes that are decompressed in one go."""
+_IN_THREAD = 1 << 20
+"""Bytes that are decompressed off the loop before it has them."""
+
+_LONG = 4 << 20
+"""Bytes from which on putting a body together would hold the loop up for milliseconds."""
 
 _OTHERS = frozenset({"aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress", "zstd"})
 """Content codings that IANA knows, beside those that are undone."""
-
-_GZIP_OR_ZLIB = 47
-"""Window bits with which zlib tells the two apart by itself."""
-
-_BARE = -15
-"""Window bits for what ``deflate`` is to some servers: neither zlib's head nor its end."""
 
 
 class Answer:
@@ -120,17 +118,17 @@ class Answer:
         assert head is not None
         if 0 <= most < (head.length or 0):
             raise too_long(most)
-        decode = self._decoder()
-        parts, size = [], 0
-        while arrived := await self._arrived():
-            for part in (arrived,) if decode is None else decode.of(arrived):
-                size += len(part)
-                if 0 <= most < size:
-                    raise too_long(most)
-                parts.append(part)
-        if decode is not None:
-            decode.end()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        decoder = self._decoder()
+        parts: list[bytes] = []
+        size = 0
+        while some := await self._some(decoder):
+            size += sum(map(len, some))
+            if 0 <= most < size:
+                raise too_long(most)
+            parts += some
+        if len(parts) == 1:
+            return parts[0]
+        return b"".join(parts) if size < _LONG else await asyncio.to_thread(b"".join, parts)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the body, decompressed, as it comes.
@@ -138,18 +136,45 @@ class Answer:
         Raises:
             RemoteFailed: it cannot be decompressed, or ends in the midst.
         """
-        decode = self._decoder()
-        while arrived := await self._arrived():
-            for part in (arrived,) if decode is None else decode.of(arrived):
+        decoder = self._decoder()
+        while some := await self._some(decoder):
+            for part in some:
                 yield part
-        if decode is not None:
-            decode.end()
 
     def close(self) -> None:
         """Give the connection back; it is kept if both the request and the answer came to their end."""
         ended, self._ended = self._ended, None
         if ended is not None:
             ended(self._sent and self._line.reusable)
+
+    async def _some(self, decoder: Decoder | None) -> Sequence[bytes]:
+        """Return what comes next of the body, decompressed, or nothing at its end.
+
+        The first piece of what arrived is made at once, and is all of most answers; what there is beyond it is not
+        made on the loop.
+
+        Raises:
+            RemoteFailed: it cannot be decompressed, or ends in the midst.
+        """
+        if decoder is None:
+            arrived = await self._arrived()
+            return (arrived,) if arrived else ()
+        encoding = self._encoding()
+        try:
+            while True:
+                if not decoder.hungry:
+                    some = await asyncio.to_thread(decoder.pieces, _IN_THREAD)
+                elif arrived := await self._arrived():
+                    decoder.feed(arrived)
+                    some = [decoder.take()]
+                elif decoder.complete:
+                    return ()
+                else:
+                    raise unreadable(f"the answer's {encoding} data ends in the midst")
+                if any(some):
+                    return some
+        except zlib.error as fault:
+            raise unreadable(f"the answer is not what its Content-Encoding [{encoding}] says: {fault}") from fault
 
     async def _arrived(self) -> bytes:
         """Return what came of the body since the last time, or nothing at its end."""
@@ -213,57 +238,17 @@ class Answer:
             fault.__cause__ = ConnectionError(line.lost)
         return fault
 
-    def _decoder(self) -> "_Inflated | None":
-        encoding = self.headers.get("content-encoding", "").lower()
+    def _encoding(self) -> str:
+        return self.headers.get("content-encoding", "").lower()
+
+    def _decoder(self) -> Decoder | None:
+        encoding = self._encoding()
         if encoding in ("", "identity"):
             return None
-        if encoding not in ("gzip", "x-gzip", "deflate"):
+        if encoding not in CODINGS:
             name = encoding if encoding in _OTHERS else "unknown"  # it may be anything that the provider was sent
             raise unreadable(f"the answer has the Content-Encoding [{name}]; gzip and deflate are understood")
-        return _Inflated(encoding)
-
-
-class _Inflated:
-    """What gzip or zlib made of a body, piece by piece."""
-
-    def __init__(self, encoding: str) -> None:
-        self._encoding = encoding
-        self._member = zlib.decompressobj(_GZIP_OR_ZLIB)
-        self._began = False
-
-    def of(self, part: bytes) -> Iterator[bytes]:
-        """Yield what a part of the body holds.
-
-        Raises:
-            RemoteFailed: it cannot be decompressed.
-        """
-        try:
-            while part:
-                if self._member.eof:  # another member follows
-                    self._member = zlib.decompressobj(_GZIP_OR_ZLIB)
-                elif not self._began and self._encoding == "deflate" and _is_bare(part[0]):
-                    self._member = zlib.decompressobj(_BARE)
-                self._began = True
-                yield self._member.decompress(part, _PIECE)
-                part = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-            while self._began and not self._member.eof and (rest := self._member.decompress(b"", _PIECE)):
-                yield rest
-        except zlib.error as fault:
-            raise unreadable(f"the answer is not what its Content-Encoding [{self._encoding}] says: {fault}") from fault
-
-    def end(self) -> None:
-        """Note that nothing more comes.
-
-        Raises:
-            RemoteFailed: something is missing.
-        """
-        if self._began and not self._member.eof:
-            raise unreadable(f"the answer's {self._encoding} data ends in the midst")
-
-
-def _is_bare(first: int) -> bool:
-    """Return whether compressed data that begin with this byte have neither zlib's head nor gzip's."""
-    return first & 0x0F != 8 and first != 0x1F
+        return Decoder(encoding)
 
 
 def too_long(most: int) -> RemoteFailed:

@@ -71,12 +71,11 @@ class Transport:
         self._trust = trust
         self._settings = settings
         self._authorities = authorities
-        self._system = SystemLookup()
         self.breaker = Breaker() if breaker is None else breaker
         self._places = Places() if places is None else places
         self._reads = reads
         self._observe = observe
-        self._connections = Connections(self._system if lookup is None else lookup, trust, kept)
+        self._connections = Connections(SystemLookup() if lookup is None else lookup, trust, kept)
         self._tls: dict[Identity | None, asyncio.Future[ssl.SSLContext]] = {}
 
     async def send(
@@ -123,7 +122,6 @@ class Transport:
     async def close(self) -> None:
         """Hang up on every provider."""
         self._connections.close()
-        self._system.close()
 
     def _call(self, outgoing: Outgoing, config: ClientConfig, model_id: str, private: bool | None) -> Call:
         target = self._trust.check(outgoing.url, private=private)

@@ -40,7 +40,9 @@ async def ask(
 
     Raises:
         Unavailable: the cluster cannot be reached.
+        Forbidden: nothing may be passed on to it.
     """
+    await gateway(services).permitted()
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
     target = quote(path, safe="/:,*~-._") + ("?" + urlencode(query) if query else "")
     asker = Asker(method, request.client, request.scheme)

@@ -1,33 +1,23 @@
 """A request's body as it comes in: its type, its bytes, decompressed, bounded in size and in time."""
 
 import asyncio
-import contextlib
-import errno
-import tempfile
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import IO, Literal
+from collections.abc import Mapping
+from typing import Literal
 
-from starlette.requests import ClientDisconnect
-from starlette.types import Message
-
+from mlcommons_py.content_coding import CODINGS, Decoder
 from mlcommons_py.errors import CircuitBreaking, ContentTooLong, ParseFailed, StatusError
 from mlcommons_py.rest.answer import Answer, plain_error
+from mlcommons_py.rest.arriving import SLOWEST, Arriving
 from mlcommons_py.rest.asked import Asked
-from mlcommons_py.rest.pace import BODY_SECONDS, Pace
+from mlcommons_py.rest.pace import BODY_SECONDS
 
-SLOWEST = 16 << 10
-"""Bytes a second that a body must bring (:class:`~mlcommons_py.rest.pace.Pace`)."""
-
-_SPOOLED = 256 << 10
-
-Kind = Literal["json", "any", "raw"]
+Kind = Literal["json", "yaml", "raw"]
 
 _JSON_TYPES = frozenset({"application/json", "application/x-ndjson"})
-_ANY_TYPES = _JSON_TYPES | {"application/yaml", "application/cbor", "application/smile"}
-_RAW_TYPES = _ANY_TYPES | {"application/octet-stream", "application/zip"}
-_TYPES: Mapping[Kind, frozenset[str]] = {"json": _JSON_TYPES, "any": _ANY_TYPES, "raw": _RAW_TYPES}
+_YAML_TYPES = _JSON_TYPES | {"application/yaml"}
+_RAW_TYPES = _YAML_TYPES | {"application/cbor", "application/smile", "application/octet-stream", "application/zip"}
+_TYPES: Mapping[Kind, frozenset[str]] = {"json": _JSON_TYPES, "yaml": _YAML_TYPES, "raw": _RAW_TYPES}
 
 
 class Memory:
@@ -87,7 +77,7 @@ class Share:
 def refuse_type(kind: Kind, request: Asked) -> Answer | None:
     """Return OpenSearch's answer to a body whose content type the route does not take, or None if it takes it.
 
-    ``any`` stands for OpenSearch's own types; a raw body may be binary, too, or of no type.
+    ``yaml`` takes JSON, too; a raw body may be of any of OpenSearch's types, binary, or of no type.
     """
     given = request.headers.get("content-type")
     if given is None:
@@ -127,147 +117,57 @@ async def read_body(
         ParseFailed: what is compressed is broken.
         CircuitBreaking: there are too many bodies already.
     """
-    encoding = _check_head(request, limit, too_long)
+    arriving = Arriving(request, limit, too_long, patience=patience, slowest=slowest)
+    encoding = encoding_of(request)
     parts: list[bytes] = []
-    size = 0
-    arriving = _Arriving(request, patience, slowest)
     while (part := await arriving.part()) is not None:
-        size += len(part)
-        if size > limit:
-            raise ContentTooLong(too_long)
         if share is not None:
             share.grow(len(part))
         parts.append(part)
-    if encoding in ("identity", ""):
+    if not encoding:
         return parts[0] if len(parts) == 1 else b"".join(parts)
-    # A few bytes may expand to millions: never on the event loop.
-    body = await asyncio.to_thread(_inflate, parts, limit, too_long)
+    body = await inflated(encoding, parts, limit, too_long)
     if share is not None:
         share.grow(len(body))
     return body
 
 
-def _check_head(request: Asked, limit: int, too_long: str) -> str:
-    """Refuse what the head tells is wrong with a body, and return its encoding."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise ContentTooLong(too_long)
-    encoding: str = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-        raise StatusError(f"Content-Encoding [{encoding}] is not supported; use gzip", 415)
-    return encoding
-
-
-@contextlib.asynccontextmanager
-async def spooled(
-    request: Asked, limit: int, too_long: str, directory: Path
-) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
-    """Take a body into a file, however slowly it comes; yield what loads it into memory, decompressed.
+def encoding_of(request: Asked) -> str:
+    """Return how a body is compressed, which :func:`inflated` undoes; empty where it is not.
 
     Raises:
-        ContentTooLong, StatusError, ParseFailed: as :func:`read_body`.
-        CircuitBreaking: the disk is full.
+        StatusError: it is compressed in a way that is not known (415).
     """
-    encoding = _check_head(request, limit, too_long)
-    with await asyncio.to_thread(lambda: tempfile.TemporaryFile(dir=directory)) as file:
-        size, parts = 0, bytearray()
-        arriving = _Arriving(request, BODY_SECONDS, SLOWEST)
-        while (part := await arriving.part()) is not None:
-            size += len(part)
-            if size > limit:
-                raise ContentTooLong(too_long)
-            parts += part
-            if len(parts) > _SPOOLED:
-                await asyncio.to_thread(_write, file, parts)
-                parts = bytearray()
-
-        async def load() -> bytes:
-            body = bytes(parts) if size == len(parts) else await asyncio.to_thread(_read, file, parts)
-            if encoding in ("identity", ""):
-                return body
-            return await asyncio.to_thread(_inflate, [body], limit, too_long)
-
-        yield load
+    encoding: str = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "") and encoding not in CODINGS:
+        raise StatusError(f"Content-Encoding [{encoding}] is not supported; use gzip", 415)
+    return "" if encoding == "identity" else encoding
 
 
-def _write(file: IO[bytes], parts: bytearray) -> None:
+async def inflated(encoding: str, parts: list[bytes], limit: int, too_long: str) -> bytes:
+    """Return a body that is compressed, as :func:`encoding_of` says, as it was before.
+
+    Raises:
+        ContentTooLong: it is longer than ``limit`` bytes.
+        ParseFailed: it is broken.
+    """
+    # A few bytes may expand to millions: never on the event loop.
+    return await asyncio.to_thread(_inflate, encoding, parts, limit, too_long)
+
+
+def _inflate(encoding: str, parts: list[bytes], limit: int, too_long: str) -> bytes:
+    decoder = Decoder(encoding)
+    pieces: list[bytes] = []
+    size = 0
     try:
-        file.write(parts)
-    except OSError as fault:
-        if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise CircuitBreaking("the disk is full: a chunk is kept there while it comes in", retry_after=60) from fault
-
-
-def _read(file: IO[bytes], rest: bytearray) -> bytes:
-    _write(file, rest)
-    file.seek(0)
-    return file.read()
-
-
-class _Arriving:
-    """A body as it comes in: its parts, none of them empty."""
-
-    def __init__(self, request: Asked, patience: float, slowest: int) -> None:
-        self._receive = request.receive
-        self._client = request.client
-        self._clock = asyncio.get_running_loop().time
-        self._began = self._taken = self._clock()
-        self._pace = Pace(patience, slowest, self._began)
-        self._size = 0
-        self._ended = False
-
-    async def part(self) -> bytes | None:
-        """Return the next part; None when there are no more.
-
-        Raises:
-            StatusError: it comes too slowly.
-            ClientDisconnect: the client went away.
-        """
-        self._pace.rested(self._clock() - self._taken)
-        while not self._ended:
-            if self._client is not None and self._client.has_sent:
-                return self._read(await self._receive())
-            try:
-                async with asyncio.timeout_at(self._pace.due):
-                    message = await self._receive()
-            except TimeoutError as fault:
-                raise StatusError(
-                    f"the body came too slowly: after {self._clock() - self._began:.0f} s there were {self._size} bytes"
-                    " of it",
-                    408,
-                ) from fault
-            if part := self._read(message):
-                self._taken = self._clock()
-                self._pace.came(len(part), self._taken)
-                return part
-        return None
-
-    def _read(self, message: Message) -> bytes | None:
-        """Return the part of the body that a message has; None where it has none."""
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        self._ended = not message.get("more_body", False)
-        part: bytes = message.get("body", b"")
-        self._size += len(part)
-        return part or None
-
-
-def _inflate(parts: list[bytes], limit: int, too_long: str) -> bytes:
-    inflate = zlib.decompressobj(wbits=47)
-    whole = bytearray()
-    for part in parts:
-        if inflate.eof:
-            raise ParseFailed("the compressed body goes on after its end")
-        try:
-            # One byte more than there is room for is enough to know that it is too much.
-            whole += inflate.decompress(part, limit - len(whole) + 1)
-        except zlib.error as fault:
-            raise ParseFailed(f"the compressed body is broken: {fault}") from fault
-        if len(whole) > limit:
-            raise ContentTooLong(too_long)
-    if inflate.unused_data:
-        raise ParseFailed("the compressed body goes on after its end")
-    if parts and not inflate.eof:
+        for part in parts:
+            for piece in decoder.decoded(part):
+                size += len(piece)
+                if size > limit:
+                    raise ContentTooLong(too_long)
+                pieces.append(piece)
+    except zlib.error as fault:
+        raise ParseFailed(f"the compressed body is broken: {fault}") from fault
+    if not decoder.complete:
         raise ParseFailed("the compressed body ends too early")
-    return bytes(whole)
+    return b"".join(pieces)

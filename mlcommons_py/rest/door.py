@@ -17,11 +17,13 @@ from mlcommons_py.models.documents import CHUNK_SIZE
 from mlcommons_py.observe.metrics import Metrics
 from mlcommons_py.rest.answer import Answer, Events, Form, error, plain_error, respond, stream
 from mlcommons_py.rest.asked import Asked
-from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type, spooled
+from mlcommons_py.rest.body import Kind, Memory, read_body, refuse_type
 from mlcommons_py.rest.identity import Caller, Identity
+from mlcommons_py.rest.raw_body import raw_body
 from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.waiting import Client
 from mlcommons_py.settings import Operator
+from mlcommons_py.store.patience import awaited
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class Route:
         handler: returns a JSON value, an :class:`Answer` or :class:`Events`.
         query: query parameters it takes beside those that every route takes; with ``source`` among them, the body may
             come as that parameter.
-        body: ``raw`` takes a chunk's bytes, ``any`` what OpenSearch takes, ``json`` JSON alone.
+        body: ``raw`` takes a chunk's bytes, ``yaml`` JSON and YAML, ``json`` JSON alone.
         abandon: whether the work stops when the client goes away.
         formed: whether the handler itself heeds ``format`` and ``pretty``.
     """
@@ -159,10 +161,9 @@ class Endpoint:
         if announced and (refusal := refuse_type(route.body, request)) is not None:
             return refusal
         if route.body == "raw":
-            # Chunks are big: they come in on the disk, at their senders' pace, and few are in memory at once.
             directory = self._services.operator.data
-            async with spooled(request, CHUNK_SIZE, "Chunk size exceeds 10MB", directory) as load, self._raw:
-                return await self._handle(route, request, await load(), caller, announced=announced)
+            async with raw_body(request, CHUNK_SIZE, "Chunk size exceeds 10MB", directory, self._raw) as body:
+                return await self._handle(route, request, body, caller, announced=announced)
         with self._bodies.share() as share:
             limit = self._services.operator.max_body_bytes
             too_long = f"the body is longer than {limit} bytes; send less, or start with a larger max_body_bytes"
@@ -190,7 +191,8 @@ class Endpoint:
         )
         work = route.handler(self._services, known)
         client = request.client
-        done = await (_abandonable(work, client) if route.abandon and client is not None else work)
+        with awaited():
+            done = await (_abandonable(work, client) if route.abandon and client is not None else work)
         if done is _ABANDONED:
             return None
         return done if isinstance(done, Answer | Events) else Answer(done)

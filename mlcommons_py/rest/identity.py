@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +18,8 @@ from mlcommons_py.header_fields import Fields, Headers
 from mlcommons_py.rest.answer import Answer
 from mlcommons_py.rest.asked import Asked
 from mlcommons_py.rest.asking import relayed
+from mlcommons_py.rest.binding import is_private
+from mlcommons_py.settings import Operator
 
 log = logging.getLogger(__name__)
 
@@ -202,19 +205,42 @@ class Identity:
         return Caller(self._known[key].user)
 
 
+def identity_of(gateway: Gateway, operator: Operator) -> Identity:
+    """Return who says who calls.
+
+    Where other machines can reach the service, nothing is passed on before the cluster told that it knows its users.
+    """
+    private = is_private(operator)
+    if not private:
+
+        async def has_users() -> None:
+            if not await _knows_users(gateway):
+                raise Forbidden(_NOBODY_KNOWN)
+
+        gateway.require(has_users)
+    return Identity(gateway, anonymous=private)
+
+
 async def require_users(gateway: Gateway) -> None:
-    """See to it that the cluster knows who calls; one that cannot be asked now is asked by the first who calls.
+    """See to it that the cluster knows who calls; one that cannot be asked now is asked before it is sent anything.
 
     Raises:
         IllegalArgument: it has no security plugin.
     """
+    with suppress(Rejected, Unavailable):
+        if not await _knows_users(gateway):
+            raise IllegalArgument(_NOBODY_KNOWN)
+
+
+async def _knows_users(gateway: Gateway) -> bool:
     try:
         async with asyncio.timeout(ASK_SECONDS):
             reply = await gateway.ask(Asker("GET", "unknown", "https"), PATH, [])
-    except (Rejected, Unavailable, TimeoutError):
-        return
-    if _has_no_security(reply):
-        raise IllegalArgument(_NOBODY_KNOWN)
+    except TimeoutError as fault:
+        raise Unavailable(f"the cluster did not say within {ASK_SECONDS:g} s whether it knows its users") from fault
+    if _passes(reply):
+        raise Unavailable("the cluster cannot say yet whether it knows its users; try again later")
+    return not _has_no_security(reply)
 
 
 def _passes(reply: Reply) -> bool:

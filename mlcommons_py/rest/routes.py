@@ -96,7 +96,7 @@ TABLE: tuple[Route, ...] = (
 
 BESIDE: tuple[Route, ...] = (
     Route("GET", "/_cluster/settings", shared_settings.get_settings, _SETTINGS | {"include_defaults", "local"}),
-    Route("PUT", "/_cluster/settings", shared_settings.put_settings, _SETTINGS, body="any"),
+    Route("PUT", "/_cluster/settings", shared_settings.put_settings, _SETTINGS, body="yaml"),
     Route("GET", "/_cat/plugins", plugins.cat_plugins, cat.PARAMETERS | _TIMES, formed=True),
     Route("GET", "/_nodes/plugins", plugins.node_plugins, _TIMES | {"flat_settings"}),
     Route("GET", "/_nodes/{node_id}/plugins", plugins.node_plugins, _TIMES | {"flat_settings"}),

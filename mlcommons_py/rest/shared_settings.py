@@ -8,7 +8,7 @@ from typing import Any
 from mlcommons_py.cluster_settings import SCOPES, nest, scopes_of
 from mlcommons_py.errors import MLCommonsError, ValidationFailed
 from mlcommons_py.gateway.passing import Reply
-from mlcommons_py.plugin_settings import PREFIX, SETTINGS
+from mlcommons_py.plugin_settings import PREFIX, SETTINGS, flatten
 from mlcommons_py.rest.answer import Answer, plain_error
 from mlcommons_py.rest.asking import ask, headers_of, passed, read, relayed
 from mlcommons_py.rest.body import is_json
@@ -48,11 +48,11 @@ async def put_settings(services: Services, request: Request) -> object:
     """PUT /_cluster/settings: all of it or nothing.
 
     The service's part is checked first, then the cluster does its own, then the service's is stored. Should that fail,
-    the cluster's part is undone. A service that dies in between leaves the cluster's part done and its own not; the
-    client, which got no answer, repeats its request.
+    the cluster's part is undone, but for what somebody else changed meanwhile. A service that dies in between leaves
+    the cluster's part done and its own not; the client, which got no answer, repeats its request.
     """
     if not is_json(request.headers.get("content-type", "")):
-        return await _put_in_another_notation(services, request)
+        return await _put_yaml(services, request)
     given = scopes_of(await request.json("request body is required"))
     ours: Scopes = {scope: {key: value for key, value in given[scope].items() if _ours(key, value)} for scope in SCOPES}
     theirs = {scope: {key: value for key, value in given[scope].items() if _theirs(key)} for scope in SCOPES}
@@ -60,29 +60,37 @@ async def put_settings(services: Services, request: Request) -> object:
         raise ValidationFailed("no settings to update")
     step = _ClustersPart(services, request, theirs if any(theirs.values()) else _NOTHING)
     try:
-        await step.prepare()
         if any(ours.values()):
-            changed = await services.cluster_settings.change(ours, first=step.do)
+            changed = await services.cluster_settings.change(ours, beside=step)
         else:
             changed = {scope: {} for scope in SCOPES}
             await step.do()
     except _Refused as refused:
         return relayed(refused.reply)
-    except BaseException:
-        await step.undo()
-        raise
     assert step.done is not None
     body = _merged(read(step.done), changed, flat=request.flag("flat_settings"))
     return Answer(body, headers=headers_of(step.done))
 
 
-async def _put_in_another_notation(services: Services, request: Request) -> object:
-    """Pass a change in YAML, CBOR or SMILE on as it is; it is not read here, so it must not mean the service's keys."""
-    if _NAME in request.body or b"*" in request.body:
-        return plain_error(f"{PREFIX}* keys and keys with wildcards are taken in JSON only", 406)
+async def _put_yaml(services: Services, request: Request) -> object:
+    """Pass a change in YAML on as it is; it is not read here, so it must not mean the service's keys.
+
+    Without escapes, and aliases, which have the asterisk, too, a key stands there as it is; in CBOR it may come in
+    pieces, and is not taken at all.
+    """
+    if any(sign in request.body for sign in (_NAME, b"*", b"\\")) or not _is_utf8(request.body):
+        return plain_error(f"{PREFIX}* keys, wildcards and escapes are taken in JSON only", 406)
     query = passed(request) | {"format": "json"}
     reply = await ask(services, request, _PATH, query, method="PUT", body=request.body)
     return relayed(reply) if reply.status != 200 else Answer(read(reply), headers=headers_of(reply))
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _ClustersPart:
@@ -100,8 +108,8 @@ class _ClustersPart:
         now = await ask(self._services, self._request, _PATH, {"flat_settings": "true"})
         if now.status != 200:
             raise _Refused(now)
-        before: Any = read(now)
-        self._before = {scope: _undoing(values, before.get(scope, {})) for scope, values in self._body.items()}
+        before = _flat(now)
+        self._before = {scope: _undoing(values, before[scope]) for scope, values in self._body.items()}
 
     async def do(self) -> None:
         """Have the cluster change its settings."""
@@ -111,15 +119,32 @@ class _ClustersPart:
         self.done = reply
 
     async def undo(self) -> None:
-        """Have it take the change back, if it did it."""
+        """Have it take the change back, if it did it; a key that has another value by now was somebody else's since."""
         if self.done is None or self._body is _NOTHING:
             return
         try:
-            reply = await ask(self._services, self._request, _PATH, {}, method="PUT", body=self._before)
-            if reply.status != 200:
-                log.error("the cluster's part of a settings change stays: undoing it was refused: %r", reply.body[:500])
+            now = await ask(self._services, self._request, _PATH, {"flat_settings": "true"})
+            if now.status == 200:
+                made, there = _flat(self.done), _flat(now)
+                back = {
+                    scope: {
+                        key: value for key, value in values.items() if there[scope].get(key) == made[scope].get(key)
+                    }
+                    for scope, values in self._before.items()
+                }
+                if not any(back.values()):
+                    return
+                now = await ask(self._services, self._request, _PATH, {}, method="PUT", body=back)
+            if now.status != 200:
+                log.error("the cluster's part of a settings change stays: undoing it was refused: %r", now.body[:500])
         except MLCommonsError as fault:
             log.error("the cluster's part of a settings change stays: %s", fault.reason)
+
+
+def _flat(reply: Reply) -> Scopes:
+    """Return the settings that an answer shows, by full key."""
+    shown: Any = read(reply)
+    return {scope: flatten(shown.get(scope, {})) for scope in SCOPES}
 
 
 def _undoing(changes: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,15 +9,15 @@ from starlette.types import Receive, Scope, Send
 from mlcommons_py.errors import StatusError
 from mlcommons_py.rest.answer import Answer, error, plain_error
 from mlcommons_py.rest.asked import Asked, path_of
-from mlcommons_py.rest.binding import is_private
 from mlcommons_py.rest.body import Memory
 from mlcommons_py.rest.door import BODIES_AT_ONCE, TEXT, Door, Endpoint, Route
-from mlcommons_py.rest.identity import Identity
+from mlcommons_py.rest.identity import identity_of
 from mlcommons_py.rest.paths import ML, OwnPaths, is_ours
 from mlcommons_py.rest.services import Services
 from mlcommons_py.rest.through import Through
 
-_RAW_AT_ONCE = 2
+_RAW_AT_ONCE = 3
+"""Chunks in memory at a time: two that are stored (:mod:`~mlcommons_py.store.opensearch`), and one that comes in."""
 
 
 async def _nowhere(request: Asked) -> Answer:
@@ -39,7 +39,7 @@ def web_app(services: Services, table: Iterable[Route]) -> "WebApp":
     for route in table:
         by_path.setdefault(route.path, []).append(route)
     gateway = services.gateway
-    identity = None if gateway is None else Identity(gateway, anonymous=is_private(services.operator))
+    identity = None if gateway is None else identity_of(gateway, services.operator)
     doors = OwnPaths(
         {
             path: (

@@ -1,7 +1,13 @@
-"""One request to the cluster, and as many tries as it takes."""
+"""One request to the cluster, and as many tries as it takes.
+
+A request that nobody answers is tried again. One that a client waits for bridges a moment: once nobody has answered for
+longer, each is tried at every address once, until one is answered.
+"""
 
 import asyncio
 import logging
+import math
+import time
 from base64 import b64encode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,10 +21,12 @@ from opensearchpy import AIOHttpConnection, AsyncOpenSearch
 from opensearchpy.exceptions import ConnectionError as NotConnected
 from opensearchpy.exceptions import ConnectionTimeout, SerializationError, TransportError
 from opensearchpy.serializer import JSONSerializer
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from mlcommons_py.errors import IllegalArgument, Unavailable
+from mlcommons_py.store.filled import Filled, FilledPayload
 from mlcommons_py.store.link import Link
+from mlcommons_py.store.patience import is_awaited
 from mlcommons_py.store.refusals import Refusal, read_refusal
 
 log = logging.getLogger(__name__)
@@ -29,9 +37,16 @@ MAX_ANSWER = 128_000_000
 PATIENCE = 10.0
 """Seconds within which a request is tried again."""
 
+BRIDGED = 1.5
+"""Seconds for which a request that a client waits for is tried again while nobody answers any."""
+
 _TIMEOUT = 30.0
 _CONNECTIONS = 20
 _LARGE = 1 << 20
+
+
+_pauses = wait_random_exponential(multiplier=0.1, max=2)
+_short_pauses = wait_random_exponential(multiplier=0.1, max=0.25)
 
 
 class Lost(Exception):
@@ -81,6 +96,7 @@ class Cluster:
 
     def __init__(self, link: Link, patience: float = PATIENCE) -> None:
         self._patience = patience
+        self._lost_since = math.inf
         self._where = ", ".join(link.urls)
         self._link = link
         self._token = link.token
@@ -96,7 +112,9 @@ class Cluster:
             dead_timeout=5,
         )
 
-    async def ask(self, method: str, target: str, body: bytes | None = None, *, within: float = _TIMEOUT) -> Answer:
+    async def ask(
+        self, method: str, target: str, body: bytes | Filled | None = None, *, within: float = _TIMEOUT
+    ) -> Answer:
         """Send a request until it is answered, and return the answer, which may be a refusal.
 
         The caller sees to it that a second sending does no harm.
@@ -108,8 +126,8 @@ class Cluster:
         repeated = False
         again = AsyncRetrying(
             retry=retry_if_exception_type((Lost, _Busy)),
-            wait=wait_random_exponential(multiplier=0.1, max=2),
-            stop=stop_before_delay(self._patience),
+            wait=_short_pauses if is_awaited() else _pauses,
+            stop=self._is_enough,
             reraise=True,
         )
         try:
@@ -132,7 +150,17 @@ class Cluster:
             raise Unavailable(f"the cluster at {self._where} {lost.reason}") from lost
         raise AssertionError("unreachable")
 
-    async def _known(self, method: str, target: str, body: bytes | None, within: float) -> Any:
+    def _is_enough(self, tried: RetryCallState) -> bool:
+        """Return whether a request was tried for as long as it may be, or would have been after the next pause."""
+        fault = tried.outcome.exception() if tried.outcome is not None else None
+        if isinstance(fault, Lost) and is_awaited() and tried.attempt_number >= len(self._link.urls):
+            if time.monotonic() + tried.upcoming_sleep - self._lost_since < BRIDGED:
+                return False
+            self._lost_since = -math.inf  # who asks next need not find it out anew
+            return True
+        return (tried.seconds_since_start or 0.0) + tried.upcoming_sleep >= self._patience
+
+    async def _known(self, method: str, target: str, body: bytes | Filled | None, within: float) -> Any:
         """Send a request, once more if the token was refused and its file has another by now: tokens expire."""
         shown = self._token
         try:
@@ -148,7 +176,20 @@ class Cluster:
                 raise
         return await self._send(method, target, body, within)
 
-    async def _send(self, method: str, target: str, body: bytes | None, within: float) -> Any:
+    async def _send(self, method: str, target: str, body: bytes | Filled | None, within: float) -> Any:
+        """Send a request, and note since when nobody has answered any."""
+        try:
+            answer = await self._sent(method, target, body, within)
+        except Lost:
+            self._lost_since = min(self._lost_since, time.monotonic())
+            raise
+        except Refusal:
+            self._lost_since = math.inf
+            raise
+        self._lost_since = math.inf
+        return answer
+
+    async def _sent(self, method: str, target: str, body: bytes | Filled | None, within: float) -> Any:
         shown = self._shown()
         headers = {"authorization": shown} if shown else None
         perform = self._client.transport.perform_request
@@ -196,6 +237,9 @@ def _host(url: str, link: Link) -> Mapping[str, Any]:
 class _Serializer(JSONSerializer):
     """orjson takes bytes as they come; bodies are made by who asks."""
 
+    def dumps(self, data: Any) -> Any:
+        return data
+
     def loads(self, s: str | bytes) -> Any:
         try:
             return orjson.loads(s)
@@ -232,13 +276,17 @@ class _Connection(AIOHttpConnection):
         method: str,
         url: str,
         params: Mapping[str, Any] | None = None,
-        body: bytes | None = None,
+        body: Any = None,
         timeout: float | None = None,  # noqa: ASYNC109 - it is opensearch-py's
         ignore: Collection[int] = (),
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Send a request, a long body piece by piece."""
-        sent: Any = BytesIO(body) if body is not None and len(body) > _LARGE else body
+        sent = body
+        if isinstance(body, Filled):
+            sent = FilledPayload(body)
+        elif body is not None and len(body) > _LARGE:
+            sent = BytesIO(body)
         return await super().perform_request(method, url, params, sent, timeout, ignore, headers)
 
     async def _create_aiohttp_session(self) -> None:

@@ -13,6 +13,7 @@ from mlcommons_py.store import CONTENT, Document, Operation, Source, Written, ne
 from mlcommons_py.store.answers import NOWHERE, written_of
 from mlcommons_py.store.cluster import PATIENCE, Answer, Cluster, path
 from mlcommons_py.store.encoding import encode, expected, required, same
+from mlcommons_py.store.filled import Filled
 from mlcommons_py.store.indices import Indices
 from mlcommons_py.store.link import Link
 from mlcommons_py.store.many import delete_one, write_many
@@ -43,7 +44,7 @@ class OpenSearchStore:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._indices = Indices(cluster)
-        # Content passes through memory in three forms at once.
+        # What is read passes through memory in three forms at once; what is written, through the cluster's.
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
         self._said_untold = False
 
@@ -95,8 +96,7 @@ class OpenSearchStore:
             answer = await self._cluster.ask("POST", target, encoded)
         else:
             async with self._in_flight:
-                body = await asyncio.to_thread(_with_content, encoded, content)
-                answer = await self._cluster.ask("POST", target, body, within=_LONG)
+                answer = await self._cluster.ask("POST", target, Filled(encoded, content), within=_LONG)
         if answer.refused is not None:
             mine = await self._earlier(index, chosen, source, if_seq_no) if _is_own_conflict(answer) else None
             if mine is None:
@@ -277,9 +277,3 @@ def _is_missing(answer: Answer, index: str, doc_id: str) -> bool:
 
 def _is_own_conflict(answer: Answer) -> bool:
     return answer.repeated and answer.refused is not None and answer.refused.status == 409
-
-
-def _with_content(encoded: bytes, content: bytes) -> bytes:
-    """Return a document with its content; put together by hand, for content is long and needs no escaping."""
-    comma = b"" if encoded == b"{}" else b","
-    return b"".join((encoded[:-1], comma, b'"', CONTENT.encode(), b'":"', pybase64.b64encode(content), b'"}'))

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from mlcommons_py.errors import MLCommonsError, Unavailable
+from mlcommons_py.store.patience import awaited
 
 FRESH = 1.0
 """Seconds for which what was read may be used without reading it again."""
@@ -61,7 +62,8 @@ class Recent(Generic[T]):
         changes = self._changes
 
         async def read() -> T:
-            value = await self._read(one_id)
+            with awaited():
+                value = await self._read(one_id)
             if (kept := self._kept.get(one_id)) is not None and kept[1] == value:
                 value = kept[1]
             if changes == self._changes:  # else it may be older than what this process wrote meanwhile

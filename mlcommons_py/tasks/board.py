@@ -121,6 +121,18 @@ class Tasks:
         """Note what a provider tells of a batch job; None where it says nothing of its state."""
         await self._change(task_id, remote_job=job, state=state)
 
+    async def begun(self, task_id: str, job: Mapping[str, Any]) -> None:
+        """Note which batch job a provider began; where the task was given up meanwhile, it was not for its end."""
+
+        def make(task: Task) -> Task | None:
+            if task.state in UNFINISHED:
+                return replace(task, remote_job=job, last_update_time=now())
+            if task.state != TaskState.FAILED or task.remote_job is not None:
+                return None
+            return replace(task, state=TaskState.CREATED, error=None, remote_job=job, last_update_time=now())
+
+        await self._replace(task_id, make)
+
     async def attach(self, task_id: str, model_id: str) -> None:
         """Note which model a running task is about."""
         await self._change(task_id, model_id=model_id)

@@ -46,13 +46,15 @@ async def before(app: App) -> AsyncIterator[Before]:
     """A function that starts the service before some addresses, and returns its port."""
     tasks, gateways = [], []
 
-    async def start(*urls: str, places: int = CONNECTIONS, shutdown_seconds: float = 1.0) -> int:
+    async def start(
+        *urls: str, places: int = CONNECTIONS, shutdown_seconds: float = 1.0, operator: Operator | None = None
+    ) -> int:
         gateway = Gateway(Pool(urls, None, places))
         gateways.append(gateway)
         listening = listen("127.0.0.1", 0)
         port: int = listening.getsockname()[1]
         serves = asyncio.Event()
-        services = replace(app.services, gateway=gateway)
+        services = replace(app.services, gateway=gateway, operator=operator or app.services.operator)
         serving = serve(web_app(services, table(cluster=True)), listening, shutdown_seconds, serves.set)
         tasks.append(asyncio.ensure_future(serving))
         await asyncio.wait_for(serves.wait(), PATIENCE)

@@ -1,6 +1,7 @@
 """With a cluster, it says who may use the service's own routes."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from starlette.types import Message
@@ -11,9 +12,13 @@ from mlcommons_py.gateway.pool import Pool
 from mlcommons_py.rest.asked import Asked
 from mlcommons_py.rest.identity import PATH, Identity, require_users
 from mlcommons_py.wiring import App
-from tests.gateway.conftest import Connect
+from tests.gateway.conftest import Before, Connect
 from tests.gateway.peers import Fake, Wire, field
 
+UNKNOWN = (
+    b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\n"
+    b"content-type: text/plain\r\ncontent-length: 12\r\n\r\nUnauthorized"
+)
 NO_HANDLER = b'{"error":"no handler found for uri [%b] and method [GET]"}' % PATH.encode()
 
 
@@ -32,10 +37,7 @@ class Guard:
             if b"authorization: Basic dTpw\r\n" in head:
                 await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
             else:
-                await wire.send(
-                    b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\n"
-                    b"content-type: text/plain\r\ncontent-length: 12\r\n\r\nUnauthorized"
-                )
+                await wire.send(UNKNOWN)
 
 
 async def call(wire: Wire, path: str, credentials: str = "") -> tuple[bytes, bytes]:
@@ -135,6 +137,58 @@ async def test_users_behind_other_machines(fake: Fake) -> None:
     await require_users(gateway)
     await fake.start()
     gateway.close()
+
+
+async def started_while_down(fake: Fake, app: App, before: Before) -> Wire:
+    """Connect to a service that other machines can reach, and that was started while its cluster was down."""
+    await fake.stop()
+    port = await before(fake.url, operator=replace(app.services.operator, host="0.0.0.0"))
+    return Wire(*await asyncio.open_connection("127.0.0.1", port))
+
+
+async def test_no_security_found_out_later(fake: Fake, app: App, before: Before) -> None:
+    """A cluster that was down at the start, and then knows nobody, is sent nothing for other machines."""
+    seen = []
+
+    async def script(wire: Wire) -> None:
+        while head := await wire.head():
+            seen.append(head.split()[1])
+            head = b"HTTP/1.1 400 Bad Request\r\ncontent-length: %d\r\n\r\n" % len(NO_HANDLER)
+            await wire.send(head + NO_HANDLER)
+
+    fake.script = script
+    wire = await started_while_down(fake, app, before)
+    assert (await call(wire, "/index/_doc/1"))[0] == b"503"
+    await fake.start()
+    for path in ("/index/_doc/1", "/_cat/plugins", "/index/_doc/1"):
+        status, text = await call(wire, path)
+        assert (status, b"nobody knows who calls" in text) == (b"403", True)
+    assert set(seen) == {PATH.encode()}
+    wire.close()
+
+
+async def test_users_found_out_later(fake: Fake, app: App, before: Before) -> None:
+    """A cluster that was down at the start, and then not ready, is sent what comes once it asks who calls."""
+    busy = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
+    seen, says = [], [busy]
+
+    async def script(wire: Wire) -> None:
+        while head := await wire.head():
+            seen.append(head.split()[1])
+            if seen[-1] == PATH.encode():
+                await wire.send(says.pop() if says else UNKNOWN)
+            else:
+                await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n" + await wire.exactly(3))
+
+    fake.script = script
+    wire = await started_while_down(fake, app, before)
+    await fake.start()
+    assert (await call(wire, "/index/_doc/1"))[0] == b"503"
+    for body in (b"one", b"two"):
+        await wire.send(b"PUT /index/_doc/1 HTTP/1.1\r\nhost: me\r\ncontent-length: 3\r\n\r\n" + body)
+        assert (await wire.answer())[1] == body
+    assert seen == [PATH.encode()] * 2 + [b"/index/_doc/1"] * 2
+    wire.close()
 
 
 async def test_open_routes(connect: Connect, fake: Fake) -> None:

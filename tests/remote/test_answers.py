@@ -1,6 +1,8 @@
 """Answers: decompressed, within bounds, and in time."""
 
+import asyncio
 import gzip
+import time
 import zlib
 
 import pytest
@@ -58,6 +60,32 @@ async def test_an_answer_is_decompressed(fake: Fake, transport: Transport) -> No
     ]
 
     assert bodies == [text, text, text, text, text, b""]
+
+
+async def test_a_long_answer_is_not_decompressed_on_the_loop(fake: Fake, transport: Transport) -> None:
+    """While megabytes come out of a few bytes, others have their turn."""
+    text = bytes(64 << 20)
+    packed = zlib.compress(text, 1)
+    fake.on("/", Answer(200, packed, headers={"Content-Encoding": "deflate"}))
+    began = time.thread_time()
+    zlib.decompress(packed)
+    whole = time.thread_time() - began
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - before)
+
+    watching = asyncio.ensure_future(watch())
+    answer = await transport.send(asking(f"{fake.url}/"), ONCE, model_id="m")
+    await asyncio.sleep(0)  # for what was done last
+    watching.cancel()
+
+    assert answer.body == text
+    assert longest < whole / 8
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 
 import pytest
 
@@ -18,23 +21,35 @@ ONCE = ClientConfig()
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
+@dataclass
+class Served:
+    """A server, and how many connections it has had."""
+
+    url: str
+    connections: int = 0
+
+
 @contextlib.asynccontextmanager
-async def serving(serve: Serve) -> AsyncIterator[str]:
-    """Serve each connection so; give the URL."""
+async def serving(serve: Serve, *, greets: bool = False) -> AsyncIterator[Served]:
+    """Serve each connection so once the head of a request came on it, or at once where the server ``greets``."""
     running: set[asyncio.Task[None]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         running.add(task)
+        served.connections += 1
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            if not greets:
+                await reader.readuntil(b"\r\n\r\n")
             await serve(reader, writer)
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
     async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        served = Served(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        yield served
         if running:
             await asyncio.wait(running, timeout=PATIENCE)
 
@@ -81,28 +96,24 @@ async def test_a_head_without_an_end_is_refused(fake: Fake, transport: Transport
 
 async def test_what_was_not_asked_for_is_nobody_s_answer(transport: Transport) -> None:
     """A second answer behind the first, or one on an idle connection, never becomes that of the next request."""
-    served = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal served
-        served += 1
-        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue")
-        if served > 1:
+        if served.connections > 1:
             await writer.drain()
             await asyncio.sleep(0)
         writer.write(b"HTTP/1.1 500 Fake\r\nContent-Length: 4\r\n\r\nfake")
         await reader.read()
 
-    async with serving(serve) as url:
+    async with serving(serve) as served:
         answers = []
         for _ in range(4):
-            answer = await transport.send(asking(url, b"", method="GET"), ONCE, model_id="m")
+            answer = await transport.send(asking(served.url, b"", method="GET"), ONCE, model_id="m")
             answers.append((answer.status, answer.body))
             await asyncio.sleep(0.02)
         await transport.close()
 
-    assert (answers, served) == ([(200, b"true")] * 4, 4)
+    assert (answers, served.connections) == ([(200, b"true")] * 4, 4)
 
 
 async def test_who_speaks_first_speaks_no_http(transport: Transport) -> None:
@@ -112,29 +123,57 @@ async def test_who_speaks_first_speaks_no_http(transport: Transport) -> None:
         writer.write(b"220 mail.example ESMTP\r\n")
         await reader.read()
 
-    async with serving(serve) as url:
+    async with serving(serve, greets=True) as served:
         with pytest.raises(RemoteFailed, match="is no HTTP"):
-            await transport.send(asking(url), ONCE, model_id="m")
+            await transport.send(asking(served.url), ONCE, model_id="m")
 
 
 async def test_nobody_gets_what_follows_an_answer_without_a_body(transport: Transport) -> None:
     """A connection on which the answer of status 204 speaks of a body, which may still come, is not used again."""
-    served = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal served
-        served += 1
-        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n")
         await reader.read()
 
-    async with serving(serve) as url:
+    async with serving(serve) as served:
         for _ in range(2):
-            answer = await transport.send(asking(url, b"", method="GET"), ClientConfig(read_timeout=1), model_id="m")
+            asked = asking(served.url, b"", method="GET")
+            answer = await transport.send(asked, ClientConfig(read_timeout=1), model_id="m")
             assert (answer.status, answer.body) == (204, b"")
         await transport.close()
 
-    assert served == 2
+    assert served.connections == 2
+
+
+async def test_connections_that_a_provider_ends_leave_nothing(transport: Transport) -> None:
+    """Nothing is kept of a connection that waited for its next request, nor of a provider that has none left."""
+    ends = [asyncio.Event(), asyncio.Event()]
+    left = [*ends]
+    both = asyncio.Barrier(2)
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        end = left.pop(0)
+        await both.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await end.wait()
+
+    async with serving(serve) as served:
+        asked = asking(served.url, b"", method="GET")
+        await asyncio.gather(*(transport.send(asked, ONCE, model_id="m") for _ in range(2)))
+        (kept,) = transport._connections._kept.values()
+        lines = [weakref.ref(line) for line in kept.lines]
+        assert len(kept.idle) == len(lines) == 2
+        async with asyncio.timeout(PATIENCE):
+            ends[0].set()
+            while len(kept.idle) == 2:
+                await asyncio.sleep(0.01)
+            ends[1].set()
+            while transport._connections._kept:
+                await asyncio.sleep(0.01)
+
+    assert (len(kept.idle), len(kept.lines)) == (0, 0)
+    gc.collect()
+    assert [line() for line in lines] == [None, None]
 
 
 async def test_who_changes_the_protocol_speaks_no_http(fake: Fake, transport: Transport) -> None:
@@ -148,12 +187,8 @@ async def test_who_changes_the_protocol_speaks_no_http(fake: Fake, transport: Tr
 @pytest.mark.parametrize("reads", [False, True])
 async def test_who_answers_early_need_not_read_the_request(transport: Transport, reads: bool) -> None:
     """The refusal of a long body is the answer; the connection is not used again, though all that was sent was read."""
-    connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbi")
         with contextlib.suppress(TimeoutError):
             while reads:
@@ -162,26 +197,25 @@ async def test_who_answers_early_need_not_read_the_request(transport: Transport,
         await done.wait()
 
     done = asyncio.Event()
-    async with serving(serve) as url:
+    async with serving(serve) as served:
         for _ in range(2):
-            incoming = await transport.send(asking(url, bytes(32 << 20)), ONCE, model_id="m")
+            incoming = await transport.send(asking(served.url, bytes(32 << 20)), ONCE, model_id="m")
             assert (incoming.status, incoming.body) == (413, b"big")
         done.set()
 
-    assert connections == 2
+    assert served.connections == 2
 
 
 async def test_who_reads_nothing_is_not_waited_for(transport: Transport) -> None:
     """A provider that takes nothing of a long body is given up as one that says nothing."""
 
-    async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+    async def serve(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await gone.wait()
 
     gone = asyncio.Event()
-    async with serving(serve) as url:
+    async with serving(serve) as served:
         with pytest.raises(RemoteFailed, match="Read timed out"):
-            await transport.send(asking(url, bytes(64 << 20)), ClientConfig(read_timeout=1), model_id="m")
+            await transport.send(asking(served.url, bytes(64 << 20)), ClientConfig(read_timeout=1), model_id="m")
         gone.set()
 
 
@@ -189,18 +223,17 @@ async def test_a_slow_reader_holds_the_provider_up(transport: Transport) -> None
     """What a stream's reader does not take stays at the provider, and the provider is not blamed for the pause."""
     part, sent = b"x" * (64 << 10), 0
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
-        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(part) << 10))
         for _ in range(1 << 10):
             writer.write(part)
             await writer.drain()
             sent += len(part)
 
-    async with serving(serve) as url:
+    async with serving(serve) as served:
         config = ClientConfig(read_timeout=1)
-        async with transport.stream(asking(url, b"", method="GET"), config, model_id="m") as answer:
+        async with transport.stream(asking(served.url, b"", method="GET"), config, model_id="m") as answer:
             await asyncio.sleep(1.2)
             before, size = sent, 0
             async for one in answer:

@@ -1,7 +1,10 @@
 """The address that was checked is the one that is called."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -11,7 +14,7 @@ from mlcommons_py.remote.resolver import SystemLookup
 from mlcommons_py.remote.transport import Transport
 from mlcommons_py.remote.trust import Trust
 from tests.remote.conftest import asking, settings_of
-from tests.remote.fake import ANY, Answer, Fake
+from tests.remote.fake import ANY, PATIENCE, Answer, Fake
 
 PATIENT = ClientConfig(max_retry_times=3, retry_backoff_millis=1)
 
@@ -167,10 +170,100 @@ async def test_a_name_is_asked_for_once_by_all_who_wait_for_it() -> None:
     impatient.cancel()
 
     assert {*map(tuple, found)} == {tuple(await again)}
-    assert lookup._running == {}
+    assert lookup._shared == {}
     with pytest.raises(OSError):
         await lookup("nowhere.invalid", 80)
-    lookup.close()
+
+
+class Hanging:
+    """A system whose name servers do not answer for some names until they are told to.
+
+    Attributes:
+        asked: the names that were looked up.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answering = threading.Event()
+
+    def ask(self, host: str, _port: int) -> list[str]:
+        """Return an address, at once or late."""
+        self.asked.append(host)
+        if host.startswith("lost"):
+            assert self.answering.wait(PATIENCE)
+        return ["127.0.0.1"]
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    """Such a system, which answers everything in the end."""
+    system = Hanging()
+    yield system
+    system.answering.set()
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_others(hanging: Hanging) -> None:
+    """However many look-ups hang, the next name is looked up at once, and those that hang are asked for once each."""
+    lookup = SystemLookup(hanging.ask)
+    names = [f"lost-{number}.example" for number in range(50)]
+    waiting = [asyncio.ensure_future(lookup(name, 80)) for name in (*names, *names)]
+
+    async with asyncio.timeout(PATIENCE):
+        assert await lookup("there.example", 80) == ["127.0.0.1"]
+
+    assert sorted(hanging.asked) == sorted([*names, "there.example"])
+    hanging.answering.set()
+    assert await asyncio.gather(*waiting) == [["127.0.0.1"]] * 100
+
+
+async def test_too_many_names_that_nobody_answers_for(hanging: Hanging) -> None:
+    """What hangs is bounded: a name more is refused at once, and taken again once the others are through."""
+    lookup = SystemLookup(hanging.ask, most=2)
+    waiting = [asyncio.ensure_future(lookup(f"lost-{number}.example", 80)) for number in range(2)]
+    await asyncio.sleep(0)
+    settings = settings_of()
+    transport = Transport(Trust(settings), settings, lookup=lookup)
+
+    with pytest.raises(RemoteFailed, match="the name servers have not answered 2 earlier look-ups yet"):
+        await transport.send(asking("http://there.example/"), ClientConfig(), model_id="m")
+
+    hanging.answering.set()
+    await asyncio.gather(*waiting)
+    assert await lookup("there.example", 80) == ["127.0.0.1"]
+    await transport.close()
+
+
+async def test_a_look_up_that_hangs_is_not_shared_for_ever(hanging: Hanging) -> None:
+    """Who asks a while later asks anew, and has the answer; the look-up that hung is not the name's any more."""
+    lookup = SystemLookup(hanging.ask, shared=0.05)
+    first = asyncio.ensure_future(lookup("lost.example", 80))
+    async with asyncio.timeout(PATIENCE):
+        while lookup._shared or not hanging.asked:
+            await asyncio.sleep(0.01)
+    second = asyncio.ensure_future(lookup("lost.example", 80))
+    await asyncio.sleep(0)
+    hanging.answering.set()
+
+    assert (await first, await second) == (["127.0.0.1"], ["127.0.0.1"])
+    assert hanging.asked == ["lost.example"] * 2
+    assert (lookup._shared, lookup._under_way) == ({}, 0)
+
+
+_ENDS = """
+import asyncio, time
+from mlcommons_py.remote.resolver import SystemLookup
+
+async def main() -> None:
+    asyncio.ensure_future(SystemLookup(lambda host, port: time.sleep(600))("lost.example", 80))
+    await asyncio.sleep(0.1)
+
+asyncio.run(main())
+"""
+
+
+def test_a_look_up_that_hangs_does_not_keep_the_service_from_ending() -> None:
+    """The process ends though the system still waits for a name server."""
+    subprocess.run([sys.executable, "-c", _ENDS], check=True, timeout=PATIENCE)
 
 
 async def test_the_system_is_asked_by_default(fake: Fake, transport: Transport) -> None:

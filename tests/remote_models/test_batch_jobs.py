@@ -188,6 +188,36 @@ async def test_a_service_that_ended_while_a_job_began(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("status", "job"), [(200, {"id": "j1"}), (400, {"error": "no such file"})])
+async def test_a_node_that_was_taken_for_gone_while_a_job_began(
+    client: Client, status: int, job: dict[str, str]
+) -> None:
+    """What another node gave up is followed once the provider has told of the job; without one the task goes."""
+    answered = asyncio.Event()
+    client.fake.on("/jobs", Answer(status, parts=[json.dumps(job).encode()], after=answered))
+    client.fake.on("/jobs/j1", Answer(200, {"status": "completed"}))
+    model_id = await job_model(client, *ALL)
+    body = {"parameters": {"file": "f1"}}
+    starting = asyncio.create_task(client.http.post(f"/_plugins/_ml/models/{model_id}/_batch_predict", json=body))
+    services = client.app.services
+    async with asyncio.timeout(30):
+        while not client.fake.requests:
+            await asyncio.sleep(0.01)
+    ((task_id, task),) = await services.tasks.of_type(TaskType.BATCH_PREDICTION)
+    await services.batch_jobs.give_up(task_id, task)
+    given_up = await services.tasks.get(task_id)
+    answered.set()
+    answer = await starting
+
+    assert (given_up["state"], answer.status_code) == ("FAILED", status)
+    if status == 400:
+        assert await _jobs(client) == []
+        return
+    begun = await services.tasks.get(task_id)
+    assert (begun["state"], begun["remote_job"], "error" in begun) == ("CREATED", job, False)
+    assert (await client.ml("GET", f"/tasks/{task_id}"))["state"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(("status", "job"), [(200, {"id": "j1"}), (400, {"error": "no such file"})])
 async def test_a_store_that_is_away_when_the_provider_answers(client: Client, status: int, job: dict[str, str]) -> None:
     """A job that was begun is told, and followed once the store is back; one that was not leaves no task."""
     answered = asyncio.Event()

@@ -13,6 +13,8 @@ from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 from mlcommons_py.rest.waiting import EXTENSION, Client
 from mlcommons_py.rest.web import web_app
+from mlcommons_py.store.patience import is_awaited
+from tests.rest.conftest import Caller
 
 pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers that no store is behind")
 
@@ -319,3 +321,18 @@ async def test_shutdown_is_told(services: Services, abandon: bool) -> None:
 
     assert sent[0]["status"] == 503
     assert orjson.loads(sent[1]["body"])["error"]["reason"] == "the service is shutting down"
+
+
+async def test_handlers_are_awaited(calling: Caller) -> None:
+    """What a handler asks of the store is tried for the time of a client; what it starts is not."""
+
+    async def work(services: Services, request: Request) -> object:
+        async def begun() -> bool:
+            return is_awaited()
+
+        return {"here": is_awaited(), "begun": await asyncio.create_task(begun())}
+
+    client = calling((Route("GET", "/work", work), Route("GET", "/left", work, abandon=True)))
+    for path in ("/work", "/left"):
+        assert (await client.get(path)).json() == {"here": True, "begun": False}
+    assert not is_awaited()

@@ -245,7 +245,7 @@ async def test_slow_uploads_hold_up_no_other(serving: Serving) -> None:
 
 
 async def test_long_uploads_come_whole(serving: Serving) -> None:
-    """A chunk that is kept on the disk while it comes in is what was sent, compressed or not."""
+    """A long chunk is what was sent, compressed or not."""
     text = orjson.dumps({"noise": secrets.token_hex(1 << 20)})
     async with serving() as server, httpx.AsyncClient(base_url=server.url) as client:
         plain = await client.post("/raw", content=text)

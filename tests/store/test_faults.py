@@ -17,6 +17,7 @@ from mlcommons_py.errors import (
 from mlcommons_py.store import Delete, Put
 from mlcommons_py.store.link import Link
 from mlcommons_py.store.opensearch import OpenSearchStore
+from mlcommons_py.store.patience import awaited
 from scripts.opensearch import Node, free_port
 from tests.opensearch import empty
 from tests.store.contract import INDEX
@@ -185,6 +186,67 @@ async def test_nobody_there() -> None:
     await store.close()
 
 
+async def tries(store: OpenSearchStore, faults: Faults) -> int:
+    """Return how often a search is tried that nobody answers."""
+    before = len(faults.heard)
+    with pytest.raises(Unavailable, match="broke off"):
+        await store.search(INDEX, {})
+    return len(faults.heard) - before
+
+
+@pytest.fixture
+async def away(faults: Faults) -> AsyncIterator[OpenSearchStore]:
+    """A store with its usual patience, behind a proxy that answers nothing."""
+    store = OpenSearchStore.open(Link((faults.url,)))
+    await store.put(INDEX, "a", {"x": 1})
+    faults.when, faults.always = lambda method, path: True, Drop()  # noqa: ARG005
+    yield store
+    await store.close()
+
+
+async def test_who_is_awaited_bridges_a_moment(away: OpenSearchStore, faults: Faults) -> None:
+    """What a client waits for is tried a few times when answers begin to stay out, and then once until one comes."""
+    with awaited():
+        assert await tries(away, faults) > 1
+        assert [await tries(away, faults) for _ in range(3)] == [1] * 3
+        faults.always = None
+        assert await source(away, "a") == {"x": 1}
+        faults.acts = [Drop()] * 3
+        assert (await away.search(INDEX, {}))["hits"]["total"]["value"] == 1
+        assert not faults.acts
+
+
+async def test_who_is_not_awaited_is_patient(away: OpenSearchStore, faults: Faults) -> None:
+    """What runs by itself, be it begun by what a client waits for, is tried on while nobody answers."""
+    with awaited():
+        await tries(away, faults)
+        before = len(faults.heard)
+        patient = asyncio.create_task(source(away, "a"))
+        async with asyncio.timeout(5):
+            while len(faults.heard) < before + 5:
+                await asyncio.sleep(0.01)
+    faults.always = None
+
+    assert await patient == {"x": 1}
+
+
+async def test_each_address_is_tried(opensearch: Node) -> None:
+    """What a client waits for is tried at every address, however long none has answered."""
+    await asyncio.to_thread(empty, opensearch)
+    nowhere = [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
+    async with proxied(opensearch.url) as faults:
+        store = OpenSearchStore.open(Link((*nowhere, faults.url)))
+        faults.always = Drop()
+        with awaited():
+            with pytest.raises(Unavailable):
+                await store.get(INDEX, "a")
+            faults.always = None
+            for _ in range(4):
+                assert await store.get(INDEX, "a") is None
+                store._cluster._lost_since = 0.0
+        await store.close()
+
+
 async def test_one_of_two_is_there(opensearch: Node) -> None:
     """Of several addresses one that answers is enough."""
     await asyncio.to_thread(empty, opensearch)
@@ -260,6 +322,19 @@ async def set_block(store: OpenSearchStore, block: str, value: bool | None) -> N
     body = f'{{"index.blocks.{block}": {"null" if value is None else "true"}}}'.encode()
     answer = await store._cluster.ask("PUT", f"/{INDEX}/_settings", body)
     assert answer.refused is None
+
+
+async def test_content_is_sent_again(store: OpenSearchStore, faults: Faults) -> None:
+    """A chunk that was refused, or whose answer was lost, is sent again to the last byte, in the same state."""
+    content = bytes(range(256)) * 10_000
+    faults.acts = [error("rejected_execution_exception", "queue capacity 1000", 429), Drop(), Lose()]
+    written = await store.put(INDEX, "a", {"n": 1}, content=content)
+    sent = [one for one in faults.heard if writes(one.method, one.path)]
+    assert len(sent) == 4
+    assert {one.body for one in sent} == {sent[0].body}
+    assert {one.headers["Content-Length"] for one in sent} == {str(len(sent[0].body))}
+    assert await store.content(INDEX, "a") == content
+    assert written.version == 2
 
 
 async def test_get_reads_no_content(store: OpenSearchStore, faults: Faults) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from mlcommons_py.store.patience import is_awaited
 from mlcommons_py.store.recent import Recent
 from tests.e2e.api import PATIENCE
 
@@ -50,3 +51,12 @@ async def test_what_did_not_change_is_what_it_was() -> None:
     assert read_values[0] is read_values[1]
     assert read_values[2] == {"a": 2}
     assert not values
+
+
+async def test_who_reads_is_awaited() -> None:
+    """A value is read for somebody who waits, in a task that all who ask for it share."""
+
+    async def read(_one_id: str) -> bool:
+        return is_awaited()
+
+    assert await Recent(read).get("a")

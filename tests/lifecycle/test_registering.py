@@ -437,20 +437,3 @@ async def test_config_is_read_from_the_file(house: House, minilm_zip: Path) -> N
         "embedding_dimension": 384,
         "framework_type": "SENTENCE_TRANSFORMERS",
     }
-
-
-async def test_upload_without_a_break_searches_for_nothing(build: Callable[..., Any], tiny: bytes) -> None:
-    """A service that stored all chunks itself, one after the other, registers the model without a search for them."""
-    house: House = await build()
-    calls: list[str] = []
-
-    def noted(call: Call) -> bool:
-        calls.append(f"{call.name} {call.index}")
-        return False
-
-    async with house.store.stopped(noted):
-        model_id = await house.upload(tiny)
-
-    assert f"put {MODELS}" in calls
-    assert f"search {MODELS}" not in calls
-    assert await house.state(model_id) == "REGISTERED"

@@ -60,9 +60,17 @@ class NodeDocument(Record):
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
+    """A node's document as it was last read.
+
+    Attributes:
+        looks: which look found it new.
+        lives: whether it was written since this node looks.
+    """
+
     document: NodeDocument
     seq_no: int
     looks: int
+    lives: bool
 
 
 class Nodes:
@@ -119,15 +127,17 @@ class Nodes:
             return
         answer = await self._store.search(NODES, {"size": 1000, "seq_no_primary_term": True})
         self._looks += int(ages)
-        self._looked_at = time.monotonic()
+        is_first, self._looked_at = not self._looked_at, time.monotonic()
         peers: dict[str, _Seen] = {}
         for hit in answer["hits"]["hits"]:
             node_id, seq_no = str(hit["_id"]), int(hit["_seq_no"])
             if node_id == self._node.id:
                 continue
             before = self._peers.get(node_id)
-            looks = before.looks if before is not None and before.seq_no == seq_no else self._looks
-            peers[node_id] = _Seen(NodeDocument.from_json(hit["_source"]), seq_no, looks)
+            if before is not None and before.seq_no == seq_no:
+                peers[node_id] = before
+            else:
+                peers[node_id] = _Seen(NodeDocument.from_json(hit["_source"]), seq_no, self._looks, not is_first)
         for node_id in self._peers.keys() - peers.keys():  # who is gone stays so when its document goes
             self._unknown[node_id] = self._looks - PATIENCE * int(self.is_gone(node_id))
         self._peers = peers
@@ -182,6 +192,13 @@ class Nodes:
             return True
         since = seen.looks if seen is not None else self._unknown.setdefault(node_id, self._looks)
         return self._looks - since >= PATIENCE
+
+    def unsure(self) -> list[str]:
+        """Return the nodes that count as living though none of them did anything since this node looks.
+
+        There are some in the first moments of this node only: their next sign of life, or its lack, says what they are.
+        """
+        return sorted(node_id for node_id, seen in self._peers.items() if not (seen.lives or self.is_gone(node_id)))
 
     def running(self, model_id: str) -> list[str]:
         """Return the nodes that live and run a model, as far as this node knows."""

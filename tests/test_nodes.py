@@ -3,7 +3,7 @@
 import asyncio
 
 from mlcommons_py.node import Node
-from mlcommons_py.nodes import APART, Nodes
+from mlcommons_py.nodes import APART, PATIENCE, Nodes
 from mlcommons_py.store import Store
 from tests.store.hooked import HookedStore
 
@@ -49,3 +49,22 @@ async def test_many_ask_for_one_look(store: Store) -> None:
 
     async with asyncio.timeout(50 * APART / 2):
         assert await asyncio.gather(*(other.addresses(MODEL) for _ in range(50))) == [[]] * 50
+
+
+async def test_who_may_be_gone(store: Store) -> None:
+    """Of a node that a first look finds nobody knows whether it lives, until it tells something new, or is gone."""
+    one, dead, other = joined(store, "one", []), joined(store, "dead", []), joined(store, "other", [])
+    await one.beat()
+    await dead.beat()
+    await other.look()
+    assert (other.unsure(), other.alive()) == (["dead", "one"], ["dead", "one", "other"])
+
+    await one.beat()
+    await joined(store, "new", []).beat()
+    await other.look(ages=False)
+    assert other.unsure() == ["dead"]
+
+    for _ in range(PATIENCE):
+        await one.beat()
+        await other.look()
+    assert (other.unsure(), other.is_gone("dead")) == ([], True)

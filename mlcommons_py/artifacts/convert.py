@@ -3,12 +3,14 @@
 import hashlib
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import orjson
+from tokenizers import Tokenizer
 
 from mlcommons_py.artifacts import encoders, hugging_face
 from mlcommons_py.artifacts.archive import Archive, Unpacked
@@ -47,12 +49,23 @@ def convert(
         opened.unpack(select(opened, model_format), unpacked, ready)
     shutil.rmtree(early, ignore_errors=True)
     checkpoint = describe.read(unpacked / "model.pt") if model_format == "TORCH_SCRIPT" else hugging_face.read(unpacked)
-    manifest = _write(checkpoint, unpacked, directory, compute_type)
-    del checkpoint
-    shutil.rmtree(unpacked)
-    manifest = replace(manifest, dimension=measure(directory, manifest), files=digests(directory))
+    with ThreadPoolExecutor(1) as beside:
+        opening = beside.submit(_write_tokenizer, unpacked, directory, lower_case=checkpoint.lower_case)
+        encoder = _write(checkpoint, unpacked, directory, compute_type)
+        tokenizer = opening.result()
+        manifest = _describe(checkpoint, encoder, tokenizer, compute_type)
+        del checkpoint, encoder
+        files = beside.submit(_digests_alone, directory, unpacked)
+        dimension = measure(directory, manifest, tokenizer)
+    manifest = replace(manifest, dimension=dimension, files=files.result())
     manifest.write(directory)
     return manifest
+
+
+def _digests_alone(directory: Path, unpacked: Path) -> dict[str, str]:
+    """Remove what a model was converted from, and return the digests of the rest."""
+    shutil.rmtree(unpacked)
+    return digests(directory)
 
 
 def digests(directory: Path) -> dict[str, str]:
@@ -65,9 +78,8 @@ def digests(directory: Path) -> dict[str, str]:
     return found
 
 
-def _write(checkpoint: Checkpoint, unpacked: Path, directory: Path, compute_type: str) -> Manifest:
-    """Write all but the manifest, and return it without what is to be measured."""
-    _write_tokenizer(unpacked / "tokenizer.json", directory / "tokenizer.json", lower_case=checkpoint.lower_case)
+def _write(checkpoint: Checkpoint, unpacked: Path, directory: Path, compute_type: str) -> Encoder:
+    """Write the weights, and return them."""
     encoder = encoders.build(
         checkpoint.architecture, checkpoint.tensors, checkpoint.prefix, writable=compute_type == "int8"
     )
@@ -75,6 +87,11 @@ def _write(checkpoint: Checkpoint, unpacked: Path, directory: Path, compute_type
     encoders.save(encoder, directory, compute_type, _WIDENING * size + _SLACK)
     for name, array in checkpoint.arrays.items():
         np.save(directory / name, np.ascontiguousarray(array, np.float32), allow_pickle=False)
+    return encoder
+
+
+def _describe(checkpoint: Checkpoint, encoder: Encoder, tokenizer: Tokenizer, compute_type: str) -> Manifest:
+    """Return the manifest, without what is to be measured."""
     return Manifest(
         family=checkpoint.architecture.family,
         inside=checkpoint.inside,
@@ -83,7 +100,7 @@ def _write(checkpoint: Checkpoint, unpacked: Path, directory: Path, compute_type
         hidden_size=encoder.hidden_size,
         vocab_size=encoder.vocab_size,
         max_positions=encoder.max_positions,
-        max_length=_max_length(checkpoint, encoder, directory),
+        max_length=_max_length(checkpoint, encoder, tokenizer),
         token_types=encoder.token_types,
         positions_as_types=encoder.positions_as_types,
         pad_id=checkpoint.architecture.pad_id,
@@ -91,18 +108,21 @@ def _write(checkpoint: Checkpoint, unpacked: Path, directory: Path, compute_type
     )
 
 
-def _max_length(checkpoint: Checkpoint, encoder: Encoder, directory: Path) -> int:
+def _max_length(checkpoint: Checkpoint, encoder: Encoder, tokenizer: Tokenizer) -> int:
     """Return the tokens at which a text is cut: what the model says, else the tokenizer, within the positions."""
-    truncation = open_tokenizer(directory / "tokenizer.json").truncation or {}
+    truncation = tokenizer.truncation or {}
     wished = checkpoint.max_length or truncation.get("max_length") or encoder.max_positions
     return min(wished, checkpoint.longest or encoder.max_positions, encoder.max_positions)
 
 
-def _write_tokenizer(source: Path, target: Path, *, lower_case: bool) -> None:
+def _write_tokenizer(unpacked: Path, directory: Path, *, lower_case: bool) -> Tokenizer:
+    """Write the tokenizer, and return it as it was written."""
+    source, target = (place / "tokenizer.json" for place in (unpacked, directory))
     if not lower_case:
         shutil.copyfile(source, target)
-        return
+        return open_tokenizer(target)
     tokenizer = read_json(source.read_bytes(), "tokenizer.json", dict)
     normalizers = [{"type": "Lowercase"}, *filter(None, [tokenizer.get("normalizer")])]
     tokenizer["normalizer"] = {"type": "Sequence", "normalizers": normalizers}
     target.write_bytes(orjson.dumps(tokenizer))
+    return open_tokenizer(target)

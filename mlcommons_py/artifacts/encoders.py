@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ctranslate2.specs import common_spec, transformer_spec
+import orjson
+from ctranslate2.specs import ModelSpec, common_spec, transformer_spec
 from numpy.typing import NDArray
 
 from mlcommons_py.artifacts.checkpoint import Architecture
@@ -122,7 +124,11 @@ def save(encoder: Encoder, directory: Path, compute_type: str, most_bytes: int) 
     if size > most_bytes:
         raise InvalidModel(f"the weights take {size} bytes, more than their file can hold; the file is malformed")
     spec.optimize(quantization="int8" if compute_type == "int8" else None)
-    spec.save(str(directory))
+    for variable in spec.variables().values():
+        if not isinstance(variable, str):  # the name of another that is equal
+            variable.to_bytes = partial(np.ascontiguousarray, variable.numpy())  # as it lies, without a copy
+    ModelSpec.save(spec, str(directory))  # all but the vocabulary, of which it would write each name by itself
+    (directory / "vocabulary.json").write_bytes(orjson.dumps(tokens))
 
 
 def _layer(layer: Any, weights: Weights, family: Family, at: str, bias: NDArray[np.float32] | None) -> None:

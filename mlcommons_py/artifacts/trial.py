@@ -29,13 +29,14 @@ def open_tokenizer(path: Path) -> Tokenizer:
         raise InvalidModel(f"tokenizer.json does not load: {fault}") from fault
 
 
-def measure(directory: Path, manifest: Manifest) -> int:
+def measure(directory: Path, manifest: Manifest, tokenizer: Tokenizer) -> int:
     """Return the length of the embeddings of a converted model, having embedded a few texts with it.
+
+    The tokenizer is the model's; afterwards it cuts texts.
 
     Raises:
         InvalidModel: the tokenizer and the encoder do not fit each other, or the result is not finite.
     """
-    tokenizer = open_tokenizer(directory / "tokenizer.json")
     highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
     if highest >= manifest.vocab_size:
         raise InvalidModel(

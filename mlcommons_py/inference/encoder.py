@@ -51,8 +51,8 @@ class Encoder:
             raise InvalidModel(f"CTranslate2 cannot load the model: {fault}") from fault
         self._pipeline = Pipeline(steps_of(manifest.steps, options.pooling, options.normalize), directory)
         self.compute_type: str = self._encoder.compute_type
-        self.dimension = manifest.dimension
-        self.dimension = int(self.run([[manifest.pad_id]]).shape[1])
+        state = np.zeros((1, 1, manifest.hidden_size), np.float32)
+        self.dimension = int(self._pipeline.run(state, [1]).shape[1])
 
     def run(self, batch: Sequence[Sequence[int]]) -> Rows:
         """Return the embeddings of token ids, ``[texts, dimension]``."""

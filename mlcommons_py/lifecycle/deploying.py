@@ -27,6 +27,9 @@ _SETTLE_SECONDS = 5.0
 _AGAIN_SECONDS = 1.0
 """How long calls of a remote model that could not be deployed are refused before it is tried again."""
 
+_UNSURE_SECONDS = 15.0
+"""How long a deploy waits until this node, which has just begun, knows which of the others live."""
+
 _PEER_SECONDS = 5.0
 """How long an undeploy waits for other nodes to carry it out; they do anyway."""
 
@@ -77,6 +80,8 @@ class Deployer:
         self._settings.check_models(remote=model.is_remote)
         chosen = fields.texts(body, "node_ids")
         await self._nodes.look(ages=False)
+        if not model.is_remote:  # of a remote model nothing has to come up, and a call may wait for it
+            await self._nodes.until(lambda: not self._nodes.unsure(), _UNSURE_SECONDS)
         await self._nodes.recognise(now=False)
         nodes = self._eligible(chosen)
         if model.state.is_incomplete:

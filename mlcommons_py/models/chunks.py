@@ -70,7 +70,8 @@ class Chunks:
             "chunk_number": number,
             "total_chunks": model.total_chunks,
         }
-        return await self._store.put(MODELS, chunk_id(model_id, number), document, content=content)
+        # Where a write is refreshed, the refresh of a chunk costs as much again as to write it.
+        return await self._store.put(MODELS, chunk_id(model_id, number), document, content=content, at_once=False)
 
     async def _keep(self, model_id: str, model: Model, number: int, content: bytes, arrived: Arrived | None) -> None:
         beginning = await self.kept.keep(model_id, number, content)

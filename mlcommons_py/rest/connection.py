@@ -167,11 +167,24 @@ class Connection(Reading):
         self._body_bytes += len(body)
         cycle = self.cycle
         if not isinstance(cycle, Exchange):
-            super().on_body(body)
+            if not cycle.response_complete:
+                self._add(cycle, body)
         elif not cycle.response_complete:
             cycle.hold(body)
             if cycle.driven is None and cycle.held > HIGH_WATER_LIMIT:
                 self.flow.pause_reading()
+
+    def _add(self, cycle: RequestResponseCycle, body: bytes) -> None:
+        """Keep a part until it is asked for, as uvicorn does, which copies each of them twice."""
+        if not cycle.body:
+            cycle.body = body  # type: ignore[assignment]
+        else:
+            if isinstance(cycle.body, bytes):
+                cycle.body = bytearray(cycle.body)
+            cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Note that nothing of the request is missing."""

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
+from mlcommons_py import malloc
 from mlcommons_py.errors import CircuitBreaking
 from mlcommons_py.rest.arriving import Arriving
 from mlcommons_py.rest.asked import Asked
@@ -22,6 +23,7 @@ QUICK = 8 << 20
 """Bytes a second that it must bring (:class:`~mlcommons_py.rest.pace.Pace`)."""
 
 _SPOOLED = 256 << 10
+_LARGE = 4 << 20
 
 
 @contextlib.asynccontextmanager
@@ -67,8 +69,10 @@ async def raw_body(
 async def _quickly(arriving: Arriving, directory: Path, patience: float) -> bytes | IO[bytes]:
     """Return a body that comes quickly; of one that does not, a file with what came of it."""
     # All of its bytes in one place, which is not touched before they come: to enlarge it, or to copy it in the end,
-    # costs as much as all else that is done with them here.
+    # costs more than all else that is done with them here.
     whole = BytesIO(bytes(arriving.announced))
+    if arriving.announced > _LARGE:
+        malloc.take_large_pages(whole.getbuffer())
     clock = asyncio.get_running_loop().time
     pace = Pace(patience, QUICK, clock())
     try:

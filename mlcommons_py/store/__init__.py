@@ -93,7 +93,8 @@ class Store(Protocol):
     """Documents in indices. A missing index is an empty one; it appears with the first write.
 
     What was written is visible to every read and search that begins then, whoever wrote it, also where a reader knows
-    of it before the writer was answered. Every method may raise :class:`~mlcommons_py.errors.MLCommonsError`.
+    of it before the writer was answered; but for what :meth:`put` was told may wait. Every method may raise
+    :class:`~mlcommons_py.errors.MLCommonsError`.
     """
 
     async def exists(self, index: str) -> bool:
@@ -112,11 +113,13 @@ class Store(Protocol):
         if_seq_no: int | None = None,
         if_primary_term: int | None = None,
         content: bytes | None = None,
+        at_once: bool = True,
     ) -> Written:
         """Store a whole document; without an id it gets a new one of 20 url-safe characters.
 
         ``content`` is binary content kept beside the document (a model's chunk); a document that is stored again
-        without it loses it. With ``create`` an existing document is a conflict.
+        without it loses it. With ``create`` an existing document is a conflict. Not ``at_once``, a read by id may
+        miss it for a second or so; searches find it.
 
         Raises:
             VersionConflict: the document is not in the state that ``if_seq_no`` and ``if_primary_term`` name, or

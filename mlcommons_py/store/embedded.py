@@ -57,8 +57,10 @@ class EmbeddedStore:
         if_seq_no: int | None = None,
         if_primary_term: int | None = None,
         content: bytes | None = None,
+        at_once: bool = True,
     ) -> Written:
-        """Store a whole document."""
+        """Store a whole document; reads know it at once in any case."""
+        del at_once
         expected = expected_state(if_seq_no, if_primary_term)
         chosen = doc_id if doc_id is not None else new_id()
         return await self._database.write(

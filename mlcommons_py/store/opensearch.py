@@ -2,7 +2,6 @@
 
 import asyncio
 import binascii
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,12 +16,10 @@ from mlcommons_py.store.filled import Filled
 from mlcommons_py.store.indices import Indices
 from mlcommons_py.store.link import Link
 from mlcommons_py.store.many import delete_one, write_many
+from mlcommons_py.store.plugins import Plugins
 from mlcommons_py.store.searching import check_shown, found_nothing, without_content
 
-log = logging.getLogger(__name__)
-
 _LONG = 120.0
-_SHORT = 5.0
 _IN_FLIGHT = 2
 _MOST_CONFLICTS = 50
 _ROUNDS = 20
@@ -32,7 +29,8 @@ class OpenSearchStore:
     """Documents in a cluster's indices; a document's content is its field :data:`CONTENT`, in base64.
 
     ML Commons refreshes with each write; here it is the searches that do. A refresh makes a segment, which takes the
-    cluster ten times as long as the write; one of nothing new takes it next to nothing.
+    cluster ten times as long as the write; one of nothing new takes it next to nothing. With the security plugin writes
+    are refreshed, too, for there reads by id do not know them before.
 
     Requests are tried again, with growing and random pauses, where the cluster cannot be reached or has too much to do.
     If an answer is lost, trying again may meet the own first try: a ``create`` that finds its very document in version
@@ -44,9 +42,9 @@ class OpenSearchStore:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._indices = Indices(cluster)
+        self._plugins = Plugins(cluster)
         # What is read passes through memory in three forms at once; what is written, through the cluster's.
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
-        self._said_untold = False
 
     @classmethod
     def open(cls, link: Link, patience: float = PATIENCE) -> "OpenSearchStore":
@@ -76,6 +74,7 @@ class OpenSearchStore:
         if_seq_no: int | None = None,
         if_primary_term: int | None = None,
         content: bytes | None = None,
+        at_once: bool = True,
     ) -> Written:
         """Store a whole document."""
         condition = expected(if_seq_no, if_primary_term)
@@ -89,6 +88,7 @@ class OpenSearchStore:
             index,
             "_create" if create else "_doc",
             chosen,
+            refresh=at_once and await self._refreshing(),
             if_seq_no=if_seq_no,
             if_primary_term=if_primary_term,
         )
@@ -123,6 +123,7 @@ class OpenSearchStore:
             index,
             "_update",
             doc_id,
+            refresh=await self._refreshing(),
             retry_on_conflict=_MOST_CONFLICTS if if_seq_no is None else None,
             if_seq_no=if_seq_no,
             if_primary_term=if_primary_term,
@@ -135,7 +136,9 @@ class OpenSearchStore:
     ) -> Written:
         """Delete a document and its content."""
         condition = expected(if_seq_no, if_primary_term)
-        outcome = await delete_one(self._cluster, index, doc_id, condition, self._earlier)
+        outcome = await delete_one(
+            self._cluster, index, doc_id, condition, self._earlier, refresh=await self._refreshing()
+        )
         if isinstance(outcome, MLCommonsError):
             raise outcome
         if condition is not None and outcome.result == "not_found":
@@ -176,12 +179,13 @@ class OpenSearchStore:
 
     async def bulk(self, operations: Sequence[Operation]) -> list[Written | MLCommonsError]:
         """Do many writes; one that fails leaves the others."""
-        return await write_many(self._cluster, self._indices, operations, self._earlier)
+        refresh = await self._refreshing()
+        return await write_many(self._cluster, self._indices, operations, self._earlier, refresh=refresh)
 
     async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:
         """Delete every document that a query finds; return how many."""
         body = encode("_delete_by_query", {"query": query})
-        target = path(index, "_delete_by_query", conflicts="proceed")
+        target = path(index, "_delete_by_query", refresh=await self._refreshing(), conflicts="proceed")
         deleted = 0
         for _ in range(_ROUNDS):
             await self._refresh(index)
@@ -198,25 +202,15 @@ class OpenSearchStore:
 
     async def nodes_with(self, plugin: str) -> frozenset[str]:
         """Return the ids of the cluster's nodes that have a plugin, none where the service may not ask."""
-        target = path("_nodes", "plugins", filter_path="_nodes.failed,nodes.*.plugins.name")
-        answer = await self._cluster.ask("GET", target, within=_SHORT)
-        if answer.refused is not None:
-            if answer.refused.passes or answer.refused.status >= 500:
-                raise answer.refused.fault("_nodes")
-            level = logging.DEBUG if self._said_untold else logging.WARNING
-            log.log(level, "the cluster does not tell which nodes have plugins: %s", answer.refused.reason)
-            self._said_untold = True
-            return frozenset()
-        if answer.body["_nodes"].get("failed"):
-            raise Unavailable("not all nodes of the cluster tell which plugins they have")
-        nodes = answer.body.get("nodes", {}).items()
-        return frozenset(
-            node_id for node_id, node in nodes if plugin in {one["name"] for one in node.get("plugins", ())}
-        )
+        return await self._plugins.nodes_with(plugin)
 
     async def close(self) -> None:
         """Let go of the connections."""
         await self._cluster.close()
+
+    async def _refreshing(self) -> bool:
+        """Return whether what is written has to be refreshed for reads by id to know it."""
+        return not await self._plugins.reads_know_writes()
 
     async def _refresh(self, index: str) -> None:
         """Let the next search find all that was written until now."""

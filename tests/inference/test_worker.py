@@ -15,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from mlcommons_py.artifacts.convert import convert
 from mlcommons_py.artifacts.manifest import Manifest
 from mlcommons_py.errors import InvalidModel, MLCommonsError
 from mlcommons_py.inference.options import RunOptions
 from mlcommons_py.inference.process import Worker, WorkerDied
 from mlcommons_py.inference.worker import SLICE, SLICE_CHARACTERS, _slice_end
+from tests.inference.conftest import TRACED
 
 TEXTS = ["a cat is an animal", "", "rain", "stocks fell on monday " * 40, "word " * 7, "🙂"]
 OPTIONS = RunOptions(threads=2, batch_tokens=128)
@@ -57,6 +59,19 @@ async def test_answer_says_what_was_cut(worker: Worker) -> None:
     assert answer.truncated == 1
     assert answer.tokens[1] == 128
     assert answer.rss > 10 << 20
+
+
+@pytest.mark.parametrize(("pooling", "dimension"), [(None, 16), ("mean", 32)])
+async def test_embeddings_are_as_long_as_the_last_step_makes_them(
+    tmp_path: Path, pooling: str | None, dimension: int
+) -> None:
+    """A Dense module of the model's changes the length of embeddings, unless another pooling is chosen."""
+    convert(TRACED / "distilbert-mean-dense.zip", "TORCH_SCRIPT", tmp_path / "model", "float32")
+    started = await Worker.start(tmp_path / "model", RunOptions(threads=1, pooling=pooling))
+    try:
+        assert (await embed(started, ["rain", "snow"])).shape == (2, dimension)
+    finally:
+        await started.kill()
 
 
 async def test_killed(worker: Worker) -> None:

@@ -186,6 +186,18 @@ async def test_deploy_task_of_a_gone_node(join: Callable[..., Any], tiny: bytes)
     assert running(first) == [model_id]
 
 
+async def test_deploy_by_a_node_that_has_just_begun(join: Callable[..., Any], tiny: bytes) -> None:
+    """What a service finds of one that was killed before it began is not planned with, as if it were there."""
+    killed = await join()
+    model_id = await killed.proven(tiny)
+    await killed.kill()
+    begun = await join()
+
+    task = await begun.deploy(model_id)
+
+    assert (task["state"], task["worker_node"], task.get("error")) == ("COMPLETED", [begun.node_id], None)
+
+
 async def test_registration_of_a_gone_node_is_taken_over(join: Callable[..., Any], tiny: bytes) -> None:
     """A proof whose node dies is made by another; the task ends as if nothing had happened."""
     first, second = await join(), await join()

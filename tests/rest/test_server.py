@@ -231,6 +231,20 @@ async def test_chunked_and_compressed(serving: Serving) -> None:
     assert answer.json()["body"] == {"texts": ["lorem"] * 5000}
 
 
+async def test_body_whose_parts_come_together(serving: Serving) -> None:
+    """A body comes whole in whatever parts, long or short, it is read at once."""
+    digits = [b"%d" % (number % 10) for number in range(2000)]
+    parts = [b'{"x":"' + b"a" * 100, b"b" * 70_000, *digits, b"c" * 9_000, b'"}']
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(head("POST", "/raw", "transfer-encoding: chunked") + chunks + b"0\r\n\r\n")
+        status, content = await read_answer(reader)
+
+    whole = b"".join(parts)
+    assert (status, content) == (200, b'{"bytes":%d,"body":%b}' % (len(whole), whole))
+
+
 async def test_slow_uploads_hold_up_no_other(serving: Serving) -> None:
     """However many chunks trickle in, one that comes at once is taken at once."""
     async with serving() as server, httpx.AsyncClient(base_url=server.url) as client:

@@ -70,7 +70,7 @@ class StoreContract:
     async def test_each_write_is_found(self, store: Store) -> None:
         """A search that begins after a write finds what it did, whichever kind of write it was."""
         for number in range(3):
-            await store.put(INDEX, "a", {"x": number})
+            await store.put(INDEX, "a", {"x": number}, at_once=number != 1)
             hits = (await store.search(INDEX, {}))["hits"]["hits"]
             assert [hit["_source"] for hit in hits] == [{"x": number}]
         await store.update(INDEX, "a", {"x": 3})

@@ -34,6 +34,26 @@ def text(body: Body, field: str) -> str | None:
     return value
 
 
+def text_values(body: Body, field: str, path: str | None = None) -> dict[str, str] | None:
+    """Return an object's values, all of them strings, or None where the field is missing or null.
+
+    Errors say nothing of a value, not even its type; ``path`` says where the field is, None that it is at the top.
+
+    Raises:
+        IllegalArgument: it is no object, or has another value in it.
+    """
+    given = mapping(body, field)
+    if given is None:
+        return None
+    texts: dict[str, str] = {}
+    for name, value in given.items():
+        found = None if isinstance(value, Mapping | list) else text(given, name)
+        if found is None:
+            raise IllegalArgument(f"[{path or field}.{name}] must be a string")
+        texts[name] = found
+    return texts
+
+
 def integer(body: Body, field: str, *, low: int | None = None, high: int | None = None) -> int | None:
     """Return a whole number, which may come as a string, or None where the field is missing or null.
 

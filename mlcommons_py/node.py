@@ -1,12 +1,12 @@
 """Who this process is: an id that stays the same over restarts, kept in the data directory."""
 
-import fcntl
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from mlcommons_py.errors import Unavailable
+from mlcommons_py.held_file import held
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,13 @@ def hold(data: Path) -> IO[bytes]:
     """
     try:
         data.mkdir(parents=True, exist_ok=True)
-        lock = (data / "node.lock").open("ab")
-    except OSError as fault:
-        raise Unavailable(f"the data directory {data} cannot be used: {fault}; choose another with --data") from fault
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as fault:
-        lock.close()
+        return held(data / "node.lock")
+    except BlockingIOError as fault:
         raise Unavailable(
             f"the data directory {data} is in use by another service; each needs one of its own, by --data"
         ) from fault
-    return lock
+    except OSError as fault:
+        raise Unavailable(f"the data directory {data} cannot be used: {fault}; choose another with --data") from fault
 
 
 def _kept(path: Path) -> str:

@@ -88,8 +88,7 @@ class Deployer:
             raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
         with nullcontext() if model.is_remote else self._slot(model_id):  # of a remote model nothing has to come up
             async with self._turn(model_id):
-                # ML Commons' plugin takes a model of all nodes for one of all its own, and plans it there alone.
-                task_id = await self._plan(document, nodes, to_all=not chosen and not self._nodes.foreign)
+                task_id = await self._plan(document, nodes, to_all=not chosen)
         if model.is_remote:
             await self._keeper.settled(model_id, _SETTLE_SECONDS)
         status = TaskState.COMPLETED if model.is_remote else TaskState.CREATED
@@ -128,7 +127,7 @@ class Deployer:
             runs = list(model.planning_worker_nodes or ()) == list(nodes) and self._keeper.runs(model_id, model)
             if not to_all:
                 self._check_kept(model_id, model, nodes)
-            return plan.planned(model, nodes, to_all=to_all, runs=runs)
+            return plan.planned(model, nodes, to_all=to_all, beside=bool(self._nodes.foreign), runs=runs)
 
         # The model before the task: whoever finds the task finds the model planned, or undeployed since.
         changed = await self._models.change(model_id, make, known)
@@ -178,12 +177,14 @@ class Deployer:
             before: set[str] = set()
 
             def make(model: Model) -> Model | None:
+                own = plan.reclaimed(model, self._nodes.foreign, running)
                 before.clear()
-                before.update(model.planning_worker_nodes or ())
-                gone = set(chosen or before) - self._nodes.foreign
-                if (chosen or before & self._nodes.foreign) and not before & gone:
+                before.update(own.planning_worker_nodes or ())
+                theirs = frozenset() if own.deploy_to_all_services else self._nodes.foreign
+                gone = set(chosen or before) - theirs
+                if (chosen or before & theirs) and not before & gone:
                     return None
-                return plan.undeployed(model, gone, running - gone)
+                return plan.undeployed(own, gone, running - gone)
 
             await self._models.change(model_id, make)  # first of all: a kill after it leaves nothing deployed
             dropped = {one for one in nodes if one in before or one in running}

@@ -62,7 +62,8 @@ class Keeper:
     async def restore(self) -> None:
         """Bring up again what was deployed here, and what shall run on all nodes since before this one joined them."""
         await self._nodes.recognise()
-        for model_id, model in await self._models.matching({"term": {"deploy_to_all_nodes": True}}):
+        everywhere = [{"term": {"deploy_to_all_nodes": True}}, {"term": {"deploy_to_all_services": True}}]
+        for model_id, model in await self._models.matching({"bool": {"should": everywhere}}):
             if not self._is_planned(model):
                 self._joining.add(model_id)
                 self._start(model_id)
@@ -230,6 +231,8 @@ class Keeper:
         if document is None:
             raise _Unwanted("Failed to find model")
         model = Model.from_json(document.source)
+        if model.deploy_to_all_services and not self._is_planned(model):
+            await self._nodes.recognise()
         if not self._is_wanted(model_id, model):
             failed = model.state is ModelState.DEPLOY_FAILED  # it was given up before the task was known here
             raise _Unwanted(model.state_reason if failed and model.state_reason else UNDEPLOYED)
@@ -250,8 +253,9 @@ class Keeper:
             await self._nodes.look(ages=False)
 
         def make(read: Model) -> Model | None:
-            joined = self._joined(read)
-            if not self._is_wanted(model_id, read) or not (looks or joined.planning_worker_nodes == [self._node_id]):
+            joined = self._joined(model_id, read)
+            alone = joined.planning_worker_nodes == [self._node_id] and not self._nodes.foreign
+            if not self._is_wanted(model_id, read) or not (looks or alone):
                 return None
             return plan.deployed(joined, self._nodes.running(model_id))
 
@@ -264,16 +268,20 @@ class Keeper:
         """Return whether a model shall run here: it is planned here, or on all nodes and this one joins them.
 
         A node joins the plan when the model is up, so that its state stays as it is meanwhile. One that runs the model
-        and is not in the plan was taken for gone. What runs on nodes of ML Commons' plugin is the plugin's.
+        and is not in the plan was taken for gone, or ML Commons' plugin changed the plan. What that alone deployed
+        is the plugin's.
         """
         if self._is_planned(model):
             return True
         joins = model_id in self._joining or model_id in self._residents
+        if model.deploy_to_all_services:  # the state may be the plugin's, too
+            return joins and bool(model.planning_worker_nodes)
         theirs = self._nodes.foreign.intersection(model.planning_worker_nodes or ())
         return bool(model.deploy_to_all_nodes) and model.state.is_deployed and joins and not theirs
 
-    def _joined(self, model: Model) -> Model:
-        return model if self._is_planned(model) else plan.joined(model, self._node_id)
+    def _joined(self, model_id: str, model: Model) -> Model:
+        own = plan.reclaimed(model, self._nodes.foreign, self._nodes.running(model_id))
+        return own if self._is_planned(own) else plan.joined(own, self._node_id)
 
     async def _give_up(self, model_id: str, reason: str) -> None:
         """Note that a model cannot be served here, so that nothing tries it again before somebody deploys it."""
@@ -293,7 +301,8 @@ class Keeper:
         def make(model: Model) -> Model | None:
             if not self._is_wanted(model_id, model):
                 return None
-            return plan.failed(self._joined(model), self._node_id, reason, self._nodes.running(model_id), final=final)
+            joined, running = self._joined(model_id, model), self._nodes.running(model_id)
+            return plan.failed(joined, self._node_id, reason, running, final=final)
 
         await self._models.change(model_id, make)
 

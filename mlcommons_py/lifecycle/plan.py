@@ -14,15 +14,19 @@ from mlcommons_py.store.record import now
 _UP = (ModelState.DEPLOYED, ModelState.PARTIALLY_DEPLOYED)
 
 
-def planned(model: Model, node_ids: Sequence[str], *, to_all: bool, runs: bool) -> Model:
-    """Return a model that shall run on these nodes; ``runs`` says that it does already, the way it shall."""
+def planned(model: Model, node_ids: Sequence[str], *, to_all: bool, beside: bool, runs: bool) -> Model:
+    """Return a model that shall run on these nodes; ``runs`` says that it does already, the way it shall.
+
+    ``beside`` says that ML Commons' plugin is there, which takes a model of all nodes for one of all its own.
+    """
     return replace(
         model,
         model_state=model.model_state if runs and model.state in _UP else ModelState.DEPLOYING,
         planning_worker_nodes=list(node_ids),
         planning_worker_node_count=len(node_ids),
         current_worker_node_count=model.current_worker_node_count if runs else 0,
-        deploy_to_all_nodes=True if to_all else None,
+        deploy_to_all_nodes=True if to_all and not beside else None,
+        deploy_to_all_services=True if to_all else None,
         state_reason=None,
         last_updated_time=now(),
     )
@@ -32,6 +36,27 @@ def joined(model: Model, node_id: str) -> Model:
     """Return a model that shall run on one more node."""
     nodes = [*(model.planning_worker_nodes or ()), node_id]
     return replace(model, planning_worker_nodes=nodes, planning_worker_node_count=len(nodes), last_updated_time=now())
+
+
+def reclaimed(model: Model, foreign: Collection[str], running: Collection[str]) -> Model:
+    """Return a model of all services without what ML Commons' plugin, on ``foreign`` nodes, made of its plan.
+
+    Any other stays as it is. The plugin's job plans what is deployed to all nodes on all of its own, and on no other,
+    and a node of its that starts deploys it there; neither touches a field that it does not know.
+    """
+    planned = list(model.planning_worker_nodes or ())
+    if not (model.deploy_to_all_services and foreign and planned):
+        return model
+    nodes = [one for one in planned if one not in foreign] or sorted(running)
+    if not nodes or (nodes == planned and model.deploy_to_all_nodes is None):
+        return model
+    return replace(
+        model,
+        planning_worker_nodes=nodes,
+        planning_worker_node_count=len(nodes),
+        deploy_to_all_nodes=None,
+        last_updated_time=now(),
+    )
 
 
 def deployed(model: Model, running: Collection[str]) -> Model:
@@ -90,6 +115,7 @@ def undeployed(model: Model, node_ids: Collection[str], running: Collection[str]
         planning_worker_nodes=nodes,
         planning_worker_node_count=len(nodes),
         deploy_to_all_nodes=None,
+        deploy_to_all_services=None,
         last_undeployed_time=at,
         last_updated_time=at,
         state_reason=None,

@@ -176,7 +176,7 @@ class Reconciler:
     async def _count(self, coming: Collection[str | None]) -> None:
         """Write into the models' documents where they run; models of all nodes forget the nodes that are gone.
 
-        A model that shall run on nodes of ML Commons' plugin is left to the plugin, which alone knows where it runs.
+        A model that the plugin alone deployed on its nodes is left to the plugin, which alone knows where it runs.
         """
         for model_id, model in await self._models.matching({"exists": {"field": "planning_worker_nodes"}}):
             if self._counted(model_id, model, coming) is None:
@@ -191,17 +191,20 @@ class Reconciler:
         return self._counted(model_id, model, coming) if model == known else None
 
     def _counted(self, model_id: str, model: Model, coming: Collection[str | None]) -> Model | None:
-        if not model.planning_worker_nodes or self._nodes.foreign.intersection(model.planning_worker_nodes):
+        running = self._nodes.running(model_id)
+        after = plan.reclaimed(model, self._nodes.foreign, running)
+        if not after.planning_worker_nodes or self._nodes.foreign.intersection(after.planning_worker_nodes):
             return None
-        after = model
-        if model.deploy_to_all_nodes:
-            gone = self._gone(model.planning_worker_nodes)
-            if gone and len(gone) < len(model.planning_worker_nodes):
+        if after.deploy_to_all_nodes or after.deploy_to_all_services:
+            gone = self._gone(after.planning_worker_nodes)
+            if gone and len(gone) < len(after.planning_worker_nodes):
                 after = plan.without(after, gone)
-        after = plan.observed(after, self._nodes.running(model_id), coming=model_id in coming)
-        same = (after.model_state, after.current_worker_node_count, after.planning_worker_nodes) == (
-            model.model_state,
-            model.current_worker_node_count,
-            model.planning_worker_nodes,
-        )
+        after = plan.observed(after, running, coming=model_id in coming)
+        same = _said(after) == _said(model)
         return None if same else after
+
+
+def _said(model: Model) -> tuple[object, ...]:
+    """Return what a model's document says of where it runs."""
+    nodes = model.planning_worker_nodes, model.deploy_to_all_nodes
+    return model.model_state, model.current_worker_node_count, *nodes

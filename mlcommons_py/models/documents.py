@@ -67,8 +67,10 @@ class Model(Record):
         planning_worker_nodes: nodes that should have it; this is the desired state.
         connector_id, connector: of a remote model, the connector by its id or in full; its credential is encrypted.
         state_reason: why the state is not what one would wish.
-        register_task_id: the task that fetches the content of a model that is being registered from a URL. This and
-            ``state_reason`` are ours, beside ML Commons' fields.
+        register_task_id: the task that fetches the content of a model that is being registered from a URL.
+        deploy_to_all_nodes: whether all nodes should have it; ML Commons' plugin takes that for all of its own.
+        deploy_to_all_services: whether all services should have it, whatever the plugin makes of the plan. This,
+            ``state_reason`` and ``register_task_id`` are ours, beside ML Commons' fields.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Model(Record):
     current_worker_node_count: int | None = None
     planning_worker_nodes: Sequence[str] | None = None
     deploy_to_all_nodes: bool | None = None
+    deploy_to_all_services: bool | None = None
 
     @cached_property
     def kept(self) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def _action(given: Mapping[str, Any], number: int) -> dict[str, Any]:
         "action_type": kind.upper(),
         "method": method,
         "url": url,
-        "headers": _headers(given, number),
+        "headers": fields.text_values(given, "headers", f"actions[{number}].headers"),
         **{field: fields.text(given, field) for field in _TEXTS},
         "name": _name(fields.text(given, "name")),
         "supports_structured_output": fields.boolean(given, "supports_structured_output") or None,
@@ -65,19 +65,6 @@ def _action(given: Mapping[str, Any], number: int) -> dict[str, Any]:
         if action[field] is not None and len(action[field].encode()) > _LONGEST:
             raise IllegalArgument(f"[actions[{number}].{field}] has more than {_LONGEST} bytes")
     return {field: value for field, value in action.items() if value is not None}
-
-
-def _headers(given: Mapping[str, Any], number: int) -> dict[str, str] | None:
-    headers = fields.mapping(given, "headers")
-    if headers is None:
-        return None
-    texts: dict[str, str] = {}
-    for name in headers:
-        text = None if isinstance(headers[name], Mapping | list) else fields.text(headers, name)
-        if text is None:
-            raise IllegalArgument(f"[actions[{number}].headers.{name}] must be a string")
-        texts[name] = text
-    return texts
 
 
 def _name(name: str | None) -> str | None:

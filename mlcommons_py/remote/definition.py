@@ -216,16 +216,9 @@ def _parameters(body: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 def _credential(body: Mapping[str, Any]) -> dict[str, str] | None:
-    given = fields.mapping(body, "credential")
-    if given is None:
-        return None
-    texts: dict[str, str] = {}
-    for name in given:
-        text = None if isinstance(given[name], Mapping | list) else fields.text(given, name)
-        if text is None:  # never shown, not even its type
-            raise IllegalArgument(f"[credential.{name}] must be a string")
+    texts = fields.text_values(body, "credential")
+    for name, text in (texts or {}).items():
         _check_value(f"credential.{name}", text, most=_LONGEST // 2)
-        texts[name] = text
     return texts
 
 

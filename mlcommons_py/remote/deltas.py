@@ -1,7 +1,7 @@
 """Pieces of streamed answers, of the event forms that several providers share."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -101,22 +101,20 @@ def of_chat(_event: str, data: str) -> Delta | None:
 
     Calls of tools come as their JSON, as upstream has them.
     """
-    if data == "[DONE]":
-        return Delta(is_last=True)
-    chunk = parsed(data)
-    if isinstance(chunk, Delta):
-        return chunk
-    if (error := pick(chunk, "error")) is not None:
-        return failure(error)
-    content = joined(pick(chunk, "choices", 0, "delta", "content"))
-    if calls := pick(chunk, "choices", 0, "delta", "tool_calls"):
-        content += _written(calls)
-    is_last = pick(chunk, "choices", 0, "finish_reason") in _FINAL
-    return Delta(content, is_last=is_last) if content or is_last else None
+
+    def content(choice: Any) -> str:
+        calls = pick(choice, "delta", "tool_calls")
+        return joined(pick(choice, "delta", "content")) + (_written(calls) if calls else "")
+
+    return _of_choice(data, content)
 
 
 def of_completion(_event: str, data: str) -> Delta | None:
     """Read an event of OpenAI's ``completions``."""
+    return _of_choice(data, lambda choice: pick(choice, "text") or "")
+
+
+def _of_choice(data: str, content_of: Callable[[Any], str]) -> Delta | None:
     if data == "[DONE]":
         return Delta(is_last=True)
     chunk = parsed(data)
@@ -124,8 +122,8 @@ def of_completion(_event: str, data: str) -> Delta | None:
         return chunk
     if (error := pick(chunk, "error")) is not None:
         return failure(error)
-    content = pick(chunk, "choices", 0, "text") or ""
-    is_last = pick(chunk, "choices", 0, "finish_reason") in _FINAL
+    choice = pick(chunk, "choices", 0)
+    content, is_last = content_of(choice), pick(choice, "finish_reason") in _FINAL
     return Delta(content, is_last=is_last) if content or is_last else None
 
 

@@ -1,23 +1,21 @@
 """JSONPath as Jayway's library reads it, which connectors are written for.
 
-A path that can find one value only gives that value, any other a list. Regular expressions run in RE2, and what a path
-may cost is bounded: paths come with requests, too.
+A path that can find one value only gives that value, any other a list. What a path may cost is bounded: paths come with
+requests, too.
 """
 
-import math
 import re
-import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mlcommons_py.errors import IllegalArgument
+from mlcommons_py.remote.path_dialect import at_most, environment
 
 if TYPE_CHECKING:
-    from jsonpath import JSONPath, JSONPathEnvironment
+    from jsonpath import JSONPath
 
 Steps = tuple[str | int | None, ...]
 """Names, positions and, as None, wildcards."""
@@ -31,7 +29,6 @@ _MOST_FOUND = 100_000
 _SECONDS = 2.0
 """How long one path may look: filters can make the time grow with the square of the value."""
 
-_until: ContextVar[float] = ContextVar("until", default=math.inf)
 _ODD_NAME = re.compile(
     r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
     r"""|(?<!\.)\.(?![A-Za-z_\u0080-\uffff][\w\-\u0080-\uffff]*(?:[.\[]|$))([^.\[\]()*'"\s?][^.\[\]()'"\s?]*)"""
@@ -124,7 +121,7 @@ def _of(path: str) -> Path:
     if "?" not in text:
         text = _ODD_NAME.sub(lambda match: match[1] or f"['{match[2]}']", text)
     try:
-        query = _environment().compile(text)
+        query = environment().compile(text)
     except (JSONPathError, re.error, RecursionError, ValueError) as fault:
         raise IllegalArgument(
             f"[{path}] is no JSONPath: {str(fault).splitlines()[0] if str(fault) else fault!r}"
@@ -184,15 +181,13 @@ def _matches(query: "JSONPath", value: Any) -> list[Any]:
 
     if not isinstance(value, dict | list):
         return []  # the library would read a text as JSON
-    token = _until.set(time.monotonic() + _SECONDS)
     try:
-        found = list(islice(query.finditer(value), _MOST_FOUND + 1))
+        with at_most(_SECONDS):
+            found = list(islice(query.finditer(value), _MOST_FOUND + 1))
     except (JSONPathError, RecursionError) as fault:
         raise IllegalArgument(f"the JSONPath [{query}] fails: {fault}") from fault
     except TimeoutError as fault:
         raise IllegalArgument(f"the JSONPath [{query}] takes longer than {_SECONDS:.0f} s") from fault
-    finally:
-        _until.reset(token)
     return _bounded(found, query)
 
 
@@ -235,69 +230,3 @@ _REDUCED: Mapping[str, Callable[[list[float]], float]] = {
     "sum": sum,
     "avg": lambda numbers: sum(numbers) / len(numbers),
 }
-
-
-@cache
-def _environment() -> "JSONPathEnvironment":
-    import re2
-    from jsonpath import JSONPathEnvironment
-    from jsonpath.function_extensions import ExpressionType, FilterFunction
-
-    @lru_cache(256)
-    def compiled(pattern: str) -> Any:
-        options = re2.Options()
-        options.log_errors = False
-        return re2.compile(pattern, options)
-
-    def matches(value: object, pattern: object, how: str) -> bool:
-        if not isinstance(value, str) or not isinstance(pattern, str):
-            return False
-        try:
-            return getattr(compiled(pattern), how)(value) is not None
-        except re2.error:
-            return False
-
-    class _Regex(FilterFunction):
-        arg_types = [ExpressionType.VALUE, ExpressionType.VALUE]  # noqa: RUF012
-        return_type = ExpressionType.LOGICAL
-
-        def __init__(self, how: str) -> None:
-            self._how = how
-
-        def __call__(self, value: object, pattern: object) -> bool:
-            return matches(value, pattern, self._how)
-
-    class _Environment(JSONPathEnvironment):
-        # The library asks for these at each value that it descends to, or that a filter is tried on.
-        @property
-        def max_recursion_depth(self) -> int:  # type: ignore[override]
-            _look_at_the_clock()
-            return 100
-
-        def is_truthy(self, obj: object) -> bool:
-            _look_at_the_clock()
-            return super().is_truthy(obj)
-
-        def setup_function_extensions(self) -> None:
-            super().setup_function_extensions()
-            self.function_extensions["match"] = _Regex("fullmatch")
-            self.function_extensions["search"] = _Regex("search")
-
-        def compare(self, left: object, operator: str, right: object) -> bool:
-            if operator == "=~":
-                return isinstance(right, re.Pattern) and matches(left, _flagged(right), "fullmatch")
-            return super().compare(left, operator, right)
-
-    return _Environment()
-
-
-def _look_at_the_clock() -> None:
-    if time.monotonic() > _until.get():
-        raise TimeoutError
-
-
-def _flagged(pattern: "re.Pattern[str]") -> str:
-    flags = "".join(
-        letter for letter, flag in (("i", re.IGNORECASE), ("m", re.MULTILINE), ("s", re.DOTALL)) if pattern.flags & flag
-    )
-    return f"(?{flags}){pattern.pattern}" if flags else pattern.pattern

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mlcommons_py.errors import IllegalArgument, ParsingFailed
-from mlcommons_py.store.fields import DATE_FIELDS, Candidate, comparable, date, is_number, is_text
+from mlcommons_py.errors import ParsingFailed
+from mlcommons_py.store.fields import DATE_FIELDS, Candidate, comparable, date, is_number, refuse_text
 from mlcommons_py.store.query import compile_query
 
 Aggregation = Callable[[Sequence[Candidate]], dict[str, Any]]
@@ -64,11 +64,7 @@ def _take_field(kind: str, parameters: dict[str, Any]) -> str:
     field = parameters.pop("field", None)
     if not isinstance(field, str):
         raise ParsingFailed(f"Required one of fields [field], but none were specified in [{kind}]")
-    if is_text(field):
-        raise IllegalArgument(
-            "Text fields are not optimised for operations that require per-document field data like aggregations and"
-            f" sorting, so these operations are disabled by default. Please use [{field}.keyword] in [{kind}] instead."
-        )
+    refuse_text(field, kind)
     return field
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from mlcommons_py.errors import Unavailable
+from mlcommons_py.held_file import held
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -62,16 +62,13 @@ class Database:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = lock_of(path).open("ab")
-        except OSError as fault:
-            raise Unavailable(f"the store {path} cannot be opened: {fault}") from fault
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as fault:
-            lock.close()
+            lock = held(lock_of(path))
+        except BlockingIOError as fault:
             raise Unavailable(
                 f"the store {path} is in use by another process; stop that one, or choose another --data directory"
             ) from fault
+        except OSError as fault:
+            raise Unavailable(f"the store {path} cannot be opened: {fault}") from fault
         try:
             return cls(path, lock, _connect_writer(path))
         except (sqlite3.Error, Unavailable) as fault:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
+from mlcommons_py.errors import IllegalArgument
+
 _MAX_PATH = 255
 _WORD = re.compile(r"\w+", re.UNICODE)
 TEXT_FIELDS = frozenset({"name", "description", "error", "connector.name", "connector.description"})
@@ -86,6 +88,19 @@ def like(name: str, pattern: str) -> bool:
 def is_text(field: str) -> bool:
     """Return whether queries see a field's words instead of its value."""
     return field in TEXT_FIELDS or (_all_text.get() and not field.startswith("_") and not field.endswith(".keyword"))
+
+
+def refuse_text(field: str, where: str) -> None:
+    """Refuse a field of text where each document's value is needed; ``where`` is what needs it.
+
+    Raises:
+        IllegalArgument: it is one.
+    """
+    if is_text(field):
+        raise IllegalArgument(
+            "Text fields are not optimised for operations that require per-document field data like aggregations and"
+            f" sorting, so these operations are disabled by default. Please use [{field}.keyword] in [{where}] instead."
+        )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlcommons_py.errors import IllegalArgument, ParsingFailed
-from mlcommons_py.store.fields import Candidate, comparable, is_text
+from mlcommons_py.store.fields import Candidate, comparable, refuse_text
 
 Place = tuple[int, Any]
 """Where a document stands by one key: those with a value among themselves, those without before or after them all."""
@@ -111,11 +111,7 @@ def read_sort(given: object) -> list[Key]:
 def _key(field: object, options: object) -> Key:
     if not isinstance(field, str):
         raise ParsingFailed(f"[sort] takes field names, not [{field}]")
-    if is_text(field):
-        raise IllegalArgument(
-            "Text fields are not optimised for operations that require per-document field data like aggregations and"
-            f" sorting, so these operations are disabled by default. Please use [{field}.keyword] in [sort] instead."
-        )
+    refuse_text(field, "sort")
     if not isinstance(options, str | Mapping):
         raise ParsingFailed(f"[sort] on [{field}] must be an order or an object")
     rest = {"order": options} if isinstance(options, str) else dict(options)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.e2e.service import PATIENCE, Service, until
+from tests.processes import children
 
 __all__ = ["Direct", "all_of", "api_servers", "connected", "several", "until"]
 
@@ -53,16 +54,7 @@ class Direct:
 
 def api_servers(service: Service) -> list[int]:
     """Return the API servers that live, beside the core."""
-    pids = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-            command = (stat.parent / "cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == service.pid and b"api_servers.process" in command and fields[0] != "Z":
-            pids.append(int(stat.parent.name))
-    return sorted(pids)
+    return children(service.pid, "api_servers.process")
 
 
 def all_of(service: Service) -> list[int]:

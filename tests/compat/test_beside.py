@@ -1,5 +1,7 @@
 """A service and the real ML Commons at work on one cluster, neither told of the other."""
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mlcommons_py.models.documents import MODELS
 from mlcommons_py.nodes import NODES
 from mlcommons_py.tasks.board import TASKS
 from scripts.opensearch import Node
@@ -99,6 +102,30 @@ def test_what_the_plugin_does_to_ours(peer: Peer, service: Service) -> None:
     model = service.ml("GET", f"/models/{ours}")
     assert (model["planning_worker_nodes"], model["current_worker_node_count"]) == ([service.node_id], 1)
     assert model.get("deploy_to_all_nodes") is None
+
+
+def test_plan_from_before_the_plugin(peer: Peer, service: Service) -> None:
+    """A model that was deployed to all before ML Commons came, and that its job then plans, stays the service's."""
+    archive = traced("roberta-mean-normalized")
+    ours = service.deployed(archive.content, **archive.fields, name="ours of all")
+    workers = service.workers()
+
+    def plan() -> list[str]:
+        nodes: list[str] = document(peer, MODELS, ours)["planning_worker_nodes"]
+        return nodes
+
+    os.kill(service.pid, signal.SIGSTOP)
+    try:
+        told = {"doc": {"deploy_to_all_nodes": True}}
+        assert peer.http.post(f"/{MODELS}/_update/{ours}?refresh=true", json=told).status_code == 200
+        until(lambda: plan() != [service.node_id], "the job of ML Commons")
+    finally:
+        os.kill(service.pid, signal.SIGCONT)
+    until(lambda: plan() == [service.node_id], "the service's own plan")
+
+    assert "deploy_to_all_nodes" not in document(peer, MODELS, ours)  # which the job goes by
+    assert service.workers() == workers
+    assert len(embeddings(service, ours)) == 3
 
 
 def test_undeploy_through_the_service(peer: Peer, theirs: str, service: Service) -> None:

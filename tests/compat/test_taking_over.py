@@ -19,7 +19,7 @@ pytestmark = pytest.mark.compat
 
 # Our fields, and one that ML Commons has since 3.7.
 _MORE = {
-    ".plugins-ml-model": {"provisioned_by", "state_reason", "register_task_id"},
+    ".plugins-ml-model": {"provisioned_by", "state_reason", "register_task_id", "deploy_to_all_services"},
     ".plugins-ml-model-group": set[str](),
     ".plugins-ml-controller": set[str](),
     ".plugins-ml-task": {"deploy_model", "outcomes"},

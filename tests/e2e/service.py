@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from tests.e2e.api import CHUNK, PATIENCE, Api, until
+from tests.processes import children
 
 __all__ = ["CHUNK", "PATIENCE", "Service", "running", "until"]
 
@@ -108,16 +109,7 @@ class Service(Api):
 
     def workers(self) -> list[int]:
         """Return the worker processes that live."""
-        pids = []
-        for status in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = status.read_text().rsplit(")", 1)[1].split()
-                command = (status.parent / "cmdline").read_bytes()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[1]) == self.pid and b"inference.worker" in command and fields[0] != "Z":
-                pids.append(int(status.parent.name))
-        return pids
+        return children(self.pid, "inference.worker")
 
     def rss(self, pid: int | None = None) -> int:
         """Return the resident memory of a process in bytes."""

@@ -11,6 +11,7 @@ from mlcommons_py.errors import Unavailable
 from mlcommons_py.inference.deployments import Deployments
 from mlcommons_py.inference.options import RunOptions
 from tests.inference.conftest import at
+from tests.processes import children
 
 OPTIONS = RunOptions(threads=2, batch_tokens=128)
 
@@ -50,16 +51,7 @@ async def test_options_choose_the_pooling(converted: Path) -> None:
 
 def workers() -> set[int]:
     """Return the worker processes of this process that live."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-            command = (stat.parent / "cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == os.getpid() and fields[0] != "Z" and b"inference.worker" in command:
-            found.add(int(stat.parent.name))
-    return found
+    return set(children(os.getpid(), "inference.worker"))
 
 
 async def test_deploys_at_once_start_one_worker(converted: Path) -> None:

@@ -173,6 +173,7 @@ async def test_model_of_the_plugin_s_nodes(join: Callable[..., Any], tiny: bytes
 
     def theirs(model: Model) -> Model:
         told = {**model.to_json(), "planning_worker_nodes": ["theirs"], "current_worker_node_count": 1}
+        del told["deploy_to_all_services"]
         return Model.from_json(told)
 
     await services.models.change(model_id, theirs)

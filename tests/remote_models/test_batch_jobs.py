@@ -150,9 +150,7 @@ async def test_a_job_that_is_being_begun(client: Client) -> None:
     model_id = await job_model(client, *ALL)
     path = f"/models/{model_id}/_batch_predict"
     starting = asyncio.create_task(client.ml("POST", path, json={"parameters": {"file": "f1"}}))
-    async with asyncio.timeout(30):
-        while not client.fake.requests:
-            await asyncio.sleep(0.01)
+    await client.fake.asked(1)
     found = await client.ml("POST", "/tasks/_search", json={"query": {"term": {"task_type": "BATCH_PREDICTION"}}})
     task_id = found["hits"]["hits"][0]["_id"]
 
@@ -199,9 +197,7 @@ async def test_a_node_that_was_taken_for_gone_while_a_job_began(
     body = {"parameters": {"file": "f1"}}
     starting = asyncio.create_task(client.http.post(f"/_plugins/_ml/models/{model_id}/_batch_predict", json=body))
     services = client.app.services
-    async with asyncio.timeout(30):
-        while not client.fake.requests:
-            await asyncio.sleep(0.01)
+    await client.fake.asked(1)
     ((task_id, task),) = await services.tasks.of_type(TaskType.BATCH_PREDICTION)
     await services.batch_jobs.give_up(task_id, task)
     given_up = await services.tasks.get(task_id)

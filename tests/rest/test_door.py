@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from starlette.types import ASGIApp
 
 from mlcommons_py.rest.door import Route
 from mlcommons_py.rest.request import Request
@@ -259,6 +260,23 @@ async def test_logged_by_template(small: httpx.AsyncClient, caplog: pytest.LogCa
     assert lines[0].startswith("GET /things/{thing_id} 200 ")
 
 
+def working(app: ASGIApp, method: str, client: Client) -> tuple[asyncio.Task[None], list[Any]]:
+    """Have a client ask for ``/work``; return what carries the request out, and the messages of its answer."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def work() -> None:
+        scope = {"type": "http", "method": method, "path": "/work", "query_string": b"", "headers": []}
+        await app({**scope, "extensions": {EXTENSION: {"client": client}}}, receive, send)
+
+    return asyncio.create_task(work()), sent
+
+
 async def test_abandoned_work_stops(services: Services) -> None:
     """The work of a route that may be abandoned stops when its client goes away, and nothing is sent."""
     began, stopped = asyncio.Event(), asyncio.Event()
@@ -271,19 +289,9 @@ async def test_abandoned_work_stops(services: Services) -> None:
             stopped.set()
         return {}
 
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
     app = web_app(services, (Route("POST", "/work", work, abandon=True),))
     client = Client()
-    extensions = {EXTENSION: {"client": client}}
-    scope = {"type": "http", "method": "POST", "path": "/work", "query_string": b"", "headers": []}
-    task = asyncio.ensure_future(app({**scope, "extensions": extensions}, receive, send))
+    task, sent = working(app, "POST", client)
     await began.wait()
     client.leave()
     ended, _ = await asyncio.wait([task], timeout=10)
@@ -303,18 +311,8 @@ async def test_shutdown_is_told(services: Services, abandon: bool) -> None:
         await asyncio.Event().wait()
         return {}
 
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
     app = web_app(services, (Route("GET", "/work", work, abandon=abandon),))
-    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/work", "query_string": b"", "headers": []}
-    scope["extensions"] = {EXTENSION: {"client": Client()}}
-    task = asyncio.ensure_future(app(scope, receive, send))
+    task, sent = working(app, "GET", Client())
     await began.wait()
     task.cancel()
     await asyncio.wait_for(task, 10)

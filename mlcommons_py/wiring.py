@@ -5,6 +5,7 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,9 @@ def _answering(records: _Records, placing: _Placing, outside: Outside) -> _Answe
         return await predictor.predict(model_id, {"parameters": parameters})
 
     stop_words = StopWords(store)
-    guards = outside.guards(stop_words.search if operator.store == EMBEDDED else store.search, ask)
+    # Of other indices than its own the service may read, and no more.
+    search = stop_words.search if operator.store == EMBEDDED else partial(store.search, latest=False)
+    guards = outside.guards(search, ask)
     admission = StoredAdmission(
         models, connectors, throttle, placing.nodes, records.remotes, placing.deployer.deploy_for_call, settings
     )

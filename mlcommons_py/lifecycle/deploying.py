@@ -18,7 +18,7 @@ from mlcommons_py.models.registry import Models
 from mlcommons_py.nodes import Nodes
 from mlcommons_py.observe.counters import Counters
 from mlcommons_py.plugin_settings import PluginSettings
-from mlcommons_py.store import Written
+from mlcommons_py.store import Document, Written
 from mlcommons_py.tasks.board import Tasks, TaskState, TaskType
 
 _SETTLE_SECONDS = 5.0
@@ -70,11 +70,13 @@ class Deployer:
             IllegalArgument: chunks are missing, or the nodes are not to be chosen.
             LimitExceeded: ``max_deploy_model_tasks_per_node`` models are being deployed already.
         """
-        model = await self._known(model_id)
+        document = await self._document(model_id)
+        model = Model.from_json(document.source)
         with self._counters.counted(model.algorithm, "deploy", model_id):
-            return await self._deploy(model_id, model, body)
+            return await self._deploy(document, model, body)
 
-    async def _deploy(self, model_id: str, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def _deploy(self, document: Document, model: Model, body: Mapping[str, Any]) -> dict[str, Any]:
+        model_id = document.id
         self._settings.check_models(remote=model.is_remote)
         chosen = fields.texts(body, "node_ids")
         await self._nodes.look(ages=False)
@@ -86,7 +88,7 @@ class Deployer:
             raise IllegalArgument(await self._models.chunks.shortfall(model_id, model))
         with nullcontext() if model.is_remote else self._slot(model_id):  # of a remote model nothing has to come up
             async with self._turn(model_id):
-                task_id = await self._plan(model_id, nodes, to_all=not chosen)
+                task_id = await self._plan(document, nodes, to_all=not chosen)
         if model.is_remote:
             await self._keeper.settled(model_id, _SETTLE_SECONDS)
         status = TaskState.COMPLETED if model.is_remote else TaskState.CREATED
@@ -117,8 +119,9 @@ class Deployer:
         if not self._keeper.runs(model_id, model):
             self._failed[model_id] = time.monotonic(), model.state_reason or "it was undeployed"
 
-    async def _plan(self, model_id: str, nodes: Sequence[str], *, to_all: bool) -> str:
+    async def _plan(self, known: Document, nodes: Sequence[str], *, to_all: bool) -> str:
         """Make it the desired state that nodes run a model, and return the task that ends when they do."""
+        model_id = known.id
 
         def make(model: Model) -> Model:
             runs = list(model.planning_worker_nodes or ()) == list(nodes) and self._keeper.runs(model_id, model)
@@ -127,7 +130,7 @@ class Deployer:
             return plan.planned(model, nodes, to_all=to_all, beside=bool(self._nodes.foreign), runs=runs)
 
         # The model before the task: whoever finds the task finds the model planned, or undeployed since.
-        changed = await self._models.change(model_id, make)
+        changed = await self._models.change(model_id, make, known)
         if changed is None:
             raise NotFound("Failed to find model")
         algorithm, state = changed[0].algorithm, TaskState.RUNNING
@@ -221,10 +224,13 @@ class Deployer:
                 del self._beginning[model_id]
 
     async def _known(self, model_id: str) -> Model:
+        return Model.from_json((await self._document(model_id)).source)
+
+    async def _document(self, model_id: str) -> Document:
         document = await self._models.document(model_id)
         if document is None:
             raise NotFound("Failed to find model")
-        return Model.from_json(document.source)
+        return document
 
     def _eligible(self, chosen: Sequence[str] | None) -> list[str]:
         """Return the nodes that live, of those chosen or of all."""

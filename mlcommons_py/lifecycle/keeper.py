@@ -240,16 +240,26 @@ class Keeper:
         # Told before it looks: of nodes that come up at the same time, the last sees all, and counts them. So who is
         # told that the model is deployed finds it so, and can call it through any node.
         await self._nodes.beat()
-        await self._nodes.look(ages=False)
-
-        def make(read: Model) -> Model | None:
-            if not self._is_wanted(model_id, read):
-                return None
-            return plan.deployed(self._joined(model_id, read), self._nodes.running(model_id))
-
-        if await self._models.change(model_id, make) is None:
+        if not (await self._count_in(model_id, looks=False) or await self._count_in(model_id, looks=True)):
             raise _Unwanted(UNDEPLOYED)
         self._joining.discard(model_id)
+
+    async def _count_in(self, model_id: str, *, looks: bool) -> bool:
+        """Write into a model's document that it is up here; return whether that was done.
+
+        Without a look at the other nodes it is only where the plan has none of them.
+        """
+        if looks:
+            await self._nodes.look(ages=False)
+
+        def make(read: Model) -> Model | None:
+            joined = self._joined(model_id, read)
+            alone = joined.planning_worker_nodes == [self._node_id] and not self._nodes.foreign
+            if not self._is_wanted(model_id, read) or not (looks or alone):
+                return None
+            return plan.deployed(joined, self._nodes.running(model_id))
+
+        return await self._models.change(model_id, make) is not None
 
     def _is_planned(self, model: Model) -> bool:
         return self._node_id in (model.planning_worker_nodes or ())

@@ -68,8 +68,9 @@ class Registrations:
         """
         self._uploading[model_id] += 1
         try:
-            if await self._uploads.upload(model_id, number, content, self._proof.begin):
-                await self.begin_proof(model_id, await self._models.model(model_id))
+            registered = await self._uploads.upload(model_id, number, content, self._proof.begin)
+            if registered is not None:
+                await self.begin_proof(model_id, registered)
         finally:
             self._uploading[model_id] -= 1
             if not self._uploading[model_id]:

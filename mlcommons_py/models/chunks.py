@@ -70,7 +70,7 @@ class Chunks:
             "chunk_number": number,
             "total_chunks": model.total_chunks,
         }
-        # It is found when somebody looks which are there; a refresh for each costs as much again as to write it.
+        # Where a write is refreshed, the refresh of a chunk costs as much again as to write it.
         return await self._store.put(MODELS, chunk_id(model_id, number), document, content=content, at_once=False)
 
     async def _keep(self, model_id: str, model: Model, number: int, content: bytes, arrived: Arrived | None) -> None:
@@ -94,22 +94,34 @@ class Chunks:
             # To show a field of a hit a cluster reads all of it, content included.
             "aggs": {"numbers": {"terms": {"field": "chunk_number", "size": 10_000}}},
         }
-        answer = await self._store.search(MODELS, body, latest=True)
+        answer = await self._store.search(MODELS, body)
         return {int(bucket["key"]) for bucket in answer["aggregations"]["numbers"]["buckets"]}
 
-    async def marks(self, model_id: str, *, latest: bool = True) -> Marks:
-        """Return what changes when a chunk is written, of all of them, by their ids.
-
-        Not ``latest``, chunks of other services may be left out that were stored since the index was refreshed last.
-        """
+    async def marks(self, model_id: str) -> Marks:
+        """Return what changes when a chunk is written, of all of them, by their ids."""
         body = {
             "query": {"bool": {"filter": [exactly("model_id", model_id), {"exists": {"field": "chunk_number"}}]}},
             "size": 10_000,
             "_source": False,
             "seq_no_primary_term": True,
         }
-        hits = found(await self._store.search(MODELS, body, latest=latest))
+        hits = found(await self._store.search(MODELS, body))
         return {str(hit["_id"]): (int(hit["_primary_term"]), int(hit["_seq_no"])) for hit in hits}
+
+    def own_marks(self, model_id: str, model: Model) -> Marks | None:
+        """Return the marks of all chunks as they were when this process had stored the last of them.
+
+        None where it did not store them all, or anything else was written to the index since the first: a sequence
+        number counts the index's writes.
+        """
+        marks = {chunk_id(model_id, number): mark for number, mark in self.kept.marks(model_id).items()}
+        wanted = {chunk_id(model_id, number) for number in range(model.total_chunks or 0)}
+        (first_term, first), (last_term, last) = (
+            min(marks.values(), default=(0, 0)),
+            max(marks.values(), default=(0, 0)),
+        )
+        is_run = first_term == last_term and last - first == len(marks) - 1
+        return marks if is_run and marks.keys() == wanted else None
 
     async def missing(self, model_id: str, model: Model) -> list[int]:
         """Return the numbers of the chunks that are not there, ascending."""
@@ -203,7 +215,7 @@ class Chunks:
             "size": 0,
             "aggs": {"models": {"terms": {"field": "model_id", "size": 10_000}}},
         }
-        answer = await self._store.search(MODELS, body, latest=True)
+        answer = await self._store.search(MODELS, body)
         owners = [str(bucket["key"]) for bucket in answer["aggregations"]["models"]["buckets"]]
         swept = 0
         for model_id in owners:

@@ -155,6 +155,12 @@ class KeptChunks:
         if copies is not None and number in copies.chunks:
             copies.chunks[number].mark = mark
 
+    def marks(self, model_id: str) -> dict[int, Mark]:
+        """Return of which documents the copies of a model's chunks are, those that were stored, by their numbers."""
+        copies = self._copies.get(model_id)
+        chunks = {} if copies is None else copies.chunks
+        return {number: copy.mark for number, copy in chunks.items() if copy.mark is not None}
+
     async def read(self, model_id: str, number: int, mark: Mark | None) -> bytes | None:
         """Return a chunk whose document has that mark; None where the copy is of another, or there is none."""
         copies = self._copies.get(model_id)

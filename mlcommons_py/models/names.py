@@ -51,7 +51,7 @@ class Names:
         source = {"group_id": group_id} if founder is None else {"group_id": group_id, "founder": founder}
         while True:
             try:
-                await self._store.put(NAMES, _key(name), source, create=True, at_once=False)
+                await self._store.put(NAMES, _key(name), source, create=True)
             except VersionConflict:
                 document = await self._store.get(NAMES, _key(name))
             else:
@@ -63,12 +63,7 @@ class Names:
                 return owner
             try:
                 await self._store.put(
-                    NAMES,
-                    _key(name),
-                    source,
-                    if_seq_no=document.seq_no,
-                    if_primary_term=document.primary_term,
-                    at_once=False,
+                    NAMES, _key(name), source, if_seq_no=document.seq_no, if_primary_term=document.primary_term
                 )
             except VersionConflict:
                 continue

@@ -75,8 +75,11 @@ class Models:
         """Return the lock that is held by who changes a model's content, or takes it away."""
         return self._locks.setdefault(model_id, asyncio.Lock())
 
-    async def registered(self, model_id: str) -> bool:
-        """Note that a model's content is there and right; return whether this call did it."""
+    async def registered(self, model_id: str, known: Document | None = None) -> Written | None:
+        """Note that a model's content is there and right; return None if it is not this call that did it.
+
+        ``known`` is its document as it was read a moment ago, where it was.
+        """
         at = now()
 
         def make(model: Model) -> Model | None:
@@ -91,7 +94,8 @@ class Models:
                 last_updated_time=at,
             )
 
-        return await self.change(model_id, make) is not None
+        changed = await self.change(model_id, make, known)
+        return None if changed is None else changed[1]
 
     async def document(self, model_id: str) -> Document | None:
         """Return a model's meta document, or None where there is none of that id."""
@@ -143,10 +147,13 @@ class Models:
             source["connector"] = {key: value for key, value in own.items() if key != "credential"}
         return source
 
-    async def change(self, model_id: str, make: Callable[[Model], Model | None]) -> tuple[Model, Written] | None:
+    async def change(
+        self, model_id: str, make: Callable[[Model], Model | None], known: Document | None = None
+    ) -> tuple[Model, Written] | None:
         """Replace a model by what ``make`` makes of it, again until no other writer comes between.
 
-        Returns what was stored, or None where there is no such model, or ``make`` declined by returning None.
+        ``known`` is its document as it was read a moment ago, where it was. Returns what was stored, or None where
+        there is no such model, or ``make`` declined by returning None.
         """
 
         def checked(model: Model) -> Model | None:
@@ -154,7 +161,7 @@ class Models:
 
         changed = None
         try:
-            changed = await change(self._store, MODELS, model_id, Model, checked)
+            changed = await change(self._store, MODELS, model_id, Model, checked, known=known)
         finally:
             self._recent.changed(model_id, None if changed is None else changed[0])
         return changed
@@ -201,7 +208,7 @@ class Models:
         """Return the answer to a client's search; ``dashboards`` shows what only Dashboards keeps and reads."""
         hidden = [CONTENT, "content"] if dashboards else [CONTENT, "content", "ui_metadata"]
         shaped = api_body(body, hidden=hidden, concealed=["connector.credential"], searched=SEARCHED)
-        return await self._store.search(MODELS, shaped, latest=True)  # who uploads a chunk may look for it
+        return await self._store.search(MODELS, shaped)
 
     async def count(self) -> int:
         """Return how many models there are."""

@@ -4,10 +4,11 @@ import asyncio
 from dataclasses import replace
 
 from mlcommons_py.errors import Conflict, ContentTooLong, IllegalArgument, InvalidModel, ResourceNotFound
-from mlcommons_py.models.chunks import Arrived
+from mlcommons_py.models.chunks import Arrived, Marks
 from mlcommons_py.models.documents import CHUNK_SIZE, Model, chunk_id
 from mlcommons_py.models.registry import Models, found
 from mlcommons_py.models.states import ModelState
+from mlcommons_py.store import Document, Written
 from mlcommons_py.store.record import now
 
 _MOST = 1000
@@ -22,8 +23,8 @@ class Uploads:
         self._chunks = models.chunks
         self._stored: dict[str, set[int]] = {}
 
-    async def upload(self, model_id: str, number: int, content: bytes, arrived: Arrived | None = None) -> bool:
-        """Store one chunk; return whether it was the last that was missing, so that the model is now registered.
+    async def upload(self, model_id: str, number: int, content: bytes, arrived: Arrived | None = None) -> Model | None:
+        """Store one chunk; return the model if that was the last that was missing, so that it is now registered.
 
         Chunks may come in any order, several times and side by side. While one is stored, ``arrived`` is told what
         there is of the archive.
@@ -41,7 +42,7 @@ class Uploads:
             model = found(there)
             _check_chunk(model_id, model, number, content)
             if not model.state.is_incomplete and not await self._reopen(model_id, model, number, content):
-                return False
+                return None
             await self._chunks.replace(before, model_id, model, number, content, arrived)
             # What is there is read after the chunk is stored, as every service does: one of them sees the last one.
             document, lacks = await asyncio.gather(
@@ -54,13 +55,13 @@ class Uploads:
             model = Model.from_json(document.source)
             if not model.state.is_incomplete:  # by another service
                 await self._recheck(model_id)
-                return False
-            return not lacks and await self._verified(model_id, model)
+                return None
+            return model if not lacks and await self._verified(model_id, document) else None
 
     async def _lacks(self, model_id: str, model: Model, number: int) -> bool:
         """Return whether a chunk is missing, now that this one is there.
 
-        Reads by id know every write, searches only those that were refreshed: only where another service stored the
+        A search has the cluster refresh, which is much to do after each chunk: only where another service stored the
         first chunk that is not known to be there, a search finds out what else is.
         """
         stored = self._stored.setdefault(model_id, set())
@@ -120,12 +121,16 @@ class Uploads:
                 says so too.
         """
         async with self._models.turn(model_id):
-            model = await self._models.model(model_id)
-            return model.state.is_incomplete and await self._verified(model_id, model)
+            document = await self._models.document(model_id)
+            if document is None:
+                raise ResourceNotFound("Failed to find model")
+            is_incomplete = Model.from_json(document.source).state.is_incomplete
+            return is_incomplete and await self._verified(model_id, document)
 
-    async def _verified(self, model_id: str, model: Model) -> bool:
+    async def _verified(self, model_id: str, document: Document) -> bool:
         """Call a model registered if its chunks are all there and right; return whether this call did it."""
-        marks = await self._chunks.marks(model_id)
+        model = Model.from_json(document.source)
+        marks = self._chunks.own_marks(model_id, model) or await self._chunks.marks(model_id)
         if not all(chunk_id(model_id, number) in marks for number in range(model.total_chunks or 0)):
             self._stored.pop(model_id, None)  # what was there once is not any more
             return False
@@ -137,12 +142,20 @@ class Uploads:
                 model_id, lambda read: replace(read, state_reason=reason) if read.state.is_incomplete else None
             )
             raise
-        registered = await self._models.registered(model_id)
+        written = await self._models.registered(model_id, document)
         self._stored.pop(model_id, None)
+        if written is None:
+            return False
         # Another service may have stored a chunk since: it looks at the state after it writes, we at the chunks.
-        if registered and await self._chunks.marks(model_id, latest=False) != marks:
+        if not _follows(written, marks) and await self._chunks.marks(model_id) != marks:
             await self._recheck(model_id)
-        return registered
+        return True
+
+
+def _follows(written: Written, marks: Marks) -> bool:
+    """Return whether nothing was written to the index between the last of the chunks and this: it counts writes."""
+    term, seq_no = max(marks.values(), default=(0, 0))
+    return (written.primary_term, written.seq_no) == (term, seq_no + 1)
 
 
 def _check_chunk(model_id: str, model: Model, number: int, content: bytes) -> None:

@@ -92,8 +92,9 @@ Operation = Put | Delete
 class Store(Protocol):
     """Documents in indices. A missing index is an empty one; it appears with the first write.
 
-    What a caller was told is done is visible to its next read and search, and to everybody's, but for what :meth:`put`
-    was told may wait. Every method may raise :class:`~mlcommons_py.errors.MLCommonsError`.
+    What was written is visible to every read and search that begins then, whoever wrote it, also where a reader knows
+    of it before the writer was answered; but for what :meth:`put` was told may wait. Every method may raise
+    :class:`~mlcommons_py.errors.MLCommonsError`.
     """
 
     async def exists(self, index: str) -> bool:
@@ -117,8 +118,8 @@ class Store(Protocol):
         """Store a whole document; without an id it gets a new one of 20 url-safe characters.
 
         ``content`` is binary content kept beside the document (a model's chunk); a document that is stored again
-        without it loses it. With ``create`` an existing document is a conflict. Not ``at_once``, searches that do not
-        ask for the latest may find it only after a second or so.
+        without it loses it. With ``create`` an existing document is a conflict. Not ``at_once``, a read by id may
+        miss it for a second or so; searches find it.
 
         Raises:
             VersionConflict: the document is not in the state that ``if_seq_no`` and ``if_primary_term`` name, or
@@ -154,13 +155,13 @@ class Store(Protocol):
     async def content(self, index: str, doc_id: str) -> bytes | None:
         """Return a document's binary content, or None where it has none."""
 
-    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = False) -> dict[str, Any]:
+    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = True) -> dict[str, Any]:
         """Return what OpenSearch answers to a search body.
 
         That is ``took``, ``timed_out``, ``_shards``, ``hits`` and, where asked for, ``aggregations``.
 
-        Content shows in a hit only where ``_source`` names :data:`CONTENT`, base64-encoded. With ``latest`` it finds
-        what was stored a moment ago, too, and need not be found at once.
+        Content shows in a hit only where ``_source`` names :data:`CONTENT`, base64-encoded. Not ``latest``, as where
+        the service may do nothing but read, it may miss what was written within the last second.
 
         Raises:
             ParsingFailed: the body has a clause that this store cannot do; the text names it.

@@ -112,6 +112,11 @@ class Cluster:
             dead_timeout=5,
         )
 
+    @property
+    def is_told_who_asks(self) -> bool:
+        """Whether the service shows the cluster who it is: a name, a token, or what TLS may have for it."""
+        return bool(self._link.user or self._link.token or self._link.tls)
+
     async def ask(
         self, method: str, target: str, body: bytes | Filled | None = None, *, within: float = _TIMEOUT
     ) -> Answer:

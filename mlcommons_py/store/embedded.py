@@ -59,7 +59,7 @@ class EmbeddedStore:
         content: bytes | None = None,
         at_once: bool = True,
     ) -> Written:
-        """Store a whole document; searches find it at once in any case."""
+        """Store a whole document; reads know it at once in any case."""
         del at_once
         expected = expected_state(if_seq_no, if_primary_term)
         chosen = doc_id if doc_id is not None else new_id()
@@ -93,7 +93,7 @@ class EmbeddedStore:
         """Return a document's binary content, or None where it has none."""
         return await self._database.read(lambda connection: _content(connection, index, doc_id))
 
-    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = False) -> dict[str, Any]:
+    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = True) -> dict[str, Any]:
         """Return what OpenSearch answers to a search body.
 
         Raises:

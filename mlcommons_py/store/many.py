@@ -34,12 +34,12 @@ class _Line:
 
 
 async def write_many(
-    cluster: Cluster, indices: Indices, operations: Sequence[Operation], earlier: Earlier
+    cluster: Cluster, indices: Indices, operations: Sequence[Operation], earlier: Earlier, *, refresh: bool
 ) -> list[Outcome]:
     """Do many writes, in order, and return what became of each.
 
-    ``earlier`` returns what an earlier try of ours did, whose answer was lost, to a document of that source, or, where
-    there is no source, in deleting it; None where it did nothing.
+    With ``refresh`` their indices are refreshed. ``earlier`` returns what an earlier try of ours did, whose answer was
+    lost, to a document of that source, or, where there is no source, in deleting it; None where it did nothing.
     """
     outcomes: dict[int, Outcome] = {}
     lines: list[_Line] = []
@@ -52,14 +52,16 @@ async def write_many(
         except MLCommonsError as fault:
             outcomes[place] = fault
     for batch in _batches(lines):
-        await _send(cluster, batch, outcomes, earlier)
+        await _send(cluster, batch, outcomes, earlier, refresh=refresh)
     if any(isinstance(one, Written) and one.seq_no == 0 for one in outcomes.values()):
         for index in {one.index for one in operations}:
             indices.forget(index)
     return [outcomes[place] for place in range(len(operations))]
 
 
-async def delete_one(cluster: Cluster, index: str, doc_id: str, condition: Expected, earlier: Earlier) -> Outcome:
+async def delete_one(
+    cluster: Cluster, index: str, doc_id: str, condition: Expected, earlier: Earlier, *, refresh: bool
+) -> Outcome:
     """Delete a document, under a condition if there is one.
 
     As a bulk of one, for that is a POST: a DELETE whose connection breaks aiohttp sends again by itself, and the caller
@@ -68,7 +70,7 @@ async def delete_one(cluster: Cluster, index: str, doc_id: str, condition: Expec
     state = {} if condition is None else {"if_seq_no": condition[0], "if_primary_term": condition[1]}
     action = orjson.dumps({"delete": {"_index": index, "_id": doc_id, **state}}) + b"\n"
     outcomes: dict[int, Outcome] = {}
-    await _send(cluster, [_Line(0, Delete(index, doc_id), action)], outcomes, earlier)
+    await _send(cluster, [_Line(0, Delete(index, doc_id), action)], outcomes, earlier, refresh=refresh)
     return outcomes[0]
 
 
@@ -104,10 +106,12 @@ def _batches(lines: Sequence[_Line]) -> Iterator[list[_Line]]:
         yield batch
 
 
-async def _send(cluster: Cluster, batch: list[_Line], outcomes: dict[int, Outcome], earlier: Earlier) -> None:
+async def _send(
+    cluster: Cluster, batch: list[_Line], outcomes: dict[int, Outcome], earlier: Earlier, *, refresh: bool
+) -> None:
     """Send a batch, and again what the cluster had no room for."""
     for number in range(_ROUNDS):
-        answer = await cluster.ask("POST", path("_bulk", refresh=True), b"".join(line.encoded for line in batch))
+        answer = await cluster.ask("POST", path("_bulk", refresh=refresh), b"".join(line.encoded for line in batch))
         if answer.refused is not None:
             outcomes |= {line.place: answer.refused.fault(line.operation.index, line.operation.id) for line in batch}
             return

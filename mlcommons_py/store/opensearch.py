@@ -2,7 +2,6 @@
 
 import asyncio
 import binascii
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,12 +16,10 @@ from mlcommons_py.store.filled import Filled
 from mlcommons_py.store.indices import Indices
 from mlcommons_py.store.link import Link
 from mlcommons_py.store.many import delete_one, write_many
+from mlcommons_py.store.plugins import Plugins
 from mlcommons_py.store.searching import check_shown, found_nothing, without_content
 
-log = logging.getLogger(__name__)
-
 _LONG = 120.0
-_SHORT = 5.0
 _IN_FLIGHT = 2
 _MOST_CONFLICTS = 50
 _ROUNDS = 20
@@ -31,20 +28,23 @@ _ROUNDS = 20
 class OpenSearchStore:
     """Documents in a cluster's indices; a document's content is its field :data:`CONTENT`, in base64.
 
-    Writes are refreshed at once, as ML Commons' are, but for those that may wait: each refresh makes a segment, and
-    segments are merged. Requests are tried again, with growing and random pauses, where the cluster cannot be reached
-    or has too much to do. If an answer is lost, trying again may meet the own first try: a ``create`` that finds its
-    very document in version 1 succeeded, a write under ``if_seq_no`` that finds its very document, and a deletion of
-    what was deleted just now too. Who writes under a condition what another might write to the letter, a bare counter
-    say, has to put something of its own into it.
+    ML Commons refreshes with each write; here it is the searches that do. A refresh makes a segment, which takes the
+    cluster ten times as long as the write; one of nothing new takes it next to nothing. With the security plugin writes
+    are refreshed, too, for there reads by id do not know them before.
+
+    Requests are tried again, with growing and random pauses, where the cluster cannot be reached or has too much to do.
+    If an answer is lost, trying again may meet the own first try: a ``create`` that finds its very document in version
+    1 succeeded, a write under ``if_seq_no`` that finds its very document, and a deletion of what was deleted just now
+    too. Who writes under a condition what another might write to the letter, a bare counter say, has to put something
+    of its own into it.
     """
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._indices = Indices(cluster)
+        self._plugins = Plugins(cluster)
         # What is read passes through memory in three forms at once; what is written, through the cluster's.
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
-        self._said_untold = False
 
     @classmethod
     def open(cls, link: Link, patience: float = PATIENCE) -> "OpenSearchStore":
@@ -88,7 +88,7 @@ class OpenSearchStore:
             index,
             "_create" if create else "_doc",
             chosen,
-            refresh=at_once,
+            refresh=at_once and await self._refreshing(),
             if_seq_no=if_seq_no,
             if_primary_term=if_primary_term,
         )
@@ -123,7 +123,7 @@ class OpenSearchStore:
             index,
             "_update",
             doc_id,
-            refresh=True,
+            refresh=await self._refreshing(),
             retry_on_conflict=_MOST_CONFLICTS if if_seq_no is None else None,
             if_seq_no=if_seq_no,
             if_primary_term=if_primary_term,
@@ -136,7 +136,9 @@ class OpenSearchStore:
     ) -> Written:
         """Delete a document and its content."""
         condition = expected(if_seq_no, if_primary_term)
-        outcome = await delete_one(self._cluster, index, doc_id, condition, self._earlier)
+        outcome = await delete_one(
+            self._cluster, index, doc_id, condition, self._earlier, refresh=await self._refreshing()
+        )
         if isinstance(outcome, MLCommonsError):
             raise outcome
         if condition is not None and outcome.result == "not_found":
@@ -159,12 +161,10 @@ class OpenSearchStore:
             except (binascii.Error, TypeError, ValueError) as fault:
                 raise Unavailable(f"[{CONTENT}] of [{doc_id}] in [{index}] is no base64: {fault}") from fault
 
-    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = False) -> dict[str, Any]:
+    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = True) -> dict[str, Any]:
         """Return what OpenSearch answers to a search body."""
         if latest:
-            refused = (await self._cluster.ask("POST", path(index, "_refresh"))).refused
-            if refused is not None and not refused.of_missing_index:
-                raise refused.fault(index)
+            await self._refresh(index)
         sent, wanted = without_content(body)
         answer = await self._cluster.ask("POST", path(index, "_search"), encode("_search", sent))
         self._heed(answer, index)
@@ -179,14 +179,16 @@ class OpenSearchStore:
 
     async def bulk(self, operations: Sequence[Operation]) -> list[Written | MLCommonsError]:
         """Do many writes; one that fails leaves the others."""
-        return await write_many(self._cluster, self._indices, operations, self._earlier)
+        refresh = await self._refreshing()
+        return await write_many(self._cluster, self._indices, operations, self._earlier, refresh=refresh)
 
     async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:
         """Delete every document that a query finds; return how many."""
         body = encode("_delete_by_query", {"query": query})
-        target = path(index, "_delete_by_query", refresh=True, conflicts="proceed")
+        target = path(index, "_delete_by_query", refresh=await self._refreshing(), conflicts="proceed")
         deleted = 0
         for _ in range(_ROUNDS):
+            await self._refresh(index)
             answer = await self._cluster.ask("POST", target, body, within=_LONG)
             if answer.refused is not None:
                 if answer.refused.of_missing_index:
@@ -200,25 +202,21 @@ class OpenSearchStore:
 
     async def nodes_with(self, plugin: str) -> frozenset[str]:
         """Return the ids of the cluster's nodes that have a plugin, none where the service may not ask."""
-        target = path("_nodes", "plugins", filter_path="_nodes.failed,nodes.*.plugins.name")
-        answer = await self._cluster.ask("GET", target, within=_SHORT)
-        if answer.refused is not None:
-            if answer.refused.passes or answer.refused.status >= 500:
-                raise answer.refused.fault("_nodes")
-            level = logging.DEBUG if self._said_untold else logging.WARNING
-            log.log(level, "the cluster does not tell which nodes have plugins: %s", answer.refused.reason)
-            self._said_untold = True
-            return frozenset()
-        if answer.body["_nodes"].get("failed"):
-            raise Unavailable("not all nodes of the cluster tell which plugins they have")
-        nodes = answer.body.get("nodes", {}).items()
-        return frozenset(
-            node_id for node_id, node in nodes if plugin in {one["name"] for one in node.get("plugins", ())}
-        )
+        return await self._plugins.nodes_with(plugin)
 
     async def close(self) -> None:
         """Let go of the connections."""
         await self._cluster.close()
+
+    async def _refreshing(self) -> bool:
+        """Return whether what is written has to be refreshed for reads by id to know it."""
+        return not await self._plugins.reads_know_writes()
+
+    async def _refresh(self, index: str) -> None:
+        """Let the next search find all that was written until now."""
+        refused = (await self._cluster.ask("POST", path(index, "_refresh"))).refused
+        if refused is not None and not refused.of_missing_index:
+            raise refused.fault(index)
 
     def _heed(self, answer: Answer, index: str) -> None:
         """Have the next write make the index, with its mapping, where the cluster says that it is not there."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self, TypeVar
 
 from mlcommons_py.errors import VersionConflict
-from mlcommons_py.store import Store, Written
+from mlcommons_py.store import Document, Store, Written
 
 
 def now() -> int:
@@ -41,13 +41,21 @@ R = TypeVar("R", bound=Record)
 
 
 async def change(
-    store: Store, index: str, doc_id: str, kind: type[R], make: Callable[[R], R | None]
+    store: Store,
+    index: str,
+    doc_id: str,
+    kind: type[R],
+    make: Callable[[R], R | None],
+    *,
+    known: Document | None = None,
 ) -> tuple[R, Written] | None:
     """Replace a document by what ``make`` makes of it, again until no other writer comes between.
 
-    Returns what was stored, or None where there is no such document, or ``make`` declined by returning None.
+    ``known`` is the document as it was read a moment ago, where it was. Returns what was stored, or None where there is
+    no such document, or ``make`` declined by returning None.
     """
-    while (document := await store.get(index, doc_id)) is not None:
+    document = known or await store.get(index, doc_id)
+    while document is not None:
         record = make(kind.from_json(document.source))
         if record is None:
             return None
@@ -56,6 +64,7 @@ async def change(
                 index, doc_id, record.to_json(), if_seq_no=document.seq_no, if_primary_term=document.primary_term
             )
         except VersionConflict:
-            continue
-        return record, written
+            document = await store.get(index, doc_id)
+        else:
+            return record, written
     return None

@@ -73,7 +73,5 @@ async def test_a_group_whose_model_is_not_stored(store: Store) -> None:
     with pytest.raises(Conflict):
         await founding
 
-    found = [
-        (await store.search(index, {"size": 0}, latest=True))["hits"]["total"]["value"] for index in (GROUPS, NAMES)
-    ]
+    found = [(await store.search(index, {"size": 0}))["hits"]["total"]["value"] for index in (GROUPS, NAMES)]
     assert found == [0, 0]

@@ -67,17 +67,36 @@ class StoreContract:
         assert document is not None
         assert document.source == {"x": 3}
 
-    async def test_put_that_may_wait(self, store: Store) -> None:
-        """A document that need not be found at once is read by id, and found by a search for the latest."""
-        await store.put(INDEX, "a", {"x": 1})
+    async def test_each_write_is_found(self, store: Store) -> None:
+        """A search that begins after a write finds what it did, whichever kind of write it was."""
         for number in range(3):
-            await store.put(INDEX, "a", {"x": 2 + number}, at_once=False)
-            document = await store.get(INDEX, "a")
-            assert document is not None
-            assert document.source == {"x": 2 + number}
-            hits = (await store.search(INDEX, {}, latest=True))["hits"]["hits"]
-            assert [hit["_source"] for hit in hits] == [{"x": 2 + number}]
-        assert (await store.search(OTHER, {}, latest=True))["hits"]["hits"] == []
+            await store.put(INDEX, "a", {"x": number}, at_once=number != 1)
+            hits = (await store.search(INDEX, {}))["hits"]["hits"]
+            assert [hit["_source"] for hit in hits] == [{"x": number}]
+        await store.update(INDEX, "a", {"x": 3})
+        assert ids(await store.search(INDEX, {"query": {"term": {"x": 3}}})) == ["a"]
+        await store.bulk([Put(INDEX, "b", {"x": 4})])
+        assert ids(await store.search(INDEX, {"query": {"term": {"x": 4}}})) == ["b"]
+        await store.delete(INDEX, "a")
+        assert ids(await store.search(INDEX, {})) == ["b"]
+        assert await store.delete_by_query(INDEX, {"match_all": {}}) == 1
+        assert ids(await store.search(INDEX, {})) == []
+
+    async def test_what_a_reader_knows_is_found(self, store: Store) -> None:
+        """Who reads a document by its id finds it in a search then, though its writer was not answered yet."""
+        for number in range(5):
+            writing = asyncio.create_task(store.put(INDEX, f"{number}", {"n": number}))
+            while await store.get(INDEX, f"{number}") is None:
+                await asyncio.sleep(0)
+            assert len(ids(await store.search(INDEX, {}))) == number + 1
+            await writing
+
+    async def test_query_deletes_what_was_just_written(self, store: Store) -> None:
+        """A deletion by query deletes what was written before it began."""
+        for number in range(3):
+            await store.put(INDEX, "a", {"x": number})
+            assert await store.delete_by_query(INDEX, {"term": {"x": number}}) == 1
+            assert await store.get(INDEX, "a") is None
 
     async def test_new_ids(self, store: Store) -> None:
         """Documents stored without an id get different ones of 20 url-safe characters."""

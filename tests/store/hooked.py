@@ -106,7 +106,7 @@ class HookedStore:
         await self._pass(Call("content", index), after=False)
         return await self._store.content(index, doc_id)
 
-    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = False) -> dict[str, Any]:
+    async def search(self, index: str, body: Mapping[str, Any], *, latest: bool = True) -> dict[str, Any]:
         """As the other store does."""
         call = Call("search", index, None, body)
         await self._pass(call, after=False)

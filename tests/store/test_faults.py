@@ -351,24 +351,3 @@ async def test_answer_without_end(store: OpenSearchStore, monkeypatch: pytest.Mo
     monkeypatch.setattr("mlcommons_py.store.cluster.MAX_ANSWER", 50_000)
     with pytest.raises(IllegalArgument, match=r"longer than 50000 bytes.*\[size\]"):
         await store.search(INDEX, {})
-
-
-@pytest.mark.parametrize(
-    "said", [error("security_exception", "no permissions for [cluster:monitor/nodes/info]", 403), Say(405, "no")]
-)
-async def test_nodes_that_may_not_be_asked_for(store: OpenSearchStore, faults: Faults, said: Say) -> None:
-    """Where the service may not ask for the cluster's nodes, none has a plugin; nothing else depends on it."""
-    faults.when = lambda _, path: path.startswith("/_nodes")
-    faults.acts = [said]
-
-    assert await store.nodes_with("opensearch-ml") == frozenset()
-
-
-@pytest.mark.parametrize("said", [Say(500, ""), Say(200, {"_nodes": {"failed": 1}, "nodes": {}})])
-async def test_nodes_that_do_not_all_answer(store: OpenSearchStore, faults: Faults, said: Say) -> None:
-    """While not all nodes of the cluster tell of their plugins, nobody concludes that they have none."""
-    faults.when = lambda _, path: path.startswith("/_nodes")
-    faults.acts = [said]
-
-    with pytest.raises(Unavailable):
-        await store.nodes_with("opensearch-ml")

@@ -182,11 +182,14 @@ class Cluster:
         return await self._send(method, target, body, within)
 
     async def _send(self, method: str, target: str, body: bytes | Filled | None, within: float) -> Any:
-        """Send a request, and note since when nobody has answered any."""
+        """Send a request, and note since when nobody has answered any; a cluster that hangs is known by the first."""
+        began = time.monotonic()
+        if self._lost_since == -math.inf and is_awaited():
+            within = min(within, BRIDGED)
         try:
             answer = await self._sent(method, target, body, within)
         except Lost:
-            self._lost_since = min(self._lost_since, time.monotonic())
+            self._lost_since = min(self._lost_since, began)
             raise
         except Refusal:
             self._lost_since = math.inf

@@ -15,6 +15,7 @@ from mlcommons_py.errors import (
     VersionConflict,
 )
 from mlcommons_py.store import Delete, Put
+from mlcommons_py.store.cluster import Cluster
 from mlcommons_py.store.link import Link
 from mlcommons_py.store.opensearch import OpenSearchStore
 from mlcommons_py.store.patience import awaited
@@ -245,6 +246,22 @@ async def test_each_address_is_tried(opensearch: Node) -> None:
                 assert await store.get(INDEX, "a") is None
                 store._cluster._lost_since = 0.0
         await store.close()
+
+
+async def test_cluster_that_hangs() -> None:
+    """Once a cluster has not answered in time, what a client waits for gets no more time than a moment there."""
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1 << 16):
+            pass
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        cluster = Cluster(Link((f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",)))
+        for within in (2.0, 8.0):
+            with awaited(), pytest.raises(Unavailable, match="did not answer within 2 s"):
+                await cluster.ask("POST", "/", within=within)
+        await cluster.close()
 
 
 async def test_one_of_two_is_there(opensearch: Node) -> None:

@@ -159,10 +159,11 @@ class Cluster:
     def _is_enough(self, tried: RetryCallState) -> bool:
         """Return whether a request was tried for as long as it may be, or would have been after the next pause."""
         fault = tried.outcome.exception() if tried.outcome is not None else None
-        if isinstance(fault, Lost) and is_awaited() and tried.attempt_number >= len(self._link.urls):
-            if time.monotonic() + tried.upcoming_sleep - self._lost_since >= BRIDGED:
-                self._lost_since = -math.inf  # who asks next need not find it out anew
-                return True
+        was_tried = tried.attempt_number >= len(self._link.urls)
+        lost_for = time.monotonic() + tried.upcoming_sleep - self._lost_since
+        if isinstance(fault, Lost) and is_awaited() and was_tried and lost_for >= BRIDGED:
+            self._lost_since = -math.inf  # who asks next need not find it out anew
+            return True
         return (tried.seconds_since_start or 0.0) + tried.upcoming_sleep >= self._patience
 
     async def _known(self, method: str, target: str, body: bytes | Filled | None, within: float) -> Any:

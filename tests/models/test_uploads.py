@@ -64,7 +64,7 @@ async def test_upload_beside_another_counts_what_is_there(store: Store, tmp_path
 
 
 class Late(HookedStore):
-    """A store as it is with OpenSearch's security plugin: reads by id know only what was stored at once, or searched."""
+    """A store as it is with OpenSearch's security plugin: reads by id know what was stored at once, or searched."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -91,7 +91,7 @@ class Late(HookedStore):
 
 
 async def test_upload_through_two_services_by_turns(store: Store, tmp_path: Path) -> None:
-    """Chunks that go to two services by turns register the model, though a read by id may not know the last but one."""
+    """Chunks that go to two services by turns register the model, though a read by id may not know the last one."""
     late = Late(store)
     models = [Models(late, Groups(late), KeptChunks(tmp_path / name)) for name in ("one", "two")]
     uploads, model_id = [Uploads(one) for one in models], await begun(models[0])

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -268,36 +268,41 @@ async def test_cluster_that_hangs() -> None:
 @asynccontextmanager
 async def answering_all_but_one(may_break: asyncio.Event, heard: list[str]) -> AsyncIterator[Link]:
     """A cluster that answers everything but ``/broken``, whose connections it breaks off once it may."""
+    talking: list[asyncio.Task[None]] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talking.append(cast("asyncio.Task[None]", asyncio.current_task()))
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while b"/broken" not in (head := await reader.readuntil(b"\r\n\r\n")):
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
             heard.append(head.decode())
             await may_break.wait()
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
         yield Link((f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",))
+        await asyncio.wait(talking, timeout=10)
 
 
 async def test_request_that_alone_breaks_off() -> None:
     """What a client waits for is not tried for ever where everything is answered but that."""
-    may_break = asyncio.Event()
+    may_break, is_over = asyncio.Event(), asyncio.Event()
     may_break.set()
     async with answering_all_but_one(may_break, []) as link:
         cluster = Cluster(link, patience=0.5)
 
         async def ask_on() -> None:
-            while True:
+            while not is_over.is_set():
                 await cluster.ask("GET", "/")
 
         others = asyncio.create_task(ask_on())
         with awaited(), pytest.raises(Unavailable, match="broke off"):
             async with asyncio.timeout(10):
                 await cluster.ask("POST", "/broken")
-        others.cancel()
-        await asyncio.wait([others])
+        is_over.set()
+        await others
         await cluster.close()
 
 

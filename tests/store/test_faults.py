@@ -251,11 +251,16 @@ async def test_each_address_is_tried(opensearch: Node) -> None:
 
 async def test_cluster_that_hangs() -> None:
     """Once a cluster has not answered in time, what a client waits for gets no more time than a moment there."""
+    begun = ended = 0
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal begun, ended
+        begun += 1
         while await reader.read(1 << 16):
             pass
         writer.close()
+        await writer.wait_closed()
+        ended += 1
 
     async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
         cluster = Cluster(Link((f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",)))
@@ -263,6 +268,9 @@ async def test_cluster_that_hangs() -> None:
             with awaited(), pytest.raises(Unavailable, match="did not answer within 2 s"):
                 await cluster.ask("POST", "/", within=within)
         await cluster.close()
+        async with asyncio.timeout(10):
+            while ended < begun:
+                await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

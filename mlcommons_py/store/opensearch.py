@@ -29,8 +29,8 @@ class OpenSearchStore:
     """Documents in a cluster's indices; a document's content is its field :data:`CONTENT`, in base64.
 
     ML Commons refreshes with each write; here it is the searches that do. A refresh makes a segment, which takes the
-    cluster ten times as long as the write; one of nothing new takes it next to nothing. With the security plugin writes
-    are refreshed, too, for there reads by id do not know them before.
+    cluster ten times as long as the write; one of nothing new takes it next to nothing. Where
+    others could not read them otherwise (:meth:`Plugins.want_refreshes`) writes are refreshed, too.
 
     Requests are tried again, with growing and random pauses, where the cluster cannot be reached or has too much to do.
     If an answer is lost, trying again may meet the own first try: a ``create`` that finds its very document in version
@@ -88,7 +88,7 @@ class OpenSearchStore:
             index,
             "_create" if create else "_doc",
             chosen,
-            refresh=at_once and await self._refreshing(),
+            refresh=at_once and await self._plugins.want_refreshes(),
             if_seq_no=if_seq_no,
             if_primary_term=if_primary_term,
         )
@@ -123,7 +123,7 @@ class OpenSearchStore:
             index,
             "_update",
             doc_id,
-            refresh=await self._refreshing(),
+            refresh=await self._plugins.want_refreshes(),
             retry_on_conflict=_MOST_CONFLICTS if if_seq_no is None else None,
             if_seq_no=if_seq_no,
             if_primary_term=if_primary_term,
@@ -137,7 +137,7 @@ class OpenSearchStore:
         """Delete a document and its content."""
         condition = expected(if_seq_no, if_primary_term)
         outcome = await delete_one(
-            self._cluster, index, doc_id, condition, self._earlier, refresh=await self._refreshing()
+            self._cluster, index, doc_id, condition, self._earlier, refresh=await self._plugins.want_refreshes()
         )
         if isinstance(outcome, MLCommonsError):
             raise outcome
@@ -179,13 +179,13 @@ class OpenSearchStore:
 
     async def bulk(self, operations: Sequence[Operation]) -> list[Written | MLCommonsError]:
         """Do many writes; one that fails leaves the others."""
-        refresh = await self._refreshing()
+        refresh = await self._plugins.want_refreshes()
         return await write_many(self._cluster, self._indices, operations, self._earlier, refresh=refresh)
 
     async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:
         """Delete every document that a query finds; return how many."""
         body = encode("_delete_by_query", {"query": query})
-        target = path(index, "_delete_by_query", refresh=await self._refreshing(), conflicts="proceed")
+        target = path(index, "_delete_by_query", refresh=await self._plugins.want_refreshes(), conflicts="proceed")
         deleted = 0
         for _ in range(_ROUNDS):
             await self._refresh(index)
@@ -207,10 +207,6 @@ class OpenSearchStore:
     async def close(self) -> None:
         """Let go of the connections."""
         await self._cluster.close()
-
-    async def _refreshing(self) -> bool:
-        """Return whether what is written has to be refreshed for reads by id to know it."""
-        return not await self._plugins.reads_know_writes()
 
     async def _refresh(self, index: str) -> None:
         """Let the next search find all that was written until now."""

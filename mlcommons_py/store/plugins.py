@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 _TARGET = path("_nodes", "plugins", filter_path="_nodes.failed,nodes.*.plugins.name")
 _SHORT = 5.0
-_SECURITY = ("opensearch-security", "search-guard")
+_WANTING = ("opensearch-security", "search-guard", "opensearch-ml")
 
 
 class Plugins:
@@ -18,7 +18,7 @@ class Plugins:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._reads_know_writes = False if cluster.is_told_who_asks else None
+        self._want_refreshes = True if cluster.is_told_who_asks else None
         self._said_untold = False
 
     async def nodes_with(self, plugin: str) -> frozenset[str]:
@@ -37,26 +37,28 @@ class Plugins:
             return frozenset()
         if answer.body["_nodes"].get("failed"):
             raise Unavailable("not all nodes of the cluster tell which plugins they have")
-        return frozenset(node_id for node_id, names in _names(answer.body).items() if plugin in names)
+        nodes = self._noted(answer.body)
+        return frozenset(node_id for node_id, names in nodes.items() if plugin in names)
 
-    async def reads_know_writes(self) -> bool:
-        """Return whether reads by id are sure to know what was not refreshed since it was written.
+    async def want_refreshes(self) -> bool:
+        """Return whether writes have to be refreshed for all who read to know them.
 
-        The security plugin has requests for system indices read only what was refreshed (``realtime(false)`` in its
-        ``SystemIndexAccessEvaluator.java``). So they are not where it is installed, nor where that cannot be told: the
-        service shows who it is, or may not ask.
+        Reads by id and the service's searches know them anyway. But the security plugin has requests for system indices
+        read only what was refreshed (``realtime(false)`` in its ``SystemIndexAccessEvaluator.java``), and ML Commons'
+        own plugin does not refresh before it searches. So they have to be where one of these is installed, and where
+        that cannot be told: the service shows who it is, or may not ask.
         """
-        if self._reads_know_writes is None:
+        if self._want_refreshes is None:
             answer = await self._cluster.ask("GET", _TARGET, within=_SHORT)
             if answer.refused is None and not answer.body["_nodes"].get("failed"):
-                names = set[str]().union(*_names(answer.body).values())
-                self._reads_know_writes = not any(one.startswith(_SECURITY) for one in names)
+                self._noted(answer.body)
             elif answer.refused is not None and not answer.refused.passes:
-                self._reads_know_writes = False
-        return self._reads_know_writes is True
+                self._want_refreshes = True
+        return self._want_refreshes is not False
 
-
-def _names(body: Any) -> dict[str, set[str]]:
-    """Return the names of each node's plugins, by its id."""
-    nodes = body.get("nodes", {}).items()
-    return {node_id: {one["name"] for one in node.get("plugins", ())} for node_id, node in nodes}
+    def _noted(self, body: Any) -> dict[str, set[str]]:
+        """Return the names of each node's plugins, by its id, and note what follows from them."""
+        nodes = {key: {one["name"] for one in node.get("plugins", ())} for key, node in body.get("nodes", {}).items()}
+        names = set[str]().union(*nodes.values())
+        self._want_refreshes = self._cluster.is_told_who_asks or any(one.startswith(_WANTING) for one in names)
+        return nodes

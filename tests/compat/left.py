@@ -15,6 +15,7 @@ QUERIES: dict[str, dict[str, Any]] = {
 LIMITS = {"ann": {"limit": 4, "unit": "MINUTES"}, "bob": {"limit": "0.5", "unit": "SECONDS"}}
 # What changes in a model's document when other nodes run it.
 OF_NODES = {
+    "deploy_to_all_services",
     "model_state",
     "planning_worker_nodes",
     "planning_worker_node_count",

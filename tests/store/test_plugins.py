@@ -14,7 +14,12 @@ from tests.opensearch import empty
 from tests.store.contract import INDEX
 from tests.store.faulty import Faults, Say, error, proxied
 
-SECURED = Say(200, {"_nodes": {}, "nodes": {"n": {"plugins": [{"name": "a"}, {"name": "opensearch-security"}]}}})
+
+def having(*names: str) -> Say:
+    """Return a cluster's word that one of its nodes has these plugins, and another none."""
+    return Say(200, {"_nodes": {}, "nodes": {"n": {"plugins": [{"name": one} for one in names]}, "m": {}}})
+
+
 UNTOLD = error("security_exception", "no permissions for [cluster:monitor/nodes/info]", 403)
 
 
@@ -49,14 +54,14 @@ async def refreshed(store: Store, faults: Faults) -> list[bool]:
 
 
 async def test_writes_of_an_open_cluster(store: OpenSearchStore, faults: Faults) -> None:
-    """Where reads by id know every write no write is refreshed, and the plugins are asked for once."""
+    """Without these plugins no write is refreshed, and the plugins are asked for once."""
     assert await refreshed(store, faults) == [False] * 6
     assert [one.method for one in faults.heard if one.path.startswith("/_nodes")] == ["GET"]
 
 
-@pytest.mark.parametrize("said", [SECURED, UNTOLD])
-async def test_writes_of_a_secured_cluster(store: OpenSearchStore, faults: Faults, said: Say) -> None:
-    """With the security plugin, or where nobody tells, every write is refreshed but for those that may wait."""
+@pytest.mark.parametrize("said", [having("a", "opensearch-security"), having("opensearch-ml"), UNTOLD])
+async def test_writes_where_others_could_not_read_them(store: OpenSearchStore, faults: Faults, said: Say) -> None:
+    """With Security or ML Commons, or where nobody tells, every write is refreshed but for those that may wait."""
     faults.acts = [said]
 
     assert await refreshed(store, faults) == [True] * 5 + [False]
@@ -69,6 +74,18 @@ async def test_writes_of_who_shows_who_it_is(faults: Faults) -> None:
     assert await refreshed(store, faults) == [True] * 5 + [False]
     assert not [one for one in faults.heard if one.path.startswith("/_nodes")]
     await store.close()
+
+
+async def test_writes_after_a_plugin_came(store: OpenSearchStore, faults: Faults) -> None:
+    """Who hears later that a node has ML Commons' plugin refreshes from then on, and no more when it is gone."""
+    assert await refreshed(store, faults) == [False] * 6
+    faults.acts = [having("opensearch-ml")]
+
+    assert await store.nodes_with("opensearch-ml") == {"n"}
+
+    assert (await refreshed(store, faults))[6:] == [True] * 5 + [False]
+    await store.nodes_with("opensearch-ml")
+    assert (await refreshed(store, faults))[12:] == [False] * 6
 
 
 async def test_writes_while_not_all_nodes_answer(store: OpenSearchStore, faults: Faults) -> None:

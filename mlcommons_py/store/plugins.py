@@ -49,7 +49,10 @@ class Plugins:
         that cannot be told: the service shows who it is, or may not ask.
         """
         if self._want_refreshes is None:
-            answer = await self._cluster.ask("GET", _TARGET, within=_SHORT)
+            try:
+                answer = await self._cluster.ask("GET", _TARGET, within=_SHORT)
+            except Unavailable:  # one node that hangs keeps this answer back, but not a write
+                return True
             if answer.refused is None and not answer.body["_nodes"].get("failed"):
                 self._noted(answer.body)
             elif answer.refused is not None and not answer.refused.passes:

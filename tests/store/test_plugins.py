@@ -12,7 +12,7 @@ from mlcommons_py.store.opensearch import OpenSearchStore
 from scripts.opensearch import Node
 from tests.opensearch import empty
 from tests.store.contract import INDEX
-from tests.store.faulty import Faults, Say, error, proxied
+from tests.store.faulty import Drop, Faults, Say, error, proxied
 
 
 def having(*names: str) -> Say:
@@ -93,6 +93,15 @@ async def test_writes_while_not_all_nodes_answer(store: OpenSearchStore, faults:
     faults.acts = [Say(200, {"_nodes": {"failed": 1}, "nodes": {}})]
 
     assert await refreshed(store, faults) == [True] + [False] * 5
+
+
+async def test_writes_while_nobody_tells(faults: Faults) -> None:
+    """Where the question for the plugins alone gets no answer, writes are done all the same, and refreshed."""
+    store = OpenSearchStore.open(Link((faults.url,)), patience=0.2)
+    faults.always = Drop()
+
+    assert await refreshed(store, faults) == [True] * 5 + [False]
+    await store.close()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from mlcommons_py.errors import ParsingFailed, SettingRefused, ValidationFailed, VersionConflict
 from mlcommons_py.plugin_settings import SETTINGS, PluginSettings, flatten, parse
-from mlcommons_py.store import Store
+from mlcommons_py.store import Document, Store
 from mlcommons_py.store.record import Record
 
 INDEX = ".plugins-ml-settings"
@@ -88,10 +88,13 @@ class ClusterSettings:
         self._settings = settings
         self._shared = shared
         self._changing = asyncio.Lock()
+        # What was read does not come into force after what was written since. Nobody holds this one for longer than
+        # the store takes: a change may wait for a cluster that does not answer.
+        self._taking = asyncio.Lock()
 
     async def load(self) -> None:
         """Put what is stored into force."""
-        async with self._changing:
+        async with self._taking:
             document = await self._store.get(INDEX, DOCUMENT)
             self._take(Stored() if document is None else Stored.from_json(document.source))
 
@@ -154,22 +157,22 @@ class ClusterSettings:
             if beside is not None:
                 await beside.do()
                 beside = None
-            try:
-                if document is None:
-                    await self._store.put(INDEX, DOCUMENT, stored.to_json(), create=True)
-                else:
-                    await self._store.put(
-                        INDEX,
-                        DOCUMENT,
-                        stored.to_json(),
-                        if_seq_no=document.seq_no,
-                        if_primary_term=document.primary_term,
-                    )
-            except VersionConflict:
-                continue
-            self._settings.persistent = _known(after["persistent"])
-            self._settings.transient = _known(after["transient"])
+            async with self._taking:
+                try:
+                    await self._put(stored, document)
+                except VersionConflict:
+                    continue
+                self._settings.persistent = _known(after["persistent"])
+                self._settings.transient = _known(after["transient"])
             return changes
+
+    async def _put(self, stored: Stored, instead_of: Document | None) -> None:
+        """Store the settings in place of a document; raises :class:`VersionConflict` where it is another by now."""
+        if instead_of is None:
+            await self._store.put(INDEX, DOCUMENT, stored.to_json(), create=True)
+            return
+        at, term = instead_of.seq_no, instead_of.primary_term
+        await self._store.put(INDEX, DOCUMENT, stored.to_json(), if_seq_no=at, if_primary_term=term)
 
 
 def _checked(scope: str, values: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,8 @@ class Chunks:
         """
         keeping = asyncio.create_task(self._keep(model_id, model, number, content, arrived))
         try:
-            written = await self._put(before, model_id, model, number, content)
+            # In a task of its own, for which the store is patient: of all requests this one costs most to repeat.
+            written = await asyncio.create_task(self._put(before, model_id, model, number, content))
         finally:
             await keeping
         self.kept.mark(model_id, number, (written.primary_term, written.seq_no))

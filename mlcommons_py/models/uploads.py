@@ -62,7 +62,8 @@ class Uploads:
         """Return whether a chunk is missing, now that this one is there.
 
         A search has the cluster refresh, which is much to do after each chunk: only where another service stored the
-        first chunk that is not known to be there, a search finds out what else is.
+        first chunk that is not known to be there, a search finds out what else is. One that comes before this chunk
+        may be there though a read by id does not know it yet: chunks are not stored at once.
         """
         stored = self._stored.setdefault(model_id, set())
         stored.add(number)
@@ -70,7 +71,7 @@ class Uploads:
             del self._stored[next(iter(self._stored))]
         wanted = range(model.total_chunks or 0)
         first = next((one for one in wanted if one not in stored), None)
-        if first is not None and await self._chunks.before(model_id, first) is not None:
+        if first is not None and (first < number or await self._chunks.before(model_id, first) is not None):
             stored |= await self._chunks.present(model_id)
         return not stored.issuperset(wanted)
 

@@ -35,7 +35,7 @@ class Arriving:
         Raises:
             ContentTooLong: it is announced to be longer than ``limit`` bytes; ``too_long`` is the text.
         """
-        announced = request.headers.get("content-length", "")
+        announced = request.headers.get("content-length", "").lstrip("0")  # int() takes no thousands of zeros
         self.announced = int(announced) if announced.isdecimal() else 0
         self._limit = limit
         self._too_long = too_long
@@ -84,7 +84,7 @@ class Arriving:
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         self._ended = not message.get("more_body", False)
-        part: bytes = message.get("body", b"")
+        part = bytes(message.get("body", b""))  # uvicorn before 0.42 gives a bytearray of several parts
         self._size += len(part)
         self._check(self._size)
         return part or None

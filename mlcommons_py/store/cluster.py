@@ -96,6 +96,7 @@ class Cluster:
 
     def __init__(self, link: Link, patience: float = PATIENCE) -> None:
         self._patience = patience
+        self._answered = -math.inf
         self._lost_since = math.inf
         self._where = ", ".join(link.urls)
         self._link = link
@@ -158,9 +159,9 @@ class Cluster:
     def _is_enough(self, tried: RetryCallState) -> bool:
         """Return whether a request was tried for as long as it may be, or would have been after the next pause."""
         fault = tried.outcome.exception() if tried.outcome is not None else None
-        if isinstance(fault, Lost) and is_awaited() and tried.attempt_number >= len(self._link.urls):
-            if time.monotonic() + tried.upcoming_sleep - self._lost_since < BRIDGED:
-                return False
+        was_tried = tried.attempt_number >= len(self._link.urls)
+        lost_for = time.monotonic() + tried.upcoming_sleep - self._lost_since
+        if isinstance(fault, Lost) and is_awaited() and was_tried and lost_for >= BRIDGED:
             self._lost_since = -math.inf  # who asks next need not find it out anew
             return True
         return (tried.seconds_since_start or 0.0) + tried.upcoming_sleep >= self._patience
@@ -189,13 +190,16 @@ class Cluster:
         try:
             answer = await self._sent(method, target, body, within)
         except Lost:
-            self._lost_since = min(self._lost_since, began)
+            self._lost_since = min(self._lost_since, max(began, self._answered))
             raise
         except Refusal:
-            self._lost_since = math.inf
+            self._note_answer()
             raise
-        self._lost_since = math.inf
+        self._note_answer()
         return answer
+
+    def _note_answer(self) -> None:
+        self._answered, self._lost_since = time.monotonic(), math.inf
 
     async def _sent(self, method: str, target: str, body: bytes | Filled | None, within: float) -> Any:
         shown = self._shown()

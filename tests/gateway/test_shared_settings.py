@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from mlcommons_py.cluster_settings import ClusterSettings
+from mlcommons_py.cluster_settings import DOCUMENT, INDEX, ClusterSettings
 from mlcommons_py.errors import Unavailable
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import Pool
@@ -268,6 +268,31 @@ async def test_node_plugins(client: httpx.AsyncClient, direct: httpx.AsyncClient
     assert [(one["name"], one["version"]) for one in node["plugins"]] == [("opensearch-ml", "3.6.0.0")]
     node["plugins"] = []
     assert through == plain
+
+
+@pytest.mark.parametrize("silent_at", [b"GET", b"PUT"])
+async def test_silent_cluster(app: App, fake: Fake, silent_at: bytes) -> None:
+    """While a cluster does not answer a change, what others stored still comes into force: the looks go on."""
+    asked = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        while not (await wire.head()).startswith(silent_at):
+            await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        asked.set()
+        await wire.rest()
+
+    fake.script = script
+    gateway, settings = Gateway(Pool((fake.url,), None)), app.services.cluster_settings
+    change = asyncio.create_task(put_settings(replace(app.services, gateway=gateway), putting({OURS: 7, THEIRS: 1600})))
+    async with asyncio.timeout(PATIENCE):
+        await asked.wait()
+        await app.services.store.put(INDEX, DOCUMENT, {"persistent": {OURS: 8}})
+        await settings.load()
+    change.cancel()
+    await asyncio.wait((change,))
+    gateway.close()
+
+    assert (change.cancelled(), settings.current()["persistent"]) == (True, {OURS: "8"})
 
 
 class Full:

@@ -13,9 +13,20 @@ from mlcommons_py.rest.body import read_body
 PAUSE = 1.0
 
 
-def coming(receive: Callable[[], Awaitable[dict[str, Any]]]) -> Asked:
+def coming(receive: Callable[[], Awaitable[dict[str, Any]]], *headers: tuple[bytes, bytes]) -> Asked:
     """Return a request whose body a function gives."""
-    return Asked({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
+    return Asked({"type": "http", "method": "POST", "path": "/", "headers": [*headers]}, receive)
+
+
+async def test_body_as_servers_give_it() -> None:
+    """A body is bytes, of whatever type its parts come in, and its length may be announced with leading zeros."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": bytearray(b"abc"), "more_body": False}
+
+    body = await read_body(coming(receive, (b"content-length", b"0" * 5000 + b"3")), 100, "too long")
+
+    assert (type(body), body) == (bytes, b"abc")
 
 
 async def test_body_that_stops() -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
 
 import pytest
 
@@ -270,6 +271,69 @@ async def test_cluster_that_hangs() -> None:
         async with asyncio.timeout(10):
             while ended < begun:
                 await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def answering_all_but_one(may_break: asyncio.Event, heard: list[str]) -> AsyncIterator[Link]:
+    """A cluster that answers everything but ``/broken``, whose connections it breaks off once it may."""
+    talking: list[asyncio.Task[None]] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talking.append(cast("asyncio.Task[None]", asyncio.current_task()))
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while b"/broken" not in (head := await reader.readuntil(b"\r\n\r\n")):
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+            heard.append(head.decode())
+            await may_break.wait()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        yield Link((f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",))
+        await asyncio.wait(talking, timeout=10)
+
+
+async def test_request_that_alone_breaks_off() -> None:
+    """What a client waits for is not tried for ever where everything is answered but that."""
+    may_break, is_over = asyncio.Event(), asyncio.Event()
+    may_break.set()
+    async with answering_all_but_one(may_break, []) as link:
+        cluster = Cluster(link, patience=0.5)
+
+        async def ask_on() -> None:
+            while not is_over.is_set():
+                await cluster.ask("GET", "/")
+
+        others = asyncio.create_task(ask_on())
+        with awaited(), pytest.raises(Unavailable, match="broke off"):
+            async with asyncio.timeout(10):
+                await cluster.ask("POST", "/broken")
+        is_over.set()
+        await others
+        await cluster.close()
+
+
+async def test_long_request_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client waits for is tried again, however long it took, if others were answered a moment before."""
+    monkeypatch.setattr("mlcommons_py.store.cluster.BRIDGED", 0.5)
+    may_break, heard = asyncio.Event(), list[str]()
+    async with answering_all_but_one(may_break, heard) as link:
+        cluster = Cluster(link)
+
+        async def ask() -> None:
+            with awaited():
+                await cluster.ask("POST", "/broken")
+
+        asking = asyncio.create_task(ask())
+        until = asyncio.get_running_loop().time() + 0.6
+        while asyncio.get_running_loop().time() < until:
+            await cluster.ask("GET", "/")
+        may_break.set()
+        with pytest.raises(Unavailable, match="broke off"):
+            await asking
+        await cluster.close()
+    assert len(heard) > 1
 
 
 async def test_one_of_two_is_there(opensearch: Node) -> None:

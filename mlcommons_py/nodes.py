@@ -119,7 +119,7 @@ class Nodes:
         document = NodeDocument(
             name=self._node.name, address=self.address, running=sorted(self._running()), idle=sorted(self._idle())
         )
-        await self._store.put(NODES, self._node.id, document.to_json())
+        await self._store.put(NODES, self._node.id, document.to_json(), at_once=False)  # it is only searched for
 
     async def look(self, *, ages: bool = True) -> None:
         """Read what the others tell; with ``ages`` those that tell nothing new grow older by one look."""
@@ -166,7 +166,8 @@ class Nodes:
     async def leave(self) -> None:
         """Tell the others that this node ends, and runs nothing any more."""
         if not self._alone:
-            await self._store.put(NODES, self._node.id, NodeDocument(name=self._node.name, left=True).to_json())
+            left = NodeDocument(name=self._node.name, left=True)
+            await self._store.put(NODES, self._node.id, left.to_json(), at_once=False)
 
     async def forget(self) -> None:
         """Delete the documents of nodes that are gone for long."""

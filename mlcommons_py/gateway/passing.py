@@ -52,19 +52,28 @@ class Gateway:
         self._dress = dress
         self._places = ASKED_AT_ONCE
         self._condition: Callable[[], Awaitable[None]] | None = None
+        self._finding_out: asyncio.Future[None] | None = None
 
     def require(self, condition: Callable[[], Awaitable[None]]) -> None:
         """Pass nothing on until ``condition`` has once raised nothing; it may ask the cluster."""
         self._condition = condition
 
     async def permitted(self) -> None:
-        """Return when something may be passed on.
+        """Return when something may be passed on; all who wait for that share one look at it.
 
         Raises:
             MLCommonsError: it may not.
         """
-        if self._condition is not None:
-            await self._condition()
+        if self._condition is None:
+            return
+        if self._finding_out is None:
+            self._finding_out = asyncio.ensure_future(self._condition())
+            self._finding_out.add_done_callback(self._found_out)
+        await asyncio.shield(self._finding_out)
+
+    def _found_out(self, found: asyncio.Future[None]) -> None:
+        self._finding_out = None
+        if not found.cancelled() and found.exception() is None:  # nobody need wait for it any more
             self._condition = None
 
     def pass_on(self, exchange: Exchange, ended: Ended) -> None:
@@ -141,4 +150,6 @@ class Gateway:
 
     def close(self) -> None:
         """Hang up on the cluster."""
+        if self._finding_out is not None:
+            self._finding_out.cancel()
         self._pool.close()

@@ -191,8 +191,9 @@ class Endpoint:
         )
         work = route.handler(self._services, known)
         client = request.client
-        with awaited():
+        with awaited() as waiting:
             done = await (_abandonable(work, client) if route.abandon and client is not None else work)
+            await waiting.settled()
         if done is _ABANDONED:
             return None
         return done if isinstance(done, Answer | Events) else Answer(done)

@@ -60,11 +60,6 @@ class Request:
     scheme: str = "http"
     user: str | None = None
 
-    @property
-    def user_agent(self) -> str:
-        """The client's name for itself; empty where it has none."""
-        return self.headers.get("user-agent", "")
-
     async def json(self, missing: str, *, digits: bool = False) -> dict[str, Any]:
         """Return the body's object; with ``digits`` its numbers keep theirs, see :mod:`mlcommons_py.exact`.
 

@@ -119,7 +119,7 @@ class Store(Protocol):
 
         ``content`` is binary content kept beside the document (a model's chunk); a document that is stored again
         without it loses it. With ``create`` an existing document is a conflict. Not ``at_once``, a read by id may
-        miss it for a second or so; searches find it.
+        miss it for a second or so, and :meth:`settle` is not for it; searches find it.
 
         Raises:
             VersionConflict: the document is not in the state that ``if_seq_no`` and ``if_primary_term`` name, or
@@ -173,6 +173,12 @@ class Store(Protocol):
 
     async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:
         """Delete every document that a query finds; return how many."""
+
+    async def settle(self) -> None:
+        """Have everybody see what was written, also who searches the indices without the service.
+
+        Where the store cannot do that now they see it after a second or so.
+        """
 
     async def nodes_with(self, plugin: str) -> frozenset[str]:
         """Return the ids of the store's own nodes that have a plugin, none where the service may not ask.

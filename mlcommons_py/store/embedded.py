@@ -143,6 +143,9 @@ class EmbeddedStore:
 
         return await self._database.write(write, shrinks=True)
 
+    async def settle(self) -> None:
+        """Do nothing: everybody sees what was written."""
+
     async def nodes_with(self, plugin: str) -> frozenset[str]:  # noqa: ARG002 - a file has no plugins
         """Return nothing: a file has no nodes."""
         return frozenset()

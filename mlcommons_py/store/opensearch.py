@@ -18,6 +18,7 @@ from mlcommons_py.store.link import Link
 from mlcommons_py.store.many import delete_one, write_many
 from mlcommons_py.store.plugins import Plugins
 from mlcommons_py.store.searching import check_shown, found_nothing, without_content
+from mlcommons_py.store.unseen import Unseen
 
 _LONG = 120.0
 _IN_FLIGHT = 2
@@ -28,9 +29,9 @@ _ROUNDS = 20
 class OpenSearchStore:
     """Documents in a cluster's indices; a document's content is its field :data:`CONTENT`, in base64.
 
-    ML Commons refreshes with each write; here it is the searches that do. A refresh makes a segment, which takes the
-    cluster ten times as long as the write; one of nothing new takes it next to nothing. Where
-    others could not read them otherwise (:meth:`Plugins.want_refreshes`) writes are refreshed, too.
+    ML Commons refreshes with each write; here it is the searches that do, and :meth:`settle`, once for many writes. A
+    refresh makes a segment, which takes the cluster ten times as long as the write; one of nothing new takes it next to
+    nothing. Where others could not read them otherwise (:meth:`Plugins.want_refreshes`) writes are refreshed, too.
 
     Requests are tried again, with growing and random pauses, where the cluster cannot be reached or has too much to do.
     If an answer is lost, trying again may meet the own first try: a ``create`` that finds its very document in version
@@ -43,6 +44,7 @@ class OpenSearchStore:
         self._cluster = cluster
         self._indices = Indices(cluster)
         self._plugins = Plugins(cluster)
+        self._unseen = Unseen(cluster)
         # What is read passes through memory in three forms at once; what is written, through the cluster's.
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
 
@@ -83,12 +85,13 @@ class OpenSearchStore:
         if create and condition is not None:
             raise VersionConflict(index, chosen, f"{required(condition)} but the document is to be created")
         await self._indices.ensure(index)
+        refresh = at_once and await self._plugins.want_refreshes()
         # A POST: what is idempotent aiohttp sends again by itself if the connection breaks, and a creation is not.
         target = path(
             index,
             "_create" if create else "_doc",
             chosen,
-            refresh=at_once and await self._plugins.want_refreshes(),
+            refresh=refresh,
             if_seq_no=if_seq_no,
             if_primary_term=if_primary_term,
         )
@@ -97,12 +100,14 @@ class OpenSearchStore:
         else:
             async with self._in_flight:
                 answer = await self._cluster.ask("POST", target, Filled(encoded, content), within=_LONG)
+        mine = None
         if answer.refused is not None:
             mine = await self._earlier(index, chosen, source, if_seq_no) if _is_own_conflict(answer) else None
             if mine is None:
                 raise answer.refused.fault(index, chosen)
-            return mine
-        return self._written(index, answer.body)
+        if at_once and not refresh:
+            self._unseen.note(index)
+        return mine or self._written(index, answer.body)
 
     async def update(
         self,
@@ -119,28 +124,34 @@ class OpenSearchStore:
         # An update of nothing would create the index.
         if not await self._indices.exists(index):
             return None
+        refresh = await self._plugins.want_refreshes()
         target = path(
             index,
             "_update",
             doc_id,
-            refresh=await self._plugins.want_refreshes(),
+            refresh=refresh,
             retry_on_conflict=_MOST_CONFLICTS if if_seq_no is None else None,
             if_seq_no=if_seq_no,
             if_primary_term=if_primary_term,
         )
         answer = await self._cluster.ask("POST", target, body)
-        return None if _is_missing(answer, index, doc_id) else self._written(index, answer.body)
+        if _is_missing(answer, index, doc_id):
+            return None
+        if not refresh:
+            self._unseen.note(index)
+        return self._written(index, answer.body)
 
     async def delete(
         self, index: str, doc_id: str, *, if_seq_no: int | None = None, if_primary_term: int | None = None
     ) -> Written:
         """Delete a document and its content."""
         condition = expected(if_seq_no, if_primary_term)
-        outcome = await delete_one(
-            self._cluster, index, doc_id, condition, self._earlier, refresh=await self._plugins.want_refreshes()
-        )
+        refresh = await self._plugins.want_refreshes()
+        outcome = await delete_one(self._cluster, index, doc_id, condition, self._earlier, refresh=refresh)
         if isinstance(outcome, MLCommonsError):
             raise outcome
+        if not refresh:
+            self._unseen.note(index)
         if condition is not None and outcome.result == "not_found":
             raise VersionConflict(index, doc_id, f"{required(condition)} but no document was found")
         return outcome
@@ -180,12 +191,16 @@ class OpenSearchStore:
     async def bulk(self, operations: Sequence[Operation]) -> list[Written | MLCommonsError]:
         """Do many writes; one that fails leaves the others."""
         refresh = await self._plugins.want_refreshes()
-        return await write_many(self._cluster, self._indices, operations, self._earlier, refresh=refresh)
+        outcomes = await write_many(self._cluster, self._indices, operations, self._earlier, refresh=refresh)
+        for index in set() if refresh else {one.index for one in operations}:
+            self._unseen.note(index)
+        return outcomes
 
     async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:
         """Delete every document that a query finds; return how many."""
         body = encode("_delete_by_query", {"query": query})
-        target = path(index, "_delete_by_query", refresh=await self._plugins.want_refreshes(), conflicts="proceed")
+        refresh = await self._plugins.want_refreshes()
+        target = path(index, "_delete_by_query", refresh=refresh, conflicts="proceed")
         deleted = 0
         for _ in range(_ROUNDS):
             await self._refresh(index)
@@ -195,10 +210,16 @@ class OpenSearchStore:
                     return deleted
                 raise answer.refused.fault(index)
             deleted += int(answer.body["deleted"])
+            if not refresh:
+                self._unseen.note(index)
             # What was written while it ran is still there.
             if not answer.body["version_conflicts"]:
                 return deleted
         raise Unavailable(f"documents of [{index}] are written faster than they can be deleted; try again")
+
+    async def settle(self) -> None:
+        """Have everybody who searches the cluster see what this store wrote."""
+        await self._unseen.settle()
 
     async def nodes_with(self, plugin: str) -> frozenset[str]:
         """Return the ids of the cluster's nodes that have a plugin, none where the service may not ask."""

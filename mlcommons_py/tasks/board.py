@@ -71,7 +71,10 @@ class Task(Record):
 
 
 class Tasks:
-    """The tasks of a store."""
+    """The tasks of a store.
+
+    Before one ends, all that was written for it is settled: who hears of the end finds it.
+    """
 
     def __init__(self, store: Store, node_id: str, ended: Callable[[str, str], None] | None = None) -> None:
         """Keep the tasks of a node; ``ended`` is told the type and the state of each that ends."""
@@ -139,10 +142,12 @@ class Tasks:
 
     async def complete(self, task_id: str, model_id: str | None = None) -> None:
         """Note that a task is done."""
+        await self._store.settle()
         await self._change(task_id, state=TaskState.COMPLETED, model_id=model_id)
 
     async def fail(self, task_id: str, error: str, state: TaskState = TaskState.FAILED) -> None:
         """Note that a task failed, and why."""
+        await self._store.settle()
         await self._change(task_id, state=state, error=error)
 
     async def report(self, task_id: str, node_id: str, error: str | None = None) -> None:
@@ -161,6 +166,7 @@ class Tasks:
                 state = TaskState.FAILED
             return replace(task, state=state, outcomes=None, error=told, last_update_time=now())
 
+        await self._store.settle()
         await self._replace(task_id, make)
 
     async def claim(self, task_id: str, gone: str) -> bool:
@@ -190,8 +196,10 @@ class Tasks:
         changed = await change(self._store, TASKS, task_id, Task, make)
         if changed is None or changed[0].state not in UNFINISHED:
             self._mine.discard(task_id)
-        if changed is not None and changed[0].state not in UNFINISHED and self._ended is not None:
-            self._ended(changed[0].task_type, changed[0].state)
+        if changed is not None and changed[0].state not in UNFINISHED:
+            await self._store.settle()
+            if self._ended is not None:
+                self._ended(changed[0].task_type, changed[0].state)
         return changed is not None
 
     async def get(self, task_id: str) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from mlcommons_py.errors import Forbidden, IllegalArgument
 from mlcommons_py.gateway.passing import Gateway
 from mlcommons_py.gateway.pool import Pool
 from mlcommons_py.rest.asked import Asked
-from mlcommons_py.rest.identity import PATH, Identity, require_users
+from mlcommons_py.rest.identity import PATH, Identity, identity_of, require_users
+from mlcommons_py.settings import Operator
 from mlcommons_py.wiring import App
 from tests.gateway.conftest import Before, Connect
-from tests.gateway.peers import Fake, Wire, field
+from tests.gateway.peers import PATIENCE, Fake, Wire, field
 
 UNKNOWN = (
     b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\n"
@@ -189,6 +190,33 @@ async def test_users_found_out_later(fake: Fake, app: App, before: Before) -> No
         assert (await wire.answer())[1] == body
     assert seen == [PATH.encode()] * 2 + [b"/index/_doc/1"] * 2
     wire.close()
+
+
+async def test_users_are_asked_for_once(fake: Fake) -> None:
+    """However many wait to be passed on, the cluster is asked once; who goes away leaves the answer to the others."""
+    asked, answering = [], asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        while head := await wire.head():
+            asked.append(head.split()[1])
+            await answering.wait()
+            await wire.send(UNKNOWN)
+
+    fake.script = script
+    gateway = Gateway(Pool((fake.url,), None))
+    identity_of(gateway, Operator(host="0.0.0.0"))
+    waiting = [asyncio.create_task(gateway.permitted()) for _ in range(40)]
+    async with asyncio.timeout(PATIENCE):
+        while not asked:
+            await asyncio.sleep(0.001)
+        waiting[0].cancel()
+        answering.set()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        await gateway.permitted()
+    gateway.close()
+
+    assert [type(one) for one in outcomes] == [asyncio.CancelledError, *[type(None)] * 39]
+    assert asked == [PATH.encode()]
 
 
 async def test_open_routes(connect: Connect, fake: Fake) -> None:

@@ -14,7 +14,7 @@ from mlcommons_py.rest.request import Request
 from mlcommons_py.rest.services import Services
 from mlcommons_py.rest.waiting import EXTENSION, Client
 from mlcommons_py.rest.web import web_app
-from mlcommons_py.store.patience import is_awaited
+from mlcommons_py.store.patience import is_awaited, wrote
 from tests.rest.conftest import Caller
 
 pytestmark = pytest.mark.only("embedded", reason="the door in front of handlers that no store is behind")
@@ -334,3 +334,26 @@ async def test_handlers_are_awaited(calling: Caller) -> None:
     for path in ("/work", "/left"):
         assert (await client.get(path)).json() == {"here": True, "begun": False}
     assert not is_awaited()
+
+
+async def test_answers_wait_for_what_was_written(calling: Caller) -> None:
+    """What a handler wrote, or tasks that it waited for, all who search see before the client is answered."""
+    events = []
+
+    async def settle() -> None:
+        await asyncio.sleep(0)
+        events.append("settled")
+
+    async def work(services: Services, request: Request) -> object:
+        wrote(settle)
+        await asyncio.gather(*(asyncio.to_thread(wrote, settle) for _ in range(2)))
+        return {}
+
+    async def read(services: Services, request: Request) -> object:
+        return {}
+
+    client = calling((Route("POST", "/work", work), Route("GET", "/read", read)))
+    await client.get("/read")
+    assert events == []
+    await client.post("/work")
+    assert events == ["settled"]

@@ -127,6 +127,11 @@ class HookedStore:
         await self._pass(Call("delete_by_query", index), after=False)
         return await self._store.delete_by_query(index, query)
 
+    async def settle(self) -> None:
+        """As the other store does; one that is cut off does nothing, as where a cluster cannot be reached."""
+        if not self._is_cut:
+            await self._store.settle()
+
     async def nodes_with(self, plugin: str) -> frozenset[str]:
         """As the other store does."""
         await self._pass(Call("nodes_with", plugin), after=False)

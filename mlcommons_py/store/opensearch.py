@@ -105,8 +105,8 @@ class OpenSearchStore:
             mine = await self._earlier(index, chosen, source, if_seq_no) if _is_own_conflict(answer) else None
             if mine is None:
                 raise answer.refused.fault(index, chosen)
-        if at_once and not refresh:
-            self._unseen.note(index)
+        if at_once:
+            self._unseen.note(index, refreshed=refresh)
         return mine or self._written(index, answer.body)
 
     async def update(
@@ -137,8 +137,7 @@ class OpenSearchStore:
         answer = await self._cluster.ask("POST", target, body)
         if _is_missing(answer, index, doc_id):
             return None
-        if not refresh:
-            self._unseen.note(index)
+        self._unseen.note(index, refreshed=refresh)
         return self._written(index, answer.body)
 
     async def delete(
@@ -150,8 +149,7 @@ class OpenSearchStore:
         outcome = await delete_one(self._cluster, index, doc_id, condition, self._earlier, refresh=refresh)
         if isinstance(outcome, MLCommonsError):
             raise outcome
-        if not refresh:
-            self._unseen.note(index)
+        self._unseen.note(index, refreshed=refresh)
         if condition is not None and outcome.result == "not_found":
             raise VersionConflict(index, doc_id, f"{required(condition)} but no document was found")
         return outcome
@@ -192,8 +190,7 @@ class OpenSearchStore:
         """Do many writes; one that fails leaves the others."""
         refresh = await self._plugins.want_refreshes()
         outcomes = await write_many(self._cluster, self._indices, operations, self._earlier, refresh=refresh)
-        for index in set() if refresh else {one.index for one in operations}:
-            self._unseen.note(index)
+        self._unseen.note(*(one.index for one in operations), refreshed=refresh)
         return outcomes
 
     async def delete_by_query(self, index: str, query: Mapping[str, Any]) -> int:
@@ -210,8 +207,7 @@ class OpenSearchStore:
                     return deleted
                 raise answer.refused.fault(index)
             deleted += int(answer.body["deleted"])
-            if not refresh:
-                self._unseen.note(index)
+            self._unseen.note(index, refreshed=refresh)
             # What was written while it ran is still there.
             if not answer.body["version_conflicts"]:
                 return deleted

@@ -18,10 +18,11 @@ class Unseen:
         self._indices: set[str] = set()
         self._turn = asyncio.Lock()
 
-    def note(self, index: str) -> None:
-        """Note that an index was written to."""
-        self._indices.add(index)
-        wrote(self.settle)
+    def note(self, *indices: str, refreshed: bool) -> None:
+        """Note that indices were written to; writes that were refreshed everybody sees."""
+        if not refreshed:
+            self._indices.update(indices)
+            wrote(self.settle)
 
     async def settle(self) -> None:
         """Have everybody who searches see what was noted, with one refresh of all that it is in.

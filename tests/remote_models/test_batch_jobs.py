@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from mlcommons_py.tasks.board import TASKS, Tasks, TaskType
@@ -36,6 +37,17 @@ async def job_model(client: Client, *types: str) -> str:
     body = {**client.connector(), "actions": _actions(client, *types)}
     connector_id = (await client.ml("POST", "/connectors/_create", json=body))["connector_id"]
     return await client.register(connector_id)
+
+
+async def beginning(
+    client: Client, status: int, job: dict[str, str]
+) -> tuple[asyncio.Event, asyncio.Task[httpx.Response]]:
+    """Have a job begun that the provider answers so, once the event is set; return that and the call."""
+    answered = asyncio.Event()
+    client.fake.on("/jobs", Answer(status, parts=[json.dumps(job).encode()], after=answered))
+    client.fake.on("/jobs/j1", Answer(200, {"status": "completed"}))
+    path = f"/_plugins/_ml/models/{await job_model(client, *ALL)}/_batch_predict"
+    return answered, asyncio.create_task(client.http.post(path, json={"parameters": {"file": "f1"}}))
 
 
 async def test_a_job_is_started_and_followed_to_its_end(client: Client) -> None:
@@ -190,12 +202,7 @@ async def test_a_node_that_was_taken_for_gone_while_a_job_began(
     client: Client, status: int, job: dict[str, str]
 ) -> None:
     """What another node gave up is followed once the provider has told of the job; without one the task goes."""
-    answered = asyncio.Event()
-    client.fake.on("/jobs", Answer(status, parts=[json.dumps(job).encode()], after=answered))
-    client.fake.on("/jobs/j1", Answer(200, {"status": "completed"}))
-    model_id = await job_model(client, *ALL)
-    body = {"parameters": {"file": "f1"}}
-    starting = asyncio.create_task(client.http.post(f"/_plugins/_ml/models/{model_id}/_batch_predict", json=body))
+    answered, starting = await beginning(client, status, job)
     services = client.app.services
     await client.fake.asked(1)
     ((task_id, task),) = await services.tasks.of_type(TaskType.BATCH_PREDICTION)
@@ -216,12 +223,7 @@ async def test_a_node_that_was_taken_for_gone_while_a_job_began(
 @pytest.mark.parametrize(("status", "job"), [(200, {"id": "j1"}), (400, {"error": "no such file"})])
 async def test_a_store_that_is_away_when_the_provider_answers(client: Client, status: int, job: dict[str, str]) -> None:
     """A job that was begun is told, and followed once the store is back; one that was not leaves no task."""
-    answered = asyncio.Event()
-    client.fake.on("/jobs", Answer(status, parts=[json.dumps(job).encode()], after=answered))
-    client.fake.on("/jobs/j1", Answer(200, {"status": "completed"}))
-    model_id = await job_model(client, *ALL)
-    body = {"parameters": {"file": "f1"}}
-    starting = asyncio.create_task(client.http.post(f"/_plugins/_ml/models/{model_id}/_batch_predict", json=body))
+    answered, starting = await beginning(client, status, job)
     async with asyncio.timeout(30):
         while not client.fake.requests:
             await asyncio.sleep(0.01)
